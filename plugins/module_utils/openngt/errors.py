@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Runs on targets: Python 3.6, standard library only.
+"""The one error type, and the catalogue of its codes.
+
+A code is a promise to playbooks: it may be added, never renamed. The text of the message is for people and may change.
+"""
+
+from typing import Any, Dict, Optional
+
+__all__ = ["REMEDIES", "OpenNGTError"]
+
+# code -> what to do about it. A message says what happened; the remedy stands here once.
+REMEDIES = {
+    "AGENT_FAILED": "read the agent's journal in the guest: journalctl -u ngt_guest_agent.service",
+    "AGENT_NOT_INSTALLED": "run the playbook openngt.guest_tools.install, or installer/linux/install_ngt.py by hand",
+    "API_ERROR": "read the service's log; repeat the call with the same Idempotency-Key",
+    "AUTHENTICATION_FAILED": "give a valid token (option token, or OPENNGT_TOKEN)",
+    "CA_EXISTS": "use the existing CA, or give another folder; a CA is never overwritten",
+    "CA_NOT_FOUND": "create one first: module openngt.guest_tools.ca, or openngt ca create",
+    "CA_PASSPHRASE_WRONG": "give the passphrase that the CA key was encrypted with",
+    "CERTIFICATE_EXPIRED": "issue a new certificate and mount a new ISO",
+    "CERTIFICATE_INVALID": "give a PEM file that holds one certificate and its key",
+    "COMMAND_FAILED": "read the output in details; the command can be repeated by hand",
+    "COMMAND_NOT_FOUND": "install the package that provides the command",
+    "COMMAND_TIMED_OUT": "look whether the machine is overloaded, then run again",
+    "CONFIG_INVALID": "correct the named setting",
+    "DISC_EXPIRED": "mount again: a tools ISO is good for bootstrap_hours only",
+    "DISC_INVALID": "mount again; the disc is damaged, altered or not from this service",
+    "DISC_NOT_FOUND": "attach the VM's tools ISO (label NUTANIX_TOOLS) to a CD-ROM drive",
+    "DISC_OF_ANOTHER_VM": "attach the ISO that was made for this VM's UUID",
+    "DISC_OLDER": "mount again: this disc's generation has been consumed or overtaken",
+    "DISC_UNTRUSTED": "check the CA fingerprint that you gave against: openngt ca show",
+    "DRIVE_BUSY": "look at details.drives; another tools ISO or an operation holds the drive",
+    "DRIVE_LOCKED": "unmount the disc in the guest, then eject again, or eject with force",
+    "ENDPOINT_UNREACHABLE": "check endpoint and that the service runs: openngt serve",
+    "FORBIDDEN": "use a token whose role allows this verb",
+    "GUEST_UNREACHABLE": "check address, port and credentials of the guest",
+    "HYPERVISOR_FAILED": "read details; the hypervisor refused or did not answer",
+    "IDEMPOTENCY_MISMATCH": "use a new Idempotency-Key for a different request",
+    "INTERNAL": "this is a defect: report it with the service's log around the request id",
+    "INVALID_INPUT": "correct the named field",
+    "ISO_TOO_LARGE": "shorten the named content so that it fits its slot, or leave extras out",
+    "LIBRARY_MISSING": "install the named Python library for the interpreter that runs the module",
+    "LINK_NOT_ACTIVE": "compare both sides in details: the agent's view and the service's view",
+    "NOT_ENROLLED": "enrol it first: module openngt.guest_tools.vm, or openngt vm enable",
+    "NO_EMPTY_DRIVE": "empty one of the drives in details.drives or add a CD-ROM drive to the VM",
+    "NO_SPACE": "free space on the named file system",
+    "OTHER_TOOLS_PRESENT": "uninstall the other vendor's guest tools first",
+    "PERMISSION_DENIED": "run as root, or with become: true",
+    "PREREQUISITES_NOT_MET": "follow the remedy of each finding in details.findings",
+    "RATE_LIMITED": "wait a moment and repeat",
+    "SERVICE_CONFLICT": "another process owns the state folder or the port; stop it first",
+    "TASK_FAILED": "read the task: openngt task show",
+    "TASK_TIMED_OUT": "the task goes on in the service; look at it and repeat with a longer timeout",
+    "TLS_NOT_TRUSTED": "give the service's CA file (option ca_file); verification cannot be switched off",
+    "UNSUPPORTED_DISTRIBUTION": "see the support table; allow_unsupported_distribution: true tries it all the same",
+    "VM_AMBIGUOUS": "name the VM by its UUID",
+    "VM_BUSY": "wait for the holder named in details.holder, or let its lease end",
+    "VM_NOT_FOUND": "set openngt_vm to the VM's UUID or its name on the hypervisor",
+    "VM_POWERED_OFF": "power the VM on; a guest that is off can neither install nor connect",
+}  # type: Dict[str, str]
+
+
+class OpenNGTError(Exception):
+    """A failure that a user can act on.
+
+    `code` is a key of REMEDIES; `details` holds JSON values and never a secret.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        details: Optional[Dict[str, Any]] = None,
+        remedy: Optional[str] = None,
+    ) -> None:
+        super(OpenNGTError, self).__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details or {}
+        self.remedy = REMEDIES[code] if remedy is None else remedy
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The form in which it crosses the API and lands in a module's failure."""
+        return {"code": self.code, "message": self.message, "remedy": self.remedy, "details": self.details}
