@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an adapter must do for the service; one file an adapter beside this one.
+
+Power, serial channel, clone, snapshot and disks join this interface with the features that need them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+__all__ = ["Drive", "DriveState", "Hypervisor", "HypervisorVm", "PowerState"]
+
+DriveState = Literal["empty", "loaded", "tray_open"]
+PowerState = Literal["on", "off", "paused", "unknown"]
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A virtual CD-ROM drive. `tray_open` means open with the medium still in it: treat it as loaded."""
+
+    name: str
+    state: DriveState
+    holds: str | None = None
+    """The medium's path or title as the hypervisor knows it; None when empty."""
+
+
+@dataclass(frozen=True)
+class HypervisorVm:
+    vm_uuid: str
+    vm_name: str
+    power_state: PowerState
+    drives: tuple[Drive, ...] = ()
+
+
+class Hypervisor(Protocol):
+    """All methods raise OpenNGTError: HYPERVISOR_FAILED, VM_NOT_FOUND, VM_POWERED_OFF, DRIVE_BUSY, DRIVE_LOCKED."""
+
+    name: str
+
+    async def list_vms(self) -> list[HypervisorVm]:
+        """Every VM the adapter knows, with power state and drives, sorted by name."""
+        ...
+
+    async def find(self, reference: str) -> list[HypervisorVm]:
+        """VMs whose UUID or name is `reference`: none, one, or several that share a name."""
+        ...
+
+    async def insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
+        """Put the file into an empty drive. A drive that is not empty is DRIVE_BUSY: nothing is ever ejected here."""
+        ...
+
+    async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool = False) -> bool:
+        """Take `iso` out of the drive and close the tray; False when the drive no longer holds that file.
+
+        Another medium than `iso` is left alone. DRIVE_LOCKED when the guest does not let go in time and `force` is off.
+        Works on a VM that is off, too.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections; VMs run on."""
+        ...

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The seams between store, gateway and tasks: each side is written and tested against these alone."""
+
+import datetime
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+__all__ = [
+    "Accepted",
+    "CertificateKind",
+    "GatewayEvents",
+    "GatewayPort",
+    "LedgerPort",
+    "Refusal",
+    "Refused",
+    "SerialState",
+    "SessionInfo",
+]
+
+CertificateKind = Literal["bootstrap", "link", "external"]
+SerialState = Literal["next", "current", "retired", "revoked"]
+Refusal = Literal[
+    # judged by TLS
+    "no_certificate",
+    "untrusted_certificate",
+    "expired",
+    "wrong_usage",
+    "protocol_version",
+    "handshake_failed",
+    "handshake_timeout",
+    # judged by the ledger
+    "unknown_serial",
+    "retired",
+    "revoked",
+    "vm_disabled",
+    # judged by the gateway's limits and rules
+    "address_limit",
+    "accept_rate",
+    "first_frame_timeout",
+    "bad_frame",
+    "slow_consumer",
+]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    vm_uuid: str
+    ngt_uuid: str
+    serial: int
+    generation: int
+    kind: CertificateKind
+    state: SerialState
+
+
+@dataclass(frozen=True)
+class Refused:
+    reason: Refusal
+    vm_uuid: str | None = None
+
+
+class LedgerPort(Protocol):
+    def judge(self, serial: int, now: datetime.datetime) -> Accepted | Refused:
+        """May this serial connect at this moment? In memory, no I/O: it stands in every handshake's way."""
+        ...
+
+    async def promote(self, serial: int) -> Accepted:
+        """First use of a `next`: durable before it returns, the VM's former `current` is retired. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    vm_uuid: str
+    ngt_uuid: str
+    session: str
+    serial: int
+    generation: int
+    kind: CertificateKind
+    peer: str
+    transport: Literal["tls", "serial"]
+    since: datetime.datetime
+    agent_version: str | None = None
+
+
+class GatewayEvents(Protocol):
+    """What the gateway tells. Called on the event loop in the order of events for one VM; must not block."""
+
+    async def link_up(self, session: SessionInfo, status: dict[str, Any]) -> dict[str, Any]:
+        """After `hello`; returns the capabilities that the agent is answered with."""
+        ...
+
+    async def link_down(self, session: SessionInfo, reason: str) -> None: ...
+
+    async def status(self, session: SessionInfo, status: dict[str, Any]) -> None: ...
+
+    def heartbeat(self, session: SessionInfo, disc_mounted: bool | None) -> None: ...
+
+    def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None: ...
+
+
+class GatewayPort(Protocol):
+    def session(self, vm_uuid: str) -> SessionInfo | None:
+        """The live session (after `hello`) of a VM, if there is one."""
+        ...
+
+    async def call(self, vm_uuid: str, method: str, params: dict[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:
+        """One request to the agent. LINK_NOT_ACTIVE without a session or when it ends first; AGENT_FAILED on an error reply."""
+        ...
+
+    def cut(self, vm_uuid: str, reason: str) -> bool:
+        """Abort the VM's sessions at once; True if there was one."""
+        ...
