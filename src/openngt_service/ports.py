@@ -104,7 +104,10 @@ class GatewayPort(Protocol):
         ...
 
     async def call(self, vm_uuid: str, method: str, params: dict[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:
-        """One request to the agent. LINK_NOT_ACTIVE without a session or when it ends first; AGENT_FAILED on an error reply."""
+        """One request to the agent.
+
+        LINK_NOT_ACTIVE without a session or when it ends first; AGENT_FAILED on an error reply. `timeout` in seconds.
+        """
         ...
 
     def cut(self, vm_uuid: str, reason: str) -> bool:
