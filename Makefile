@@ -22,4 +22,35 @@ $(VENV)/.stamp: pyproject.toml
 	@touch $@
 
 venv: $(VENV)/.stamp ## the Python environment of all other targets
-.PHONY: help venv
+
+test: venv system-packages ## every test, real guests included (about 15 minutes on 2 cores)
+	$(BIN)/pytest -m 'not guest'
+	$(BIN)/pytest -m guest
+	PATH=$(abspath $(BIN)):$$PATH scripts/molecule
+
+quick: venv ## the tests that need no guest
+	$(BIN)/pytest -m 'not guest and not slow'
+
+lint: venv ## ruff, mypy, ansible-lint, ansible-test sanity, changelog, generated pages, documentation of plugins
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/architecture
+	scripts/generated --check
+	PATH=$(abspath $(BIN)):$$PATH scripts/ansible-lint
+	$(BIN)/antsibull-changelog lint
+	scripts/sanity
+
+docs: venv ## the documentation site, in build/docs/html
+	scripts/docs
+
+bench: venv system-packages ## every benchmark; a table, and build/bench.json
+	$(BIN)/python -m bench
+
+dist: venv ## the collection's tarball and the wheel, in build/dist
+	scripts/dist
+
+clean: ## remove build/ (the guest image stays in the user's cache)
+	rm -rf $(BUILD)
+
+.PHONY: help venv test quick lint docs bench dist clean
