@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Print the page of all error codes from the catalogue: docs/error-codes.md. `--check` fails when the page has drifted."""
+"""Write docs/error-codes.md, the page of all error codes, from the catalogue; `--check` fails when it has drifted."""
 
 import sys
 from pathlib import Path
@@ -13,9 +13,9 @@ from openngt.errors import REMEDIES  # noqa: E402 - the library is found through
 PAGE = ROOT / "docs/error-codes.md"
 HEAD = """# Error codes
 
-Every failure of a module, of the CLI, of the API and of the agent carries one of these codes beside its message. A code is a
-promise: it may be added, never renamed, so a playbook can branch on it. The message says what happened; this page, and the
-field `remedy` of the failure, say what to do.
+Every failure of a module, of the CLI, of the API and of the agent carries one of these codes beside its message. A code
+is a promise: it may be added, never renamed, so a playbook can branch on it. The message says what happened; this page,
+and the field `remedy` of the failure, say what to do.
 
 <!-- Written by scripts/error_codes.py from openngt/errors.py; do not edit by hand. -->
 
@@ -28,15 +28,13 @@ def page() -> str:
     return HEAD + "".join(f"| `{code}` | {remedy} |\n" for code, remedy in sorted(REMEDIES.items()))
 
 
-def main() -> int:
+def main() -> None:
     if "--check" in sys.argv[1:]:
         if PAGE.read_text(encoding="utf-8") == page():
-            return 0
-        print(f"{PAGE.relative_to(ROOT)} has drifted from the catalogue; run scripts/generated", file=sys.stderr)
-        return 1
+            return
+        sys.exit(f"{PAGE.relative_to(ROOT)} has drifted from the catalogue; run scripts/generated")
     PAGE.write_text(page(), encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
