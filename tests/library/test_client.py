@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client against real TLS servers on loopback: what it sends, repeats, refuses and how it names each failure."""
+
+import datetime
+import http.server
+import ipaddress
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from openngt.client import Client
+from openngt.errors import OpenNGTError
+
+TOKEN = "canary-token-7f1c"  # a made-up secret that must show nowhere
+
+Reply = tuple[int, Any, dict[str, str]]
+
+
+class Seen(NamedTuple):
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+def make_certificates(folder: Path, *names: x509.GeneralName) -> None:
+    """`ca.pem` and `server.pem` (key and leaf for `names`) in the folder."""
+    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
+
+    def builder(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder(issuer_name=issuer, subject_name=subject, public_key=public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(start + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        )
+
+    usage = dict.fromkeys(
+        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"), False
+    )
+    ca = (
+        builder(issuer, ca_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, decipher_only=False, **usage),
+            critical=True,
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test server")])
+    leaf = (
+        builder(subject, key.public_key())
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    (folder / "server.pem").write_bytes(private + leaf.public_bytes(serialization.Encoding.PEM))
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """A client that hangs up is what some tests are about; no traceback on the console."""
+
+
+class Service:
+    """A TLS server that gives the prepared replies in order, the last one again and again, and keeps what it saw."""
+
+    def __init__(self, folder: Path, certificate: str = "server.pem") -> None:
+        self.seen: list[Seen] = []
+        self.replies: list[Reply | None] = [(200, {}, {})]
+        self.ca_file = str(folder / "ca.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(str(folder / certificate))
+        self._server = QuietServer(("127.0.0.1", 0), self._handler())
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    @property
+    def endpoint(self) -> str:
+        return f"https://127.0.0.1:{self._server.server_address[1]}"
+
+    def client(self, timeout: float = 10.0) -> Client:
+        return Client(self.endpoint, TOKEN, self.ca_file, timeout, pause=lambda _: None)
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        service = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                service.seen.append(Seen(self.command, self.path, dict(self.headers), body))
+                reply = service.replies.pop(0) if len(service.replies) > 1 else service.replies[0]
+                if reply is None:  # the connection is lost after the request was taken
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                status, content, headers = reply
+                data = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(data)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = do_PUT = do_DELETE = answer
+
+            def log_message(self, *_: Any) -> None:
+                """Quiet: the test looks at `seen`."""
+
+        return Handler
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    make_certificates(folder, x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    return folder
+
+
+@pytest.fixture
+def service(certificates: Path) -> Iterator[Service]:
+    running = Service(certificates)
+    yield running
+    running.stop()
+
+
+def error_of(call: Callable[[], Any]) -> OpenNGTError:
+    with pytest.raises(OpenNGTError) as caught:
+        call()
+    assert TOKEN not in caught.value.message + repr(caught.value.details) + repr(caught.value)
+    return caught.value
+
+
+def a_task(state: str, **more: Any) -> dict[str, Any]:
+    task = {"task_id": "t1", "kind": "mount", "state": state, "progress": 0, "step": "issue", "error": None}
+    return {**task, "result": None, **more}
+
+
+CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
+    ("hypervisor_vms", lambda c: c.hypervisor_vms("a b"), "GET", "/v1/hypervisor/vms?vm=a+b", None),
+    ("vms", lambda c: c.vms(["a", "b"]), "GET", "/v1/vms?vm=a&vm=b", None),
+    ("vm", lambda c: c.vm("a/b ü"), "GET", "/v1/vms/a%2Fb%20%C3%BC", None),
+    (
+        "enable",
+        lambda c: c.enable("a", {"vss_snapshot": True}),
+        "PUT",
+        "/v1/vms/a",
+        {"capabilities": {"vss_snapshot": True}},
+    ),
+    ("disable", lambda c: c.disable("a"), "DELETE", "/v1/vms/a", None),
+    (
+        "mount",
+        lambda c: c.mount("a", "me", 60, holder_is_dead="he"),
+        "POST",
+        "/v1/vms/a/mount",
+        {"holder": "me", "lease_seconds": 60, "config_only": False, "holder_is_dead": "he"},
+    ),
+    ("eject", lambda c: c.eject("a", "me", force=True), "POST", "/v1/vms/a/eject", {"holder": "me", "force": True}),
+    ("task", lambda c: c.task("t1", wait=5), "GET", "/v1/tasks/t1?wait=5", None),
+    ("tasks", lambda c: c.tasks("a"), "GET", "/v1/tasks?vm=a", None),
+    (
+        "issue_batch",
+        lambda c: c.issue_batch([{"vm_uuid": "u"}]),
+        "POST",
+        "/v1/certificates/batch",
+        {"items": [{"vm_uuid": "u"}]},
+    ),
+    ("ca", lambda c: c.ca(), "GET", "/v1/ca", None),
+    ("adopt", lambda c: c.adopt([{"serial": "1"}]), "POST", "/v1/ca/adopt", {"entries": [{"serial": "1"}]}),
+    ("health", lambda c: c.health(), "GET", "/v1/health", None),
+    ("run_health", lambda c: c.run_health(["x"]), "POST", "/v1/health/run", {"checks": ["x"]}),
+    ("audit", lambda c: list(c.audit(7)), "GET", "/v1/audit?after=7", None),
+    ("tokens", lambda c: c.tokens(), "GET", "/v1/tokens", None),
+    ("create_token", lambda c: c.create_token("ci", "viewer"), "POST", "/v1/tokens", {"name": "ci", "role": "viewer"}),
+    ("delete_token", lambda c: c.delete_token("ci"), "DELETE", "/v1/tokens/ci", None),
+]
+
+
+@pytest.mark.parametrize(("call", "method", "path", "body"), [c[1:] for c in CALLS], ids=[c[0] for c in CALLS])
+def test_each_method_is_one_call_of_the_api(
+    service: Service, call: Callable[[Client], Any], method: str, path: str, body: Any
+) -> None:
+    service.replies = [(200, {"items": [], "checks": []}, {})]
+    call(service.client())
+    [seen] = service.seen
+    assert (seen.method, seen.path, seen.body) == (method, path, body)
+    assert seen.headers["Authorization"] == f"Bearer {TOKEN}"
+    assert ("Idempotency-Key" in seen.headers) == (method in ("POST", "DELETE"))
+
+
+def test_every_page_of_a_list_is_read(service: Service) -> None:
+    service.replies = [
+        (200, {"items": [{"vm_name": "a"}], "next_page_token": "p2"}, {}),
+        (200, {"items": [{"vm_name": "b"}], "next_page_token": None}, {}),
+    ]
+    assert [vm["vm_name"] for vm in service.client().vms()] == ["a", "b"]
+    assert [seen.path for seen in service.seen] == ["/v1/vms", "/v1/vms?page_token=p2"]
+
+
+def test_audit_is_read_until_nothing_follows(service: Service) -> None:
+    service.replies = [(200, {"items": [{"seq": 1}, {"seq": 2}]}, {}), (200, {"items": []}, {})]
+    assert [row["seq"] for row in service.client().audit()] == [1, 2]
+    assert [seen.path for seen in service.seen] == ["/v1/audit?after=0", "/v1/audit?after=2"]
+
+
+@pytest.mark.parametrize(
+    "first", [None, (503, b"busy", {}), (429, {}, {"Retry-After": "0"})], ids=["lost", "503", "429"]
+)
+def test_a_repeated_post_keeps_its_idempotency_key(service: Service, first: Reply | None) -> None:
+    service.replies = [first, (202, a_task("queued"), {})]
+    client = service.client()
+    assert client.mount("a", "me", 60)["task_id"] == "t1"
+    client.eject("a", "me")
+    keys = [seen.headers["Idempotency-Key"] for seen in service.seen]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_token_is_never_asked_for_twice(service: Service) -> None:
+    service.replies = [None]
+    assert error_of(lambda: service.client().create_token("ci", "viewer")).code == "ENDPOINT_UNREACHABLE"
+    assert len(service.seen) == 1
+
+
+def test_repeating_ends(service: Service) -> None:
+    service.replies = [None]
+    error = error_of(lambda: service.client().ca())
+    assert error.code == "ENDPOINT_UNREACHABLE"
+    assert 1 < len(service.seen) < 10
+
+
+def test_a_wait_longer_than_the_timeout_is_not_begun(service: Service) -> None:
+    busy = {"error": {"code": "RATE_LIMITED", "message": "too many", "remedy": "wait", "details": {}}}
+    service.replies = [(429, busy, {"Retry-After": "3600"})]
+    error = error_of(lambda: service.client().ca())
+    assert (error.code, len(service.seen)) == ("RATE_LIMITED", 1)
+
+
+def test_the_services_error_arrives_whole(service: Service) -> None:
+    sent = {
+        "code": "VM_BUSY",
+        "message": "held",
+        "remedy": "wait for it",
+        "details": {"holder": "root@a pid 1"},
+        "request_id": "r1",
+    }
+    service.replies = [(409, {"error": sent}, {})]
+    error = error_of(lambda: service.client().vm("a"))
+    assert (error.code, error.message, error.remedy) == ("VM_BUSY", "held", "wait for it")
+    assert error.details == {"holder": "root@a pid 1", "request_id": "r1"}
+
+
+def test_a_code_of_a_newer_service_is_kept(service: Service) -> None:
+    service.replies = [(409, {"error": {"code": "FROM_THE_FUTURE", "message": "m", "remedy": "r"}}, {})]
+    assert error_of(lambda: service.client().ca()).code == "FROM_THE_FUTURE"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (502, b"<html><h1>502 Bad Gateway</h1></html>", {}),
+        (200, b"<html>hello</html>", {}),
+        (200, b"[1]", {}),
+        (200, b"\xff\xfe", {}),
+        (500, {"detail": "x"}, {}),
+        (302, b"", {"Location": "https://elsewhere.example/"}),
+        (200, b"", {}),
+    ],
+    ids=["html-502", "html-200", "list", "no-utf8", "other-json", "redirect", "empty"],
+)
+def test_an_answer_that_is_not_the_apis_is_named_so(service: Service, reply: Reply) -> None:
+    service.replies = [reply]
+    error = error_of(lambda: service.client().ca())
+    assert error.code == "API_ERROR"
+    assert error.details["status"] == reply[0]
+
+
+def test_a_list_call_refuses_an_answer_without_its_list(service: Service) -> None:
+    assert error_of(lambda: service.client().vms()).code == "API_ERROR"
+
+
+def test_an_untrusted_certificate_is_refused_and_the_ca_file_named(service: Service, tmp_path: Path) -> None:
+    make_certificates(tmp_path, x509.DNSName("other.example"))
+    other = str(tmp_path / "ca.pem")
+    error = error_of(lambda: Client(service.endpoint, TOKEN, other).ca())
+    assert error.code == "TLS_NOT_TRUSTED"
+    assert other in error.message
+    assert service.seen == []
+
+
+def test_without_ca_file_the_systems_cas_decide(service: Service) -> None:
+    error = error_of(lambda: Client(service.endpoint, TOKEN).ca())
+    assert error.code == "TLS_NOT_TRUSTED"
+    assert "no ca_file" in error.message
+
+
+def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
+    make_certificates(tmp_path, x509.DNSName("other.example"))
+    service = Service(tmp_path)
+    try:
+        error = error_of(lambda: service.client().ca())
+    finally:
+        service.stop()
+    assert error.code == "TLS_NOT_TRUSTED"
+    assert "127.0.0.1" in error.details["reason"]
+    assert service.seen == []
+
+
+def test_nothing_listening_is_unreachable() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: refused for certain
+        endpoint = f"https://127.0.0.1:{taken.getsockname()[1]}"
+        error = error_of(lambda: Client(endpoint, TOKEN, pause=lambda _: None).ca())
+    assert error.code == "ENDPOINT_UNREACHABLE"
+    assert endpoint in error.message
+
+
+def test_a_server_that_speaks_no_tls_is_unreachable() -> None:
+    server = QuietServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        endpoint = f"https://127.0.0.1:{server.server_address[1]}"
+        assert error_of(lambda: Client(endpoint, TOKEN, pause=lambda _: None).ca()).code == "ENDPOINT_UNREACHABLE"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_server_that_never_answers_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        assert error_of(lambda: Client(endpoint, TOKEN, timeout=0.2).ca()).code == "ENDPOINT_UNREACHABLE"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://192.0.2.1:2073",
+        "192.0.2.1:2073",
+        "",
+        "https://",
+        "https://user:secret@host",
+        "https://host:99999",
+        "https://host?x=1",
+        "https://host#x",
+        "https://ho\nst",
+        "https://a..b",
+        "ftp://host",
+    ],
+)
+def test_an_endpoint_must_be_a_plain_https_url(endpoint: str) -> None:
+    error = error_of(lambda: Client(endpoint, TOKEN))
+    assert error.code == "INVALID_INPUT"
+    assert "endpoint" in error.message
+    assert "secret" not in error.message
+
+
+@pytest.mark.parametrize("token", ["", "two words", "line\n", "ünicode", "x\r\nHost: evil"])
+def test_an_unusable_token_is_refused_before_anything_is_sent(token: str) -> None:
+    error = error_of(lambda: Client("https://host", token))
+    assert error.code == "AUTHENTICATION_FAILED"
+    assert not token or token not in error.message
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "not-pem"])
+def test_an_unusable_ca_file_is_named(tmp_path: Path, content: str | None) -> None:
+    ca_file = tmp_path / "ca.pem"
+    if content is not None:
+        ca_file.write_text(content)
+    error = error_of(lambda: Client("https://host", TOKEN, str(ca_file)))
+    assert error.code == "INVALID_INPUT"
+    assert str(ca_file) in error.message
+
+
+def test_repr_shows_where_and_not_the_token() -> None:
+    assert repr(Client("https://host:2073/api/", TOKEN)) == "Client('https://host:2073/api')"
+
+
+def test_a_path_prefix_is_kept(service: Service) -> None:
+    with Client(service.endpoint + "/openngt/", TOKEN, service.ca_file) as client:
+        client.ca()
+    assert service.seen[0].path == "/openngt/v1/ca"
+
+
+def test_waiting_reports_each_change_and_returns_the_finished_task(service: Service) -> None:
+    done = a_task("succeeded", progress=100, step="done", result={"drive": "cd0"})
+    service.replies = [
+        (200, a_task("running", progress=40), {}),
+        (200, a_task("running", progress=40), {}),
+        (200, done, {}),
+    ]
+    reported: list[tuple[int, str]] = []
+    finished = service.client().wait_task(
+        a_task("queued"), 60, lambda task: reported.append((task["progress"], task["step"]))
+    )
+    assert finished["result"] == {"drive": "cd0"}
+    assert reported == [(0, "issue"), (40, "issue"), (100, "done")]
+    assert service.seen[0].path == "/v1/tasks/t1?wait=25"
+
+
+def test_a_finished_task_is_not_asked_for_again(service: Service) -> None:
+    assert service.client().wait_task(a_task("succeeded"), 0)["state"] == "succeeded"
+    assert service.seen == []
+
+
+def test_a_failed_task_raises_its_own_error(service: Service) -> None:
+    inner = {"code": "NO_EMPTY_DRIVE", "message": "all full", "remedy": "empty one", "details": {"drives": []}}
+    error = error_of(lambda: service.client().wait_task(a_task("failed", error=inner), 5))
+    assert (error.code, error.message, error.remedy) == ("NO_EMPTY_DRIVE", "all full", "empty one")
+    assert error.details == {"drives": [], "task_id": "t1"}
+
+
+def test_an_interrupted_task_without_error_is_task_failed(service: Service) -> None:
+    error = error_of(lambda: service.client().wait_task(a_task("interrupted"), 5))
+    assert error.code == "TASK_FAILED"
+    assert "interrupted" in error.message
+
+
+def test_a_task_that_takes_too_long_is_left_running(service: Service) -> None:
+    service.replies = [(200, a_task("running"), {})]
+    error = error_of(lambda: service.client().wait_task(a_task("queued"), 0.05))
+    assert error.code == "TASK_TIMED_OUT"
+    assert error.details["task"]["task_id"] == "t1"
+
+
+def test_waiting_outlives_a_restart_of_the_service(service: Service) -> None:
+    service.replies = [None] * 6 + [(200, a_task("succeeded"), {})]
+    assert service.client().wait_task(a_task("running"), 60)["state"] == "succeeded"
