@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of the service: one TOML file, overridden by `OPENNGT_<KEY>` in the environment, judged once at start."""
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from openngt.errors import OpenNGTError
+
+__all__ = ["ENVIRONMENT_PREFIX", "GatewayLimits", "Settings", "load_settings"]
+
+ENVIRONMENT_PREFIX = "OPENNGT_"
+
+HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z", re.I
+)
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""0 lets the kernel choose, which the tests use."""
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def named_host(value: str) -> str:
+    """An IP address or a DNS name, as given; ValueError otherwise."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not HOST_NAME.match(value):
+            raise ValueError(f"{value!r} is neither an IP address nor a host name") from None
+    return value
+
+
+class GatewayLimits(BaseModel):
+    """What one address, one connection and the whole port may take before the gateway refuses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    handshake_seconds: Seconds = 5.0
+    first_frame_seconds: Seconds = 5.0
+    send_seconds: Seconds = 10.0
+    accepts_per_second: Annotated[int, Field(ge=1)] = 1000
+    unauthenticated_per_address: Annotated[int, Field(ge=1)] = 256
+    connections: Annotated[int, Field(ge=1)] = 20000
+
+
+class Settings(BaseSettings):
+    """Every key of the settings file. Build it with `load_settings`, which turns bad keys into CONFIG_INVALID."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
+    )
+
+    state_dir: Path = Path("/var/lib/openngt")
+    database_url: str = ""
+    """Empty: SQLite in `state_dir`."""
+    api_host: str = "127.0.0.1"
+    api_port: Port = 2073
+    api_names: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    """Further DNS names and addresses in the API's certificate; `localhost` and 127.0.0.1 are always there."""
+    gateway_host: str = "0.0.0.0"  # noqa: S104 - agents come from every network; the certificate is the guard
+    gateway_port: Port = 2074
+    gateway: GatewayLimits = GatewayLimits()
+    cluster_ip: str | None = None
+    """The address that agents are told."""
+    cluster_uuid: str | None = None
+    """Taken at the first start only (a CA made without a service has told it to agents already); else made up once."""
+    hypervisor: Literal["qemu"] = "qemu"
+    qemu_directory: Path = Path("/var/lib/openngt/vms")
+    key_type: Literal["ecdsa-p256", "rsa-2048", "rsa-3072", "ed25519"] = "ecdsa-p256"
+    validity_days: Annotated[int, Field(ge=1, le=3650)] = 1000
+    bootstrap_hours: Annotated[int, Field(ge=0, le=24 * 365)] = 24
+    """Life of the certificate on an ISO; 0 gives it the full `validity_days`, as the original product does."""
+    heartbeat_seconds: Annotated[float, Field(ge=0.1, le=60)] = 3.0
+    lease_seconds: Annotated[int, Field(ge=10, le=7 * 86400)] = 1800
+    """How long a mount belongs to its holder when the request does not say."""
+    reconcile_seconds: Seconds = 5.0
+    tasks_in_flight: Annotated[int, Field(ge=1, le=1000)] = 32
+    health_interval_seconds: Seconds = 300.0
+    payload_extras: Path | None = None
+    iso_label: Annotated[str, Field(pattern=r"\A[A-Z0-9_]{1,32}\Z")] = "NUTANIX_TOOLS"
+    log_format: Literal["json", "console"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_public: bool = False
+
+    @field_validator("api_names", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """In the environment a list is written with commas."""
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("api_names")
+    @classmethod
+    def _names(cls, value: list[str]) -> list[str]:
+        return [named_host(name) for name in value]
+
+    @field_validator("cluster_ip")
+    @classmethod
+    def _host(cls, value: str | None) -> str | None:
+        return None if value is None else named_host(value)
+
+    @field_validator("cluster_uuid")
+    @classmethod
+    def _uuid(cls, value: str | None) -> str | None:
+        if value is not None and not UUID.match(value):
+            raise ValueError("give a UUID in lower case with hyphens")
+        return value
+
+    @field_validator("state_dir", "qemu_directory", "payload_extras")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError(f"{str(value)!r} is not an absolute path")
+        return value
+
+    def for_serving(self) -> Self:
+        """These settings, once all that `openngt serve` needs is there; CONFIG_INVALID names what is missing."""
+        if self.cluster_ip is None:
+            raise _invalid([{"key": "cluster_ip", "message": "required: the address at which agents reach this host"}])
+        if self.payload_extras is not None and not self.payload_extras.is_dir():
+            raise _invalid([{"key": "payload_extras", "message": f"no such folder: {self.payload_extras}"}])
+        return self
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.state_dir / 'openngt.db'}"
+
+    @property
+    def ca_directory(self) -> Path:
+        return self.state_dir / "ca"
+
+    @property
+    def iso_directory(self) -> Path:
+        return self.state_dir / "iso"
+
+    @property
+    def gateway_pem(self) -> Path:
+        return self.state_dir / "gateway.pem"
+
+    @property
+    def api_pem(self) -> Path:
+        return self.state_dir / "api.pem"
+
+    @property
+    def admin_token_file(self) -> Path:
+        return self.state_dir / "admin.token"
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from `overrides` (the command line), over the environment, over the file.
+
+    Raises CONFIG_INVALID; `details.problems` lists `{"key", "message"}` for every bad key at once.
+    """
+    file_values = _read_toml(path) if path is not None else {}
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, file_values)
+
+    try:
+        return Layered(**(overrides or {}))
+    except SettingsError as exc:
+        raise _invalid([{"key": "environment", "message": str(exc)}]) from exc
+    except ValidationError as exc:
+        raise _invalid(
+            [
+                {"key": ".".join(str(part) for part in error["loc"]), "message": error["msg"]}
+                for error in exc.errors(include_url=False, include_input=False, include_context=False)
+            ]
+        ) from None  # the original holds the given values, and a database URL may hold a password
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise OpenNGTError("CONFIG_INVALID", f"{path} cannot be read: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise OpenNGTError("CONFIG_INVALID", f"{path} is not TOML: {exc}") from exc
+
+
+def _invalid(problems: list[dict[str, str]]) -> OpenNGTError:
+    text = "; ".join(f"{problem['key']}: {problem['message']}" for problem in problems)
+    return OpenNGTError("CONFIG_INVALID", f"settings are not valid: {text}", {"problems": problems})

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which VM has its tools ISO in which drive, for whom; one row a VM, written before the drive is touched."""
+
+import datetime
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from . import audit, schema
+from .database import Database
+
+__all__ = ["Mount", "MountPhase", "Mounts"]
+
+MountPhase = Literal["preparing", "mounted", "ejecting"]
+
+
+@dataclass(frozen=True)
+class Mount:
+    """`preparing` and `ejecting` without a task at work are what a crash left: the reconciler clears them away."""
+
+    vm_uuid: str
+    phase: MountPhase
+    drive: str
+    config_only: bool
+    holder: str
+    since: datetime.datetime
+    lease_ends: datetime.datetime
+    generation: int | None = None
+    """None, as the next two, until the ISO's certificate is issued."""
+    serial: str | None = None
+    expires: datetime.datetime | None = None
+
+
+class Mounts:
+    """Mirrored in memory; `load` once before use."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._mounts: dict[str, Mount] = {}
+
+    async def load(self) -> None:
+        """Read the mounts from the database."""
+        self._mounts = {mount.vm_uuid: mount for mount in await self._database.read(_load)}
+
+    def get(self, vm_uuid: str) -> Mount | None:
+        return self._mounts.get(vm_uuid)
+
+    def all(self) -> list[Mount]:
+        return list(self._mounts.values())
+
+    async def add(self, mount: Mount) -> None:
+        """Store a new mount; the database refuses a second one for a VM (IntegrityError)."""
+        await self._database.write(
+            lambda connection: connection.execute(insert(schema.mounts), vars(mount)).rowcount,
+            committed=lambda _: self._remember(mount),
+        )
+
+    async def change(self, mount: Mount, *entries: audit.AuditEntry) -> None:
+        """Store another state of a mount, together with its trace in the audit trail."""
+
+        def write(connection: Connection) -> None:
+            table = schema.mounts
+            connection.execute(update(table).where(table.c.vm_uuid == mount.vm_uuid).values(**vars(mount)))
+            audit.append(connection, entries)
+
+        await self._database.write(write, committed=lambda _: self._remember(mount))
+
+    async def remove(self, vm_uuid: str, *entries: audit.AuditEntry) -> None:
+        """Forget a mount whose drive and file are clean. Idempotent."""
+
+        def write(connection: Connection) -> None:
+            connection.execute(delete(schema.mounts).where(schema.mounts.c.vm_uuid == vm_uuid))
+            audit.append(connection, entries)
+
+        await self._database.write(write, committed=lambda _: self._forget(vm_uuid))
+
+    def _remember(self, mount: Mount) -> None:
+        self._mounts[mount.vm_uuid] = mount
+
+    def _forget(self, vm_uuid: str) -> None:
+        self._mounts.pop(vm_uuid, None)
+
+
+def _load(connection: Connection) -> list[Mount]:
+    return [_mount(row) for row in connection.execute(select(schema.mounts))]
+
+
+def _mount(row: Row[Any]) -> Mount:
+    return Mount(**row._mapping)

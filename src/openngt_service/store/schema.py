@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tables. SQL that SQLite and PostgreSQL both understand; a change here needs a revision in `migrations/`."""
+
+import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+__all__ = [
+    "Utc",
+    "audit",
+    "certificates",
+    "idempotency",
+    "links",
+    "metadata",
+    "mounts",
+    "service",
+    "tasks",
+    "tokens",
+    "vms",
+]
+
+
+class Utc(TypeDecorator[datetime.datetime]):
+    """An aware UTC time. SQLite keeps no zone, so what comes back is given one; a naive time is a defect."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "times in the database are aware"
+        return value.astimezone(datetime.UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime.datetime | None:
+        if value is None:
+            return None
+        time: datetime.datetime = value
+        return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time.astimezone(datetime.UTC)
+
+
+# Named constraints, so that a migration can drop them on every database.
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+service = Table(
+    "service",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="single"), primary_key=True, autoincrement=False),
+    Column("cluster_uuid", String(36), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("created", Utc, nullable=False),
+    # The audit chain's end stands outside the chain, so that cutting off its tail is seen.
+    Column("audit_sequence", BigInteger, nullable=False),
+    Column("audit_hash", String(64), nullable=False),
+)
+
+vms = Table(
+    "vms",
+    metadata,
+    Column("vm_uuid", String(36), primary_key=True),
+    Column("vm_name", String(255), nullable=False),
+    Column("ngt_uuid", String(36), nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("vss_snapshot", Boolean, nullable=False),
+    Column("self_service_restore", Boolean, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("enrolled_at", Utc, nullable=False),
+    Index("ix_vms_vm_name", "vm_name"),
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("vm_uuid", String(36), primary_key=True),
+    Column("agent_version", String(64)),
+    Column("status", JSON(none_as_null=True)),
+    Column("since", Utc),
+    Column("peer", String(255)),
+    Column("last_seen", Utc),
+    Column("refusal_reason", String(32)),
+    Column("refusal_at", Utc),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("serial", String(40), primary_key=True),
+    Column("vm_uuid", String(36), nullable=False),
+    Column("ngt_uuid", String(36), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("not_before", Utc, nullable=False),
+    Column("not_after", Utc, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("issued_at", Utc, nullable=False),
+    CheckConstraint("state IN ('next', 'current', 'retired', 'revoked')", name="state"),
+    Index("ix_certificates_vm_uuid", "vm_uuid"),
+    Index("ix_certificates_not_after", "not_after"),
+    # The database itself holds the promise: one `next` and one `current` for each VM.
+    Index(
+        "uq_certificates_next",
+        "vm_uuid",
+        unique=True,
+        sqlite_where=text("state = 'next'"),
+        postgresql_where=text("state = 'next'"),
+    ),
+    Index(
+        "uq_certificates_current",
+        "vm_uuid",
+        unique=True,
+        sqlite_where=text("state = 'current'"),
+        postgresql_where=text("state = 'current'"),
+    ),
+)
+
+mounts = Table(
+    "mounts",
+    metadata,
+    Column("vm_uuid", String(36), primary_key=True),
+    Column("phase", String(16), nullable=False),
+    Column("drive", String(64), nullable=False),
+    Column("config_only", Boolean, nullable=False),
+    Column("holder", String(255), nullable=False),
+    Column("since", Utc, nullable=False),
+    Column("lease_ends", Utc, nullable=False),
+    # Known once the certificate is issued.
+    Column("generation", Integer),
+    Column("serial", String(40)),
+    Column("expires", Utc),
+    CheckConstraint("phase IN ('preparing', 'mounted', 'ejecting')", name="phase"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task_id", String(32), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("vm_uuid", String(36)),
+    Column("actor", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("progress", Integer, nullable=False),
+    Column("step", String(255), nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Column("created", Utc, nullable=False),
+    Column("updated", Utc, nullable=False),
+    CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'interrupted')", name="state"),
+    Index("ix_tasks_vm_uuid", "vm_uuid"),
+    Index("ix_tasks_created", "created"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("actor", String(128), primary_key=True),
+    Column("key", String(128), primary_key=True),
+    Column("request_sha256", String(64), nullable=False),
+    Column("task_id", String(32)),
+    Column("response", JSON(none_as_null=True)),
+    Column("created", Utc, nullable=False),
+    Index("ix_idempotency_created", "created"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("secret_sha256", String(64), nullable=False),
+    Column("created", Utc, nullable=False),
+    CheckConstraint("role IN ('viewer', 'operator', 'admin')", name="role"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Utc, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("verb", String(64), nullable=False),
+    Column("vm_uuid", String(36)),
+    Column("result", String(64), nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tasks and idempotency keys as rows."""
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, delete, insert, select, tuple_, update
+
+from openngt import effects
+from openngt.errors import OpenNGTError
+
+from . import schema
+from .database import Database
+
+__all__ = [
+    "FINISHED",
+    "RequestKey",
+    "TaskPage",
+    "TaskRecord",
+    "TaskRows",
+    "TaskState",
+    "remember_response",
+    "request_key",
+]
+
+TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted"]
+FINISHED: frozenset[TaskState] = frozenset({"succeeded", "failed", "interrupted"})
+
+KEY_LIFE = datetime.timedelta(days=1)
+TASK_LIFE = datetime.timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    task_id: str
+    kind: str
+    vm_uuid: str | None
+    actor: str
+    state: TaskState
+    progress: int
+    step: str
+    result: dict[str, Any] | None
+    error: dict[str, Any] | None
+    created: datetime.datetime
+    updated: datetime.datetime
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    items: list[TaskRecord]
+    next_page_token: str | None
+
+
+@dataclass(frozen=True)
+class RequestKey:
+    """An `Idempotency-Key` with the caller whose it is and a digest of what was asked. Made by `request_key`."""
+
+    actor: str
+    key: str
+    request_sha256: str
+
+
+def request_key(actor: str, key: str, verb: str, request: Mapping[str, Any]) -> RequestKey:
+    """INVALID_INPUT unless the key has 1 to 128 printable ASCII characters."""
+    if not (1 <= len(key) <= 128 and key.isascii() and key.isprintable()):
+        raise OpenNGTError("INVALID_INPUT", "Idempotency-Key: give 1 to 128 printable ASCII characters")
+    asked = json.dumps([verb, request], sort_keys=True, separators=(",", ":"))
+    return RequestKey(actor, key, hashlib.sha256(asked.encode()).hexdigest())
+
+
+class TaskRows:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, record: TaskRecord, key: RequestKey | None = None) -> tuple[TaskRecord, bool]:
+        """Store a new task; or return (with False) the one that an earlier request with the same key has made.
+
+        IDEMPOTENCY_MISMATCH when the key belongs to a different request.
+        """
+
+        def write(connection: Connection) -> tuple[TaskRecord, bool]:
+            known = _keyed(connection, key) if key else None
+            if known is not None:
+                earlier = _get(connection, known.task_id)
+                if earlier is not None:
+                    return earlier, False
+            connection.execute(insert(schema.tasks), _values(record))
+            if key is not None:
+                _claim(connection, key, task_id=record.task_id)
+            return record, True
+
+        return await self._database.write(write)
+
+    async def update(self, record: TaskRecord) -> None:
+        """Store progress or the end of a task."""
+        change = update(schema.tasks).where(schema.tasks.c.task_id == record.task_id).values(**_values(record))
+        await self._database.write(lambda connection: connection.execute(change).rowcount)
+
+    async def get(self, task_id: str) -> TaskRecord | None:
+        return await self._database.read(lambda connection: _get(connection, task_id))
+
+    async def page(self, *, vm_uuid: str | None = None, limit: int = 100, page_token: str | None = None) -> TaskPage:
+        """Newest first. The page token is the last task's id."""
+        if limit < 1:
+            raise OpenNGTError("INVALID_INPUT", "limit: give a whole number above 0")
+        return await self._database.read(lambda connection: _page(connection, vm_uuid, limit, page_token))
+
+    async def interrupt_unfinished(self) -> int:
+        """At a start: what was queued or running when the process died is `interrupted`. Returns how many."""
+        error = OpenNGTError(
+            "TASK_FAILED",
+            "the service ended before the task did",
+            remedy="ask for it again; what was half done is undone",
+        )
+        change = (
+            update(schema.tasks)
+            .where(schema.tasks.c.state.in_(("queued", "running")))
+            .values(state="interrupted", error=error.to_dict(), updated=effects.now())
+        )
+        return await self._database.write(lambda connection: connection.execute(change).rowcount)
+
+    async def forget_old(self, now: datetime.datetime) -> None:
+        """Delete finished tasks after 30 days and idempotency keys after one."""
+
+        def write(connection: Connection) -> None:
+            table, keys = schema.tasks, schema.idempotency
+            connection.execute(delete(table).where(table.c.updated < now - TASK_LIFE, table.c.state.in_(FINISHED)))
+            connection.execute(delete(keys).where(keys.c.created < now - KEY_LIFE))
+
+        await self._database.write(write)
+
+    async def recall_response(self, key: RequestKey) -> dict[str, Any] | None:
+        """What a request with this key was answered, for requests that are answered at once. IDEMPOTENCY_MISMATCH."""
+
+        def read(connection: Connection) -> dict[str, Any] | None:
+            known = _keyed(connection, key)
+            return None if known is None else known.response
+
+        return await self._database.read(read)
+
+
+def remember_response(connection: Connection, key: RequestKey, response: Mapping[str, Any]) -> None:
+    """Inside the transaction that does the work. `response` must hold no secret.
+
+    Of two equal requests at once the second one's transaction fails with an IntegrityError and leaves nothing behind.
+    """
+    _claim(connection, key, response=dict(response))
+
+
+def _claim(
+    connection: Connection, key: RequestKey, *, task_id: str | None = None, response: dict[str, Any] | None = None
+) -> None:
+    table = schema.idempotency
+    # A key whose task was forgotten is free again.
+    connection.execute(
+        delete(table).where(table.c.actor == key.actor, table.c.key == key.key, table.c.response.is_(None))
+    )
+    connection.execute(
+        insert(table),
+        {
+            "actor": key.actor,
+            "key": key.key,
+            "request_sha256": key.request_sha256,
+            "task_id": task_id,
+            "response": response,
+            "created": effects.now(),
+        },
+    )
+
+
+def _keyed(connection: Connection, key: RequestKey) -> Row[Any] | None:
+    table = schema.idempotency
+    row = connection.execute(select(table).where(table.c.actor == key.actor, table.c.key == key.key)).one_or_none()
+    if row is not None and row.request_sha256 != key.request_sha256:
+        raise OpenNGTError("IDEMPOTENCY_MISMATCH", f"Idempotency-Key {key.key} belongs to a different request")
+    return row
+
+
+def _values(record: TaskRecord) -> dict[str, Any]:
+    return dict(vars(record))
+
+
+def _record(row: Row[Any]) -> TaskRecord:
+    return TaskRecord(**row._mapping)
+
+
+def _get(connection: Connection, task_id: str | None) -> TaskRecord | None:
+    row = connection.execute(select(schema.tasks).where(schema.tasks.c.task_id == task_id)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def _page(connection: Connection, vm_uuid: str | None, limit: int, page_token: str | None) -> TaskPage:
+    table = schema.tasks
+    query = select(table).order_by(table.c.created.desc(), table.c.task_id.desc()).limit(limit + 1)
+    if vm_uuid is not None:
+        query = query.where(table.c.vm_uuid == vm_uuid)
+    if page_token is not None:
+        last = _get(connection, page_token)
+        if last is None:
+            raise OpenNGTError("INVALID_INPUT", "page_token: give one that a list has returned")
+        query = query.where(tuple_(table.c.created, table.c.task_id) < tuple_(last.created, last.task_id))
+    items = [_record(row) for row in connection.execute(query)]
+    return TaskPage(items[:limit], items[limit - 1].task_id if len(items) > limit else None)
