@@ -2,15 +2,28 @@
 # Runs on targets: Python 3.6, standard library only.
 """One function for each kind of side effect, so that callers can be handed another one in a test."""
 
+import contextlib
 import datetime
+import errno
 import os
+import re
 import subprocess
 import tempfile
-from typing import Mapping, NamedTuple, Optional, Sequence
+from typing import Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from .errors import OpenNGTError
+from .failpoints import failpoint
 
-__all__ = ["Finished", "fsync_directory", "now", "replace_file", "run", "write_private"]
+__all__ = [
+    "Finished",
+    "file_errors",
+    "fsync_directory",
+    "now",
+    "replace_file",
+    "run",
+    "sweep_unfinished",
+    "write_private",
+]
 
 Finished = NamedTuple("Finished", [("returncode", int), ("stdout", str), ("stderr", str)])
 
@@ -74,11 +87,40 @@ def replace_file(path: str, content: bytes, mode: int = 0o644) -> None:
             stream.flush()
             os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
+        failpoint("effects.replace_file.written")
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
     fsync_directory(folder)
+
+
+def sweep_unfinished(path: str) -> None:
+    """Remove what a killed `replace_file(path, ...)` left beside it. Only under a lock that excludes other writers."""
+    folder, name = os.path.split(os.path.abspath(path))
+    unfinished = re.compile(re.escape("." + name + ".") + "[a-z0-9_]{8}")
+    for entry in os.listdir(folder):
+        if unfinished.fullmatch(entry):
+            os.unlink(os.path.join(folder, entry))
+
+
+@contextlib.contextmanager
+def file_errors(path: str) -> Iterator[None]:
+    """Raise what the system says about files inside the block as PERMISSION_DENIED, NO_SPACE or FILE_UNUSABLE.
+
+    `path` is named where the system's error names no file itself.
+    """
+    try:
+        yield
+    except OSError as exc:
+        name = os.fsdecode(exc.filename) if isinstance(exc.filename, (str, bytes)) else path
+        if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            code = "PERMISSION_DENIED"
+        elif exc.errno in (errno.ENOSPC, errno.EDQUOT):
+            code = "NO_SPACE"
+        else:
+            code = "FILE_UNUSABLE"
+        raise OpenNGTError(code, "{0}: {1}".format(name, exc.strerror or exc), {"path": name}) from exc
 
 
 def write_private(path: str, content: bytes) -> None:

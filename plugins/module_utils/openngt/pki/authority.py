@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The certificate authority: a folder with `ca.pem` and `ca.key`, created once and never overwritten."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ..effects import file_errors, fsync_directory, replace_file, sweep_unfinished, write_private
+from ..errors import OpenNGTError
+from ..failpoints import failpoint
+from . import _x509
+from ._folder import locked
+from .inspect import CertificateInfo, describe_certificate, load_certificate
+
+__all__ = ["BACKDATE", "CA_VALIDITY", "Authority", "create_authority", "load_authority", "load_ca_certificate"]
+
+BACKDATE = datetime.timedelta(hours=24)
+"""How long before its making a certificate becomes valid, for guests whose clock is behind."""
+
+CA_VALIDITY = datetime.timedelta(days=3650)
+
+CERTIFICATE, KEY = "ca.pem", "ca.key"
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA in memory; it signs without touching its folder again."""
+
+    certificate: _x509.x509.Certificate
+    private_key: _x509.PrivateKey = field(repr=False)
+
+    @cached_property
+    def info(self) -> CertificateInfo:
+        return describe_certificate(self.certificate)
+
+    @property
+    def ca_sha256(self) -> str:
+        """Lower-case hex SHA-256 of the CA certificate's DER: what agents pin."""
+        return self.info.sha256
+
+    @property
+    def not_after(self) -> datetime.datetime:
+        return self.info.not_after
+
+    @cached_property
+    def certificate_pem(self) -> bytes:
+        return _x509.certificate_pem(self.certificate)
+
+    @cached_property
+    def key_identifier(self) -> _x509.x509.AuthorityKeyIdentifier:
+        """The extension by which every certificate of this CA points back to it."""
+        own = self.certificate.extensions.get_extension_for_class(_x509.x509.SubjectKeyIdentifier)
+        return _x509.x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
+
+
+def create_authority(
+    folder: Path,
+    *,
+    common_name: str,
+    now: datetime.datetime,
+    key_type: _x509.KeyType = "ecdsa-p256",
+    validity: datetime.timedelta = CA_VALIDITY,
+    passphrase: bytes | None = None,
+) -> Authority:
+    """Make a CA in `folder`, which is created 0700 where it is missing.
+
+    A folder that holds a certificate is CA_EXISTS. One that holds only a key is what a crash left behind: the key is
+    taken up, provided that it is of `key_type` and opens with `passphrase`; it is never replaced, for it may be all
+    that is left of a CA in use (CA_EXISTS, CA_PASSPHRASE_WRONG).
+    """
+    _x509.require()
+    if not 1 <= len(common_name) <= 64:
+        raise OpenNGTError("INVALID_INPUT", "common_name must have 1 to 64 characters", {"field": "common_name"})
+    with file_errors(str(folder)):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            fsync_directory(str(folder.parent))
+        failpoint("pki.create_authority.folder")
+        with locked(folder):
+            if (folder / CERTIFICATE).exists():
+                raise OpenNGTError("CA_EXISTS", f"{folder} holds a CA already")
+            key = _take_up_key(folder, key_type, passphrase)
+            failpoint("pki.create_authority.key")
+            certificate = _sign_authority(key, common_name, now, validity)
+            sweep_unfinished(str(folder / CERTIFICATE))
+            replace_file(str(folder / CERTIFICATE), _x509.certificate_pem(certificate))
+            failpoint("pki.create_authority.certificate")
+    return Authority(certificate, key)
+
+
+def _take_up_key(folder: Path, key_type: _x509.KeyType, passphrase: bytes | None) -> _x509.PrivateKey:
+    path = folder / KEY
+    sweep_unfinished(str(path))
+    if not path.exists():
+        key = _x509.generate_key(key_type)
+        write_private(str(path), _x509.private_key_pem(key, passphrase))
+        return key
+    key = _load_key(path, passphrase)
+    found = _x509.key_type_of(key)
+    if found != key_type:
+        raise OpenNGTError(
+            "CA_EXISTS",
+            f"{path} holds a key of type {found} without its certificate; key_type asks for {key_type}",
+            {"field": "key_type", "found": found},
+        )
+    return key
+
+
+def _sign_authority(
+    key: _x509.PrivateKey, common_name: str, now: datetime.datetime, validity: datetime.timedelta
+) -> _x509.x509.Certificate:
+    x509 = _x509.x509
+    name = _x509.common_name(common_name)
+    key_identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return _x509.sign(
+        subject=name,
+        issuer=name,
+        public_key=key.public_key(),
+        issuer_key=key,
+        not_before=now - BACKDATE,
+        not_after=now + validity,
+        extensions=[
+            (x509.BasicConstraints(ca=True, path_length=0), True),
+            (_x509.key_usage(signs_certificates=True), True),
+            (key_identifier, False),
+            (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_identifier), False),
+        ],
+    )
+
+
+def load_ca_certificate(folder: Path) -> _x509.x509.Certificate:
+    """The CA's certificate, without its key: CA_NOT_FOUND when the folder holds none, CERTIFICATE_INVALID."""
+    path = folder / CERTIFICATE
+    with file_errors(str(path)):
+        if not path.exists():
+            raise OpenNGTError("CA_NOT_FOUND", f"{folder} holds no CA")
+        return load_certificate(path.read_bytes())
+
+
+def load_authority(folder: Path, *, passphrase: bytes | None = None) -> Authority:
+    """Load certificate and key.
+
+    CA_NOT_FOUND, CA_PASSPHRASE_WRONG (also for a passphrase too many or one that is missing), CERTIFICATE_INVALID when
+    a file is damaged or the two do not belong together.
+    """
+    certificate = load_ca_certificate(folder)
+    with file_errors(str(folder / KEY)):
+        if not (folder / KEY).exists():
+            raise OpenNGTError("CA_NOT_FOUND", f"{folder} holds a CA certificate but not its key, {KEY}")
+        key = _load_key(folder / KEY, passphrase)
+    if key.public_key() != certificate.public_key():
+        raise OpenNGTError("CERTIFICATE_INVALID", f"{KEY} and {CERTIFICATE} in {folder} do not belong together")
+    return Authority(certificate, key)
+
+
+def _load_key(path: Path, passphrase: bytes | None) -> _x509.PrivateKey:
+    pem = path.read_bytes()
+    # Asked first: cryptography answers a passphrase too many or missing, a wrong one and a damaged file with two types.
+    encrypted = b"ENCRYPTED" in pem.partition(b"\n")[0]
+    if encrypted and not passphrase:
+        raise OpenNGTError("CA_PASSPHRASE_WRONG", f"{path} is encrypted and no passphrase was given")
+    if passphrase and not encrypted:
+        raise OpenNGTError("CA_PASSPHRASE_WRONG", f"{path} is not encrypted, but a passphrase was given")
+    try:
+        key = _x509.serialization.load_pem_private_key(pem, passphrase or None)
+    except (ValueError, _x509.UnsupportedAlgorithm) as exc:
+        if encrypted:
+            raise OpenNGTError("CA_PASSPHRASE_WRONG", f"{path} does not open with the passphrase given") from exc
+        raise OpenNGTError("CERTIFICATE_INVALID", f"{path} holds no readable private key") from exc
+    if not isinstance(key, _x509.PrivateKey):
+        raise OpenNGTError(
+            "CERTIFICATE_INVALID", f"{path} holds a key of another kind than {', '.join(_x509.KEY_TYPES)}"
+        )
+    return key
