@@ -3,11 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Options that every module shares that asks the service; documented in the fragment `openngt.guest_tools.service`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import env_fallback
 
-__all__ = ["SERVICE", "service_spec"]
+from .openngt.client import Client
+
+__all__ = ["SERVICE", "client_of", "service_spec"]
 
 # There is no option that switches verification off: who has no public certificate gives the CA's file.
 SERVICE: dict[str, dict[str, Any]] = {
@@ -21,3 +24,8 @@ SERVICE: dict[str, dict[str, Any]] = {
 def service_spec(**options: Any) -> dict[str, Any]:
     """An argument spec of the service's options and a module's own."""
     return dict(SERVICE, **options)
+
+
+def client_of(params: Mapping[str, Any]) -> Client:
+    """The service's client by a module's parameters; nothing is connected yet. Raises INVALID_INPUT and others."""
+    return Client(params["endpoint"], params["token"], params["ca_file"], params["timeout"])

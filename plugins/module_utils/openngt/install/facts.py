@@ -12,11 +12,17 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from ..effects import run
 from .support import parse
 
-__all__ = ["MIB", "Facts", "Place", "collect", "look_at", "nearest_existing", "read_text"]
+__all__ = ["MIB", "Facts", "Place", "collect", "look_at", "nearest_existing", "read_text", "vm_uuid"]
 
 MIB = 1024 * 1024
+UUID_FILE = "/sys/class/dmi/id/product_uuid"
 UNIT = "ngt_guest_agent.service"
-UNIT_FOLDERS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
 # Where the original product lives; ours is /usr/local/openngt.
 OTHER_VENDOR = ("/usr/local/nutanix",)
 
@@ -51,12 +57,10 @@ Facts = NamedTuple(
 )
 
 
-def collect(
-    mount_point: str, endpoint: Optional[Tuple[str, int]] = None, prefix: str = "/usr/local", temporary: str = "/tmp"
-) -> Facts:
+def collect(mount_point: str, endpoint: Optional[Tuple[str, int]] = None) -> Facts:
     """Facts about this guest; `endpoint` (host, port) is tried with one TCP connection of at most 5 s."""
-    uuid_file = "/sys/class/dmi/id/product_uuid"
-    places = {"prefix": prefix, "temporary": temporary, "mount_point": mount_point}
+    # /tmp because the installer and Ansible work below it, whatever TMPDIR is here.
+    places = {"prefix": "/usr/local", "temporary": "/tmp", "mount_point": mount_point}  # noqa: S108  only looked at
     return Facts(
         python=tuple(sys.version_info[:3]),
         tar=shutil.which("tar"),
@@ -67,8 +71,8 @@ def collect(
         systemd_running=os.path.isdir("/run/systemd/system"),  # sd_booted(3)
         places={name: look_at(path) for name, path in places.items()},
         other_tools=_other_tools(),
-        vm_uuid=(read_text(uuid_file) or "").strip().lower() or None,
-        vm_uuid_exists=os.path.exists(uuid_file),
+        vm_uuid=vm_uuid(),
+        vm_uuid_exists=os.path.exists(UUID_FILE),
         endpoint_error=_try_to_reach(endpoint) if endpoint else None,
     )
 
@@ -80,6 +84,11 @@ def read_text(path: str) -> Optional[str]:
             return stream.read()
     except OSError:
         return None
+
+
+def vm_uuid() -> Optional[str]:
+    """This VM's UUID as its hypervisor gave it by DMI, lower case; None when there is none or only root may read it."""
+    return (read_text(UUID_FILE) or "").strip().lower() or None
 
 
 def nearest_existing(path: str) -> str:

@@ -11,7 +11,7 @@ from ..errors import OpenNGTError
 from .facts import Facts, Place
 from .support import judge
 
-__all__ = ["Finding", "Wanted", "demand", "findings", "is_met", "missing_program"]
+__all__ = ["Finding", "Wanted", "demand", "findings", "is_met", "missing_program", "parse_version"]
 
 Wanted = NamedTuple(
     "Wanted",
@@ -23,9 +23,7 @@ Wanted = NamedTuple(
     ],
 )
 
-Finding = NamedTuple(
-    "Finding", [("name", str), ("state", str), ("found", str), ("wanted", str), ("remedy", str)]
-)
+Finding = NamedTuple("Finding", [("name", str), ("state", str), ("found", str), ("wanted", str), ("remedy", str)])
 
 INSTALL_OPTION = "set linux_prerequisites_install: true (role), or install: true (module)"
 
@@ -62,11 +60,19 @@ def demand(found: Sequence[Finding]) -> None:
     failed = [finding for finding in found if finding.state == "failed"]
     if not failed:
         return
-    details = {"findings": [dict(finding._asdict()) for finding in found]}  # type: Dict[str, Any]
+    details: Dict[str, Any] = {"findings": [dict(finding._asdict()) for finding in found]}
     if [finding.name for finding in failed] == ["distribution"]:
         raise OpenNGTError("UNSUPPORTED_DISTRIBUTION", failed[0].found, details)
     listed = "; ".join("{0}: {1} ({2})".format(each.name, each.found, each.remedy) for each in failed)
     raise OpenNGTError("PREREQUISITES_NOT_MET", "this guest is not ready: {0}".format(listed), details)
+
+
+def parse_version(text: str) -> Tuple[int, ...]:
+    """`3.6` -> (3, 6); INVALID_INPUT for anything else."""
+    parts = text.split(".")
+    if not all(part.isdigit() for part in parts):
+        raise OpenNGTError("INVALID_INPUT", "minimum_python must be numbers and dots, as 3.6, not {0!r}".format(text))
+    return tuple(int(part) for part in parts)
 
 
 def missing_program(name: str, wanted: str) -> Finding:

@@ -25,7 +25,7 @@ Family = NamedTuple(
     ],
 )
 
-FAMILIES = (
+FAMILIES: Tuple[Family, ...] = (
     Family(
         "debian",
         ("debian", "ubuntu"),
@@ -62,7 +62,7 @@ FAMILIES = (
         {"python": "python3", "tar": "tar"},
         True,
     ),
-)  # type: Tuple[Family, ...]
+)
 
 Distribution = NamedTuple(
     "Distribution",
@@ -75,7 +75,7 @@ Distribution = NamedTuple(
     ],
 )
 
-DISTRIBUTIONS = (
+DISTRIBUTIONS: Tuple[Distribution, ...] = (
     Distribution(("debian",), "Debian", "debian", ("11", "12", "13"), ("12",)),
     Distribution(("ubuntu",), "Ubuntu", "debian", ("20.04", "22.04", "24.04", "26.04"), ()),
     Distribution(("rhel",), "Red Hat Enterprise Linux", "rhel", ("8", "9", "10"), ()),
@@ -88,7 +88,7 @@ DISTRIBUTIONS = (
     Distribution(("opensuse-leap",), "openSUSE Leap", "suse", ("15", "16"), ()),
     Distribution(("opensuse-tumbleweed",), "openSUSE Tumbleweed", "suse", (), ()),
     Distribution(("sle-micro", "sl-micro"), "SUSE Linux Enterprise Micro", "suse-transactional", ("5", "6"), ()),
-)  # type: Tuple[Distribution, ...]
+)
 
 Verdict = NamedTuple(
     "Verdict",
@@ -104,7 +104,7 @@ Verdict = NamedTuple(
 
 def parse(text: str) -> Dict[str, str]:
     """Read the content of an os-release file (shell assignments, man 5 os-release); a line that is none is skipped."""
-    values = {}  # type: Dict[str, str]
+    values: Dict[str, str] = {}
     for line in text.splitlines():
         key, separator, value = line.strip().partition("=")
         if not separator or key.startswith("#"):

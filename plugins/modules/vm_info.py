@@ -1,0 +1,142 @@
+# Copyright (c) 2026, openngt contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the service knows about enrolled VMs; can wait until their links are proven."""
+
+DOCUMENTATION = r"""
+module: vm_info
+short_description: Read what the service knows about enrolled VMs
+version_added: 0.1.0
+author: openngt contributors (@openngt)
+description:
+  - Returns the records of enrolled VMs; without O(vm) of all of them, however many there are.
+  - Can wait until the link of each is proven, which is how an installation is known to have worked.
+extends_documentation_fragment:
+  - openngt.guest_tools.service
+  - openngt.guest_tools.attributes
+  - openngt.guest_tools.attributes.info
+  - openngt.guest_tools.attributes.actiongroup_service
+attributes:
+  platform:
+    support: full
+    platforms: posix
+options:
+  vm:
+    description:
+      - UUIDs or names of the VMs. Without O(wait_for_link), a VM that is not enrolled is left out of the answer.
+    type: list
+    elements: str
+  wait_for_link:
+    description:
+      - Wait until the agent of each VM in O(vm) is connected with its long-lived certificate.
+      - In check mode nobody waits; what is there is returned.
+    type: bool
+    default: false
+  generation:
+    description:
+      - With O(wait_for_link), the certificate must be of this generation or a later one. Give what RV(ignore:mount)
+        of M(openngt.guest_tools.mount) says, to prove that it is this installation that connected.
+    type: int
+  wait_seconds:
+    description:
+      - How long to wait.
+    type: float
+    default: 60.0
+seealso:
+  - module: openngt.guest_tools.vm
+  - module: openngt.guest_tools.health_info
+"""
+
+EXAMPLES = r"""
+- name: Read all VMs
+  openngt.guest_tools.vm_info:
+  delegate_to: localhost
+  run_once: true
+  register: fleet
+
+- name: Wait until the agent of web01 is connected
+  openngt.guest_tools.vm_info:
+    vm: [web01]
+    wait_for_link: true
+    wait_seconds: 90
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+vms:
+  description: One record for each VM.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - vm_uuid: 564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11
+      vm_name: web01
+      communication_link_active: true
+      transport: tls
+      certificate:
+        kind: link
+        days_left: 999
+        expiry: PASS
+code:
+  description:
+    - The failure's stable code. With C(LINK_NOT_ACTIVE), C(details.service_saw) says for each VM what is missing, and
+      why the gateway last refused it.
+  returned: failure
+  type: str
+  sample: LINK_NOT_ACTIVE
+remedy:
+  description: What to do about the failure.
+  returned: failure
+  type: str
+details:
+  description: Values that belong to the failure.
+  returned: failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.argspec import client_of, service_spec
+from ..module_utils.failure import fail
+from ..module_utils.link import wait_for_links
+from ..module_utils.openngt.errors import OpenNGTError
+
+
+def define_module() -> AnsibleModule:
+    spec = service_spec(
+        vm={"type": "list", "elements": "str"},
+        wait_for_link={"type": "bool", "default": False},
+        generation={"type": "int"},
+        wait_seconds={"type": "float", "default": 60.0},
+    )
+    return AnsibleModule(
+        argument_spec=spec,
+        supports_check_mode=True,
+        required_if=[("wait_for_link", True, ("vm",))],
+        required_by={"generation": ("vm",)},
+    )
+
+
+def run(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    with client_of(params) as client:
+        if params["wait_for_link"] and not check_mode:
+            records = wait_for_links(client, params["vm"], params["generation"], params["wait_seconds"])
+        else:
+            records = client.vms(params["vm"] or ())
+    return {"changed": False, "vms": records}
+
+
+def main() -> None:
+    module = define_module()
+    try:
+        result = run(module.params, check_mode=module.check_mode)
+    except OpenNGTError as error:
+        fail(module, error)
+    else:
+        module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
