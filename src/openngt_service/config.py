@@ -20,7 +20,7 @@ from pydantic_settings import (
 
 from openngt.errors import OpenNGTError
 
-__all__ = ["ENVIRONMENT_PREFIX", "GatewayLimits", "Settings", "load_settings"]
+__all__ = ["ENVIRONMENT_PREFIX", "GatewayLimits", "KeyType", "Settings", "load_settings"]
 
 ENVIRONMENT_PREFIX = "OPENNGT_"
 
@@ -28,6 +28,9 @@ HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\Z", re.I
 )
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+KeyType = Literal["ecdsa-p256", "rsa-2048", "rsa-3072", "ed25519"]
+"""The names of `openngt.pki`."""
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 """0 lets the kernel choose, which the tests use."""
@@ -80,7 +83,7 @@ class Settings(BaseSettings):
     """Taken at the first start only (a CA made without a service has told it to agents already); else made up once."""
     hypervisor: Literal["qemu"] = "qemu"
     qemu_directory: Path = Path("/var/lib/openngt/vms")
-    key_type: Literal["ecdsa-p256", "rsa-2048", "rsa-3072", "ed25519"] = "ecdsa-p256"
+    key_type: KeyType = "ecdsa-p256"
     validity_days: Annotated[int, Field(ge=1, le=3650)] = 1000
     bootstrap_hours: Annotated[int, Field(ge=0, le=24 * 365)] = 24
     """Life of the certificate on an ISO; 0 gives it the full `validity_days`, as the original product does."""

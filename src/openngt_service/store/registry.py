@@ -16,7 +16,17 @@ from openngt.errors import OpenNGTError
 from . import audit, schema
 from .database import Database
 
-__all__ = ["Capabilities", "Registry", "Vm", "VmPage", "near_names", "not_enrolled", "raise_generations", "save"]
+__all__ = [
+    "Capabilities",
+    "Registry",
+    "Vm",
+    "VmPage",
+    "near_names",
+    "not_enrolled",
+    "raise_generations",
+    "read_vms",
+    "save",
+]
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Registry:
 
     async def load(self) -> None:
         """Read the VMs from the database."""
-        self._vms = {vm.vm_uuid: vm for vm in await self._database.read(_load)}
+        self._vms = {vm.vm_uuid: vm for vm in await self._database.read(read_vms)}
         self._generations = {vm.vm_uuid: vm.generation for vm in self._vms.values()}
 
     def get(self, vm_uuid: str) -> Vm | None:
@@ -153,6 +163,11 @@ class Registry:
         await self._database.write(write, committed=lambda _: self.remember(vm))
         return self._vms[vm_uuid], created
 
+    def note_generation(self, vm_uuid: str, generation: int) -> None:
+        """A certificate of that generation has been committed."""
+        vm = self._vms[vm_uuid]
+        self.remember(dataclasses.replace(vm, generation=max(generation, vm.generation)))
+
     def known(self, vm_uuid: str) -> Vm | None:
         """The row of that UUID, enabled or not."""
         return self._vms.get(vm_uuid)
@@ -168,7 +183,8 @@ def _order(vm: Vm) -> tuple[str, str]:
     return vm.vm_name, vm.vm_uuid
 
 
-def _load(connection: Connection) -> list[Vm]:
+def read_vms(connection: Connection) -> list[Vm]:
+    """Every row, those of disabled VMs included."""
     return [
         Vm(
             row.vm_uuid,
