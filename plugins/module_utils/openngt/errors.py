@@ -21,6 +21,7 @@ REMEDIES = {
     "CA_PASSPHRASE_WRONG": "give the passphrase that the CA key was encrypted with",
     "CERTIFICATE_EXPIRED": "issue a new certificate and mount a new ISO",
     "CERTIFICATE_INVALID": "give a PEM file that holds one certificate and its key",
+    "CLOCK_WENT_BACK": "set this host's clock right (timedatectl); a certificate is never dated before an earlier one",
     "COMMAND_FAILED": "read the output in details; the command can be repeated by hand",
     "COMMAND_NOT_FOUND": "install the package that provides the command",
     "COMMAND_TIMED_OUT": "look whether the machine is overloaded, then run again",

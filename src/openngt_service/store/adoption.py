@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from openngt.pki.issue_log import IssueLog, IssueRecord
 from sqlalchemy import Connection, insert, select
+
+from openngt.pki.issue_log import IssueLog, IssueRecord
 
 from ..ports import SerialState
 from . import audit, schema

@@ -13,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from openngt.pki.authority import Authority
-from openngt.pki.issue import IssuedCertificate, VmCertificateRequest, issue_vm_certificate
-from openngt.pki.issue_log import IssueLog
 from sqlalchemy import Connection, update
 
 from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.failpoints import failpoint
+from openngt.pki.authority import Authority
+from openngt.pki.issue import IssuedCertificate, VmCertificateRequest, issue_vm_certificate
+from openngt.pki.issue_log import IssueLog
 
 from ..config import KeyType
 from ..ports import Accepted, CertificateKind, Refused
