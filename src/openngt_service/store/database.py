@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 READERS = 4
 MAXIMUM_GROUP = 512
 BUSY_TIMEOUT_MS = 10_000
+POSTGRESQL_DISK_FULL = "53100"
 
 GENESIS = "0" * 64
 """What the first row of the audit chain follows."""
@@ -141,11 +142,18 @@ def _run_in_savepoint(connection: Connection, write: _Write) -> None:
         with connection.begin_nested():
             write.result = write.function(connection)
     except DBAPIError as exc:
-        if exc.connection_invalidated or _is_full(exc):
+        if _transaction_is_lost(connection):
             raise
-        write.error = exc
+        write.error = _translated(exc)
     except BaseException as exc:  # noqa: BLE001 - not swallowed: the awaiting caller gets it
         write.error = exc
+
+
+def _transaction_is_lost(connection: Connection) -> bool:
+    """SQLite rolls back a whole transaction by itself on some errors, a full disk among them; what followed in the
+    group would then be committed one by one.
+    """
+    return connection.invalidated or not getattr(connection.connection.dbapi_connection, "in_transaction", True)
 
 
 def _answer(group: list[_Write]) -> None:
@@ -172,16 +180,14 @@ def _resolve(writes: list[_Write]) -> None:
             write.future.set_exception(write.error)
 
 
-def _is_full(error: DBAPIError) -> bool:
-    return (
-        isinstance(error.orig, sqlite3.OperationalError)
-        and getattr(error.orig, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
-    ) or getattr(error.orig, "sqlstate", None) == "53100"  # PostgreSQL: disk_full
-
-
-def _translated(error: DBAPIError) -> BaseException:
-    if _is_full(error):
-        return OpenNGTError("NO_SPACE", "the database cannot grow: its file system is full; nothing was changed")
+def _translated(error: BaseException) -> BaseException:
+    """NO_SPACE where a full disk is the cause, also when it is hidden behind the rollback that failed after it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        code, state = getattr(cause, "sqlite_errorcode", None), getattr(cause, "sqlstate", None)
+        if code == sqlite3.SQLITE_FULL or state == POSTGRESQL_DISK_FULL:
+            return OpenNGTError("NO_SPACE", "the database cannot grow: its file system is full; nothing was changed")
+        cause = cause.__cause__ or cause.__context__
     return error
 
 

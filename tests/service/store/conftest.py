@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
-from openngt.pki.authority import Authority, create_authority
 
+from openngt.pki.authority import Authority, create_authority
 from openngt_service.config import Settings
 from openngt_service.store.opening import Store, open_store
 
