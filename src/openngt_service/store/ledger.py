@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sqlalchemy import Connection, update
 
@@ -30,7 +29,6 @@ from .adoption import Adopted
 from .certificate_rows import LIVE, Entry
 from .database import Database
 from .registry import Registry, not_enrolled
-from .task_rows import RequestKey, remember_response
 
 __all__ = ["Adopted", "Entry", "IssueRequest", "Issued", "Ledger", "RevocationListener"]
 
@@ -137,12 +135,8 @@ class Ledger:
         *,
         actor: str,
         now: datetime.datetime | None = None,
-        key: RequestKey | None = None,
-        response: Callable[[Sequence[Issued]], dict[str, Any]] | None = None,
     ) -> list[Issued]:
         """Sign, in the order of the requests; all are durable as `next` before any is returned, or none is issued.
-
-        With `key`, what `response` makes of the result is stored in the same transaction, to answer a repetition.
 
         Raises NOT_ENROLLED, INVALID_INPUT, CA_EXPIRED, CLOCK_WENT_BACK, NO_SPACE.
         """
@@ -154,8 +148,6 @@ class Ledger:
 
         def write(connection: Connection) -> None:
             rows.store_issued(connection, [item.entry for item in issued], at, actor)
-            if key is not None and response is not None:
-                remember_response(connection, key, response(issued))
             failpoint("store.issue.written")
 
         await self._database.write(write, committed=lambda _: self._apply_issued(issued, at))

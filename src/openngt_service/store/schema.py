@@ -179,8 +179,7 @@ idempotency = Table(
     Column("actor", String(128), primary_key=True),
     Column("key", String(128), primary_key=True),
     Column("request_sha256", String(64), nullable=False),
-    Column("task_id", String(32)),
-    Column("response", JSON(none_as_null=True)),
+    Column("task_id", String(32), nullable=False),
     Column("created", Utc, nullable=False),
     Index("ix_idempotency_created", "created"),
 )

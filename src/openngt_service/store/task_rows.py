@@ -23,7 +23,6 @@ __all__ = [
     "TaskRecord",
     "TaskRows",
     "TaskState",
-    "remember_response",
     "request_key",
 ]
 
@@ -87,14 +86,14 @@ class TaskRows:
         """
 
         def write(connection: Connection) -> tuple[TaskRecord, bool]:
-            known = _keyed(connection, key) if key else None
-            if known is not None:
-                earlier = _get(connection, known.task_id)
-                if earlier is not None:
-                    return earlier, False
+            earlier = _made_by(connection, key) if key is not None else None
+            if earlier is not None:
+                return earlier, False
             connection.execute(insert(schema.tasks), _values(record))
             if key is not None:
-                _claim(connection, key, task_id=record.task_id)
+                connection.execute(
+                    insert(schema.idempotency), {**vars(key), "task_id": record.task_id, "created": record.created}
+                )
             return record, True
 
         return await self._database.write(write)
@@ -137,51 +136,15 @@ class TaskRows:
 
         await self._database.write(write)
 
-    async def recall_response(self, key: RequestKey) -> dict[str, Any] | None:
-        """What a request with this key was answered, for requests that are answered at once. IDEMPOTENCY_MISMATCH."""
 
-        def read(connection: Connection) -> dict[str, Any] | None:
-            known = _keyed(connection, key)
-            return None if known is None else known.response
-
-        return await self._database.read(read)
-
-
-def remember_response(connection: Connection, key: RequestKey, response: Mapping[str, Any]) -> None:
-    """Inside the transaction that does the work. `response` must hold no secret.
-
-    Of two equal requests at once the second one's transaction fails with an IntegrityError and leaves nothing behind.
-    """
-    _claim(connection, key, response=dict(response))
-
-
-def _claim(
-    connection: Connection, key: RequestKey, *, task_id: str | None = None, response: dict[str, Any] | None = None
-) -> None:
-    table = schema.idempotency
-    # A key whose task was forgotten is free again.
-    connection.execute(
-        delete(table).where(table.c.actor == key.actor, table.c.key == key.key, table.c.response.is_(None))
-    )
-    connection.execute(
-        insert(table),
-        {
-            "actor": key.actor,
-            "key": key.key,
-            "request_sha256": key.request_sha256,
-            "task_id": task_id,
-            "response": response,
-            "created": effects.now(),
-        },
-    )
-
-
-def _keyed(connection: Connection, key: RequestKey) -> Row[Any] | None:
+def _made_by(connection: Connection, key: RequestKey) -> TaskRecord | None:
     table = schema.idempotency
     row = connection.execute(select(table).where(table.c.actor == key.actor, table.c.key == key.key)).one_or_none()
-    if row is not None and row.request_sha256 != key.request_sha256:
+    if row is None:
+        return None
+    if row.request_sha256 != key.request_sha256:
         raise OpenNGTError("IDEMPOTENCY_MISMATCH", f"Idempotency-Key {key.key} belongs to a different request")
-    return row
+    return _get(connection, row.task_id)
 
 
 def _values(record: TaskRecord) -> dict[str, Any]:
@@ -192,7 +155,7 @@ def _record(row: Row[Any]) -> TaskRecord:
     return TaskRecord(**row._mapping)
 
 
-def _get(connection: Connection, task_id: str | None) -> TaskRecord | None:
+def _get(connection: Connection, task_id: str) -> TaskRecord | None:
     row = connection.execute(select(schema.tasks).where(schema.tasks.c.task_id == task_id)).one_or_none()
     return None if row is None else _record(row)
 

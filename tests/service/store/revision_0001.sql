@@ -35,8 +35,7 @@ CREATE TABLE idempotency (
 	actor VARCHAR(128) NOT NULL, 
 	"key" VARCHAR(128) NOT NULL, 
 	request_sha256 VARCHAR(64) NOT NULL, 
-	task_id VARCHAR(32), 
-	response JSON, 
+	task_id VARCHAR(32) NOT NULL, 
 	created DATETIME NOT NULL, 
 	CONSTRAINT pk_idempotency PRIMARY KEY (actor, "key")
 );

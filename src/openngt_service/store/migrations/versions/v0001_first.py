@@ -140,8 +140,7 @@ def work() -> None:
         sa.Column("actor", sa.String(length=128), nullable=False),
         sa.Column("key", sa.String(length=128), nullable=False),
         sa.Column("request_sha256", sa.String(length=64), nullable=False),
-        sa.Column("task_id", sa.String(length=32), nullable=True),
-        sa.Column("response", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("task_id", sa.String(length=32), nullable=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("actor", "key", name=op.f("pk_idempotency")),
     )
