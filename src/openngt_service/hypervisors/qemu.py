@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The adapter for QEMU processes on this machine, over QMP.
+
+Facts it is built on, measured with QEMU 7.2 and a Debian guest:
+
+* A guest's udev locks a loaded drive whether the disc is mounted or not. Opening the tray of a locked drive is only a
+  wish that the guest fulfils, usually within two seconds, or never when it runs no udev.
+* Between the guest opening the tray and QEMU taking the medium out, a program in the guest that opens the device pulls
+  the tray back in. So taking out is tried again until the time is up.
+* `blockdev-change-medium` throws out what the drive holds; `blockdev-insert-medium` refuses a loaded drive by itself.
+  Only the second keeps the promise that a user's disc is never ejected, even against a concurrent insert.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from openngt.errors import OpenNGTError
+
+from ._qmp import Qmp, open_qmp
+from .base import Drive, DriveState, HypervisorVm, PowerState
+from .vm_files import VmFile, list_vm_files
+
+__all__ = ["QemuHypervisor"]
+
+POLL_SECONDS = 0.1
+
+log = structlog.get_logger(__name__)
+
+POWER_STATES: dict[str, PowerState] = {
+    "running": "on",
+    "paused": "paused",
+    "suspended": "paused",
+    "prelaunch": "paused",
+    "inmigrate": "paused",
+    "postmigrate": "paused",
+    "finish-migrate": "paused",
+    "save-vm": "paused",
+    "restore-vm": "paused",
+    "shutdown": "off",
+}
+
+
+def drives_of(blocks: list[dict[str, Any]]) -> tuple[Drive, ...]:
+    """The CD-ROM drives in a `query-block` answer: what is removable and has a tray (a floppy has none)."""
+    return tuple(_drive(block) for block in blocks if block["removable"] and "tray_open" in block)
+
+
+def _drive(block: dict[str, Any]) -> Drive:
+    inserted = block.get("inserted")
+    if inserted is None:
+        return Drive(_name_of(block), "empty")
+    state: DriveState = "tray_open" if block["tray_open"] else "loaded"
+    return Drive(_name_of(block), state, inserted["file"])
+
+
+def _name_of(block: dict[str, Any]) -> str:
+    """The device's id, or its path in QEMU's object tree where the user gave no id; the commands take either."""
+    return str(block.get("qdev") or block["device"])
+
+
+def node_of(drive: str) -> str:
+    """Name of the block node for our medium in this drive: fixed, so that a later call finds what a killed one left."""
+    return "openngt-" + hashlib.sha256(drive.encode()).hexdigest()[:16]
+
+
+def holds_file(drive: Drive, iso: Path) -> bool:
+    return drive.holds is not None and Path(drive.holds).resolve() == iso.resolve()
+
+
+class QemuHypervisor:
+    """`directory` holds a folder with a `vm.json` for each VM; it is read anew at each call.
+
+    `answer_seconds` bounds each QMP command, `release_seconds` how long the guest may take to let go of a disc.
+    """
+
+    name = "qemu"
+
+    def __init__(self, directory: Path, *, answer_seconds: float = 5.0, release_seconds: float = 15.0) -> None:
+        self._directory = directory
+        self._answer_seconds = answer_seconds
+        self._release_seconds = release_seconds
+        self._locks: dict[Path, asyncio.Lock] = {}
+
+    async def list_vms(self) -> list[HypervisorVm]:
+        return await self._describe(list_vm_files(self._directory))
+
+    async def find(self, reference: str) -> list[HypervisorVm]:
+        files = list_vm_files(self._directory)
+        return await self._describe([vm for vm in files if reference == vm.vm_name or reference.lower() == vm.vm_uuid])
+
+    async def insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
+        async with self._conversation(self._one(vm_uuid)) as qmp:
+            if qmp is None:
+                raise OpenNGTError("VM_POWERED_OFF", f"VM {vm_uuid} is off: its drives cannot be loaded")
+            _require_empty(await _drive_named(qmp, drive))
+            await self._load(qmp, drive, iso)
+            found = await _drive_named(qmp, drive)
+            if not holds_file(found, iso):
+                raise OpenNGTError(
+                    "HYPERVISOR_FAILED", f"drive {drive} holds {found.holds or 'nothing'} after the insert of {iso}"
+                )
+
+    async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool = False) -> bool:
+        async with self._conversation(self._one(vm_uuid)) as qmp:
+            if qmp is None:
+                return False  # the medium went with the process
+            if not holds_file(await _drive_named(qmp, drive), iso):
+                return False
+            if not await self._take_out(qmp, drive, iso):
+                if not force:
+                    raise OpenNGTError(
+                        "DRIVE_LOCKED",
+                        f"the guest did not let go of drive {drive} within {self._release_seconds:g} s",
+                        {"vm_uuid": vm_uuid, "drive": drive, "holds": str(iso)},
+                    )
+                await qmp.execute("blockdev-open-tray", id=drive, force=True)
+                await qmp.execute("blockdev-remove-medium", id=drive)
+            await qmp.execute("blockdev-close-tray", id=drive)
+            await _drop_node(qmp, drive)
+            return True
+
+    async def close(self) -> None:
+        """Nothing is kept open between calls."""
+
+    def _one(self, vm_uuid: str) -> VmFile:
+        found = [vm for vm in list_vm_files(self._directory) if vm.vm_uuid == vm_uuid]
+        if not found:
+            raise OpenNGTError("VM_NOT_FOUND", f"no VM with UUID {vm_uuid} is described under {self._directory}")
+        if len(found) > 1:
+            names = ", ".join(vm.vm_name for vm in found)
+            raise OpenNGTError("HYPERVISOR_FAILED", f"UUID {vm_uuid} belongs to several VMs: {names}")
+        return found[0]
+
+    @asynccontextmanager
+    async def _conversation(self, vm: VmFile) -> AsyncIterator[Qmp | None]:
+        """One at a time for each socket: a second connection would wait for its greeting in vain."""
+        lock = self._locks.setdefault(vm.qmp, asyncio.Lock())
+        async with lock, open_qmp(vm.qmp, vm.vm_name, self._answer_seconds) as qmp:
+            yield qmp
+
+    async def _describe(self, files: list[VmFile]) -> list[HypervisorVm]:
+        return list(await asyncio.gather(*(self._describe_one(vm) for vm in files)))
+
+    async def _describe_one(self, vm: VmFile) -> HypervisorVm:
+        """A VM that does not answer is `unknown` in a list; an operation on it fails with the reason."""
+        try:
+            async with self._conversation(vm) as qmp:
+                if qmp is None:
+                    return HypervisorVm(vm.vm_uuid, vm.vm_name, "off")
+                status = (await qmp.execute("query-status"))["status"]
+                drives = drives_of(await qmp.execute("query-block"))
+                return HypervisorVm(vm.vm_uuid, vm.vm_name, POWER_STATES.get(status, "unknown"), drives)
+        except OpenNGTError as exc:
+            log.warning("vm_does_not_answer", vm_name=vm.vm_name, reason=exc.message)
+            return HypervisorVm(vm.vm_uuid, vm.vm_name, "unknown")
+
+    async def _load(self, qmp: Qmp, drive: str, iso: Path) -> None:
+        node = node_of(drive)
+        await _drop_node(qmp, drive)
+        file = {"driver": "file", "filename": str(iso.absolute()), "read-only": True}
+        await qmp.execute("blockdev-add", driver="raw", node_name=node, read_only=True, file=file)
+        try:
+            await self._open_empty_tray(qmp, drive)
+            await qmp.execute("blockdev-insert-medium", id=drive, node_name=node)
+        except OpenNGTError:
+            await _drop_node(qmp, drive)
+            _require_empty(await _drive_named(qmp, drive))  # somebody else was first: that is DRIVE_BUSY
+            raise
+        finally:
+            await qmp.execute("blockdev-close-tray", id=drive)
+
+    async def _open_empty_tray(self, qmp: Qmp, drive: str) -> None:
+        if not await _open_tray(qmp, drive, self._release_seconds):
+            # A lock on a drive without a disc protects nothing.
+            await qmp.execute("blockdev-open-tray", id=drive, force=True)
+
+    async def _take_out(self, qmp: Qmp, drive: str, iso: Path) -> bool:
+        """Ask, wait, take; again when the guest closed the tray in between. False when the time is up."""
+        deadline = asyncio.get_running_loop().time() + self._release_seconds
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            if not await _open_tray(qmp, drive, left):
+                return False
+            try:
+                await qmp.execute("blockdev-remove-medium", id=drive)
+                return True
+            except OpenNGTError as exc:
+                if not exc.details.get("refused") or not holds_file(await _drive_named(qmp, drive), iso):
+                    raise
+            await asyncio.sleep(POLL_SECONDS)
+        return False
+
+
+async def _drive_named(qmp: Qmp, name: str) -> Drive:
+    drives = drives_of(await qmp.execute("query-block"))
+    for drive in drives:
+        if drive.name == name:
+            return drive
+    known = ", ".join(drive.name for drive in drives) or "none"
+    raise OpenNGTError("HYPERVISOR_FAILED", f"the VM has no CD-ROM drive {name} (it has: {known})")
+
+
+def _require_empty(drive: Drive) -> None:
+    if drive.state != "empty":
+        raise OpenNGTError(
+            "DRIVE_BUSY",
+            f"drive {drive.name} is not empty: it holds {drive.holds}",
+            {"drives": [{"name": drive.name, "state": drive.state, "holds": drive.holds}]},
+        )
+
+
+async def _open_tray(qmp: Qmp, drive: str, seconds: float) -> bool:
+    """Ask for an open tray and wait for it; False when the guest keeps it closed for so many seconds."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    try:
+        await qmp.execute("blockdev-open-tray", id=drive)
+        return True
+    except OpenNGTError as exc:
+        if not exc.details.get("refused"):
+            raise
+    while asyncio.get_running_loop().time() < deadline:
+        if await _tray_is_open(qmp, drive):
+            return True
+        await asyncio.sleep(POLL_SECONDS)
+    return False
+
+
+async def _tray_is_open(qmp: Qmp, name: str) -> bool:
+    blocks: list[dict[str, Any]] = await qmp.execute("query-block")
+    return any(block.get("tray_open", False) for block in blocks if _name_of(block) == name)
+
+
+async def _drop_node(qmp: Qmp, drive: str) -> None:
+    """Free the block node that we made for this drive, if it is there and no drive uses it."""
+    nodes = {node["node-name"] for node in await qmp.execute("query-named-block-nodes", flat=True)}
+    if node_of(drive) in nodes:
+        await qmp.execute("blockdev-del", node_name=node_of(drive))
