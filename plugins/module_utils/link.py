@@ -37,13 +37,17 @@ def missing_for_proof(record: Json, generation: int | None) -> str | None:
 def wait_for_links(
     client: Client,
     vms: Sequence[str],
-    generation: int | None,
     seconds: float,
     *,
+    generation: int | None = None,
+    guest_saw: Any = None,
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> list[Json]:
-    """Records of the VMs once each link is proven; LINK_NOT_ACTIVE with what the service saw after `seconds`."""
+    """Records of the VMs once each link is proven.
+
+    LINK_NOT_ACTIVE after `seconds`, with what the service saw and `guest_saw`, the other side, as the caller gave it.
+    """
     deadline = clock() + seconds
     while True:
         records = [client.vm(vm) for vm in vms]
@@ -51,11 +55,11 @@ def wait_for_links(
         if not waiting:
             return records
         if clock() >= deadline:
-            raise _not_active(records, waiting, seconds)
+            raise _not_active(records, waiting, seconds, guest_saw)
         pause(min(POLL_SECONDS, max(0.0, deadline - clock())))
 
 
-def _not_active(records: Sequence[Json], waiting: dict[str, str], seconds: float) -> OpenNGTError:
+def _not_active(records: Sequence[Json], waiting: dict[str, str], seconds: float, guest_saw: Any) -> OpenNGTError:
     listed = "; ".join(f"{name}: {why}{_refusal(records, name)}" for name, why in waiting.items())
     seen = [
         {
@@ -67,7 +71,8 @@ def _not_active(records: Sequence[Json], waiting: dict[str, str], seconds: float
         for record in records
         if record["vm_name"] in waiting
     ]
-    return OpenNGTError("LINK_NOT_ACTIVE", f"not proven within {seconds:g} s: {listed}", {"service_saw": seen})
+    details = {"service_saw": seen, "guest_saw": guest_saw}
+    return OpenNGTError("LINK_NOT_ACTIVE", f"not proven within {seconds:g} s: {listed}", details)
 
 
 def _refusal(records: Sequence[Json], name: str) -> str:

@@ -99,6 +99,11 @@ steps:
   returned: success
   type: list
   elements: raw
+operation:
+  description: What had to be done, C(none), C(install) or C(uninstall).
+  returned: success
+  type: str
+  sample: install
 reason:
   description: Why something is to be done, or not.
   returned: success
@@ -163,6 +168,7 @@ def run(params: Dict[str, Any], check_mode: bool, warn: Warn) -> Dict[str, Any]:
         "changed": plan.operation != "none",
         "agent": observed.status,
         "steps": steps,
+        "operation": plan.operation,
         "reason": plan.reason,
         "diff": {"before": plan.before, "after": plan.after},
     }

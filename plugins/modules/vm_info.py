@@ -42,6 +42,11 @@ options:
       - How long to wait.
     type: float
     default: 60.0
+  guest_saw:
+    description:
+      - What the guest itself says about its link. It is put beside the service's view when the wait fails, since the
+        two together usually show the cause.
+    type: raw
 seealso:
   - module: openngt.guest_tools.vm
   - module: openngt.guest_tools.health_info
@@ -80,7 +85,7 @@ vms:
 code:
   description:
     - The failure's stable code. With C(LINK_NOT_ACTIVE), C(details.service_saw) says for each VM what is missing, and
-      why the gateway last refused it.
+      why the gateway last refused it; C(details.guest_saw) is what O(guest_saw) gave.
   returned: failure
   type: str
   sample: LINK_NOT_ACTIVE
@@ -110,6 +115,7 @@ def define_module() -> AnsibleModule:
         wait_for_link={"type": "bool", "default": False},
         generation={"type": "int"},
         wait_seconds={"type": "float", "default": 60.0},
+        guest_saw={"type": "raw"},
     )
     return AnsibleModule(
         argument_spec=spec,
@@ -122,7 +128,8 @@ def define_module() -> AnsibleModule:
 def run(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
     with client_of(params) as client:
         if params["wait_for_link"] and not check_mode:
-            records = wait_for_links(client, params["vm"], params["generation"], params["wait_seconds"])
+            how = {name: params[name] for name in ("generation", "guest_saw")}
+            records = wait_for_links(client, params["vm"], params["wait_seconds"], **how)
         else:
             records = client.vms(params["vm"] or ())
     return {"changed": False, "vms": records}
