@@ -19,8 +19,8 @@ import pytest
 import openngt.pki.authority
 from openngt import effects
 from openngt.errors import OpenNGTError
-from openngt.pki._x509 import KeyType
 from openngt.pki.authority import Authority, create_authority, load_authority, load_ca_certificate
+from openngt.pki.key_types import KeyType
 
 OpenSSL = Callable[..., subprocess.CompletedProcess[str]]
 PASSPHRASE = b"correct horse"

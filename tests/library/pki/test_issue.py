@@ -14,7 +14,6 @@ from typing import get_args
 import pytest
 
 from openngt.errors import OpenNGTError
-from openngt.pki._x509 import KeyType
 from openngt.pki.authority import Authority, create_authority
 from openngt.pki.inspect import inspect_certificate
 from openngt.pki.issue import (
@@ -23,6 +22,7 @@ from openngt.pki.issue import (
     issue_service_certificate,
     issue_vm_certificate,
 )
+from openngt.pki.key_types import KeyType
 
 OpenSSL = Callable[..., subprocess.CompletedProcess[str]]
 RequestFor = Callable[..., VmCertificateRequest]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 from ..errors import OpenNGTError
+from .key_types import KeyType
 
 try:
     from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -28,17 +28,16 @@ else:
     MISSING = None
 
 __all__ = [
-    "KEY_TYPES",
     "ExtendedKeyUsageOID",
-    "KeyType",
     "NameOID",
     "PrivateKey",
     "PublicKey",
     "UnsupportedAlgorithm",
     "certificate_pem",
-    "check_key_type",
     "common_name",
     "generate_key",
+    "holds_key_of",
+    "is_issued_by",
     "key_type_of",
     "key_usage",
     "private_key_pem",
@@ -48,9 +47,6 @@ __all__ = [
     "x509",
 ]
 
-KeyType = Literal["ecdsa-p256", "rsa-2048", "rsa-3072", "ed25519"]
-KEY_TYPES: tuple[KeyType, ...] = get_args(KeyType)
-
 
 def require() -> None:
     """Raise LIBRARY_MISSING where `cryptography` cannot be imported."""
@@ -58,14 +54,6 @@ def require() -> None:
         raise OpenNGTError(
             "LIBRARY_MISSING", f"the Python library cryptography 42 or newer is needed: {MISSING}"
         ) from MISSING
-
-
-def check_key_type(value: str) -> KeyType:
-    """Return `value` as a key type, or raise INVALID_INPUT."""
-    for key_type in KEY_TYPES:
-        if value == key_type:
-            return key_type
-    raise OpenNGTError("INVALID_INPUT", f"key_type must be one of {', '.join(KEY_TYPES)}", {"field": "key_type"})
 
 
 def generate_key(key_type: KeyType) -> PrivateKey:
@@ -102,6 +90,25 @@ def private_key_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
 
 def certificate_pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def is_issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    """Whether the CA's key made the certificate's signature."""
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (InvalidSignature, TypeError, ValueError, UnsupportedAlgorithm):
+        # TypeError: a key of a kind that signs nothing. ValueError: another issuer, or a signature of another kind.
+        return False
+    return True
+
+
+def holds_key_of(certificate: x509.Certificate, pem: bytes) -> bool:
+    """Whether `pem` has, without a passphrase, the private key of the certificate."""
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        return False  # TypeError: it is encrypted
+    return key.public_key() == certificate.public_key()
 
 
 def common_name(text: str) -> x509.Name:

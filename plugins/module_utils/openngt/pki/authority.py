@@ -14,8 +14,19 @@ from ..failpoints import failpoint
 from . import _x509
 from ._folder import locked
 from .inspect import CertificateInfo, describe_certificate, load_certificate
+from .key_types import DEFAULT_KEY_TYPE, KEY_TYPES, KeyType
 
-__all__ = ["BACKDATE", "CA_VALIDITY", "Authority", "create_authority", "load_authority", "load_ca_certificate"]
+__all__ = [
+    "BACKDATE",
+    "CA_VALIDITY",
+    "Authority",
+    "check_common_name",
+    "create_authority",
+    "has_authority",
+    "load_authority",
+    "load_ca_certificate",
+    "load_left_key",
+]
 
 BACKDATE = datetime.timedelta(hours=24)
 """How long before its making a certificate becomes valid, for guests whose clock is behind."""
@@ -61,7 +72,7 @@ def create_authority(
     *,
     common_name: str,
     now: datetime.datetime,
-    key_type: _x509.KeyType = "ecdsa-p256",
+    key_type: KeyType = DEFAULT_KEY_TYPE,
     validity: datetime.timedelta = CA_VALIDITY,
     passphrase: bytes | None = None,
 ) -> Authority:
@@ -72,17 +83,16 @@ def create_authority(
     that is left of a CA in use (CA_EXISTS, CA_PASSPHRASE_WRONG).
     """
     _x509.require()
-    if not 1 <= len(common_name) <= 64:
-        raise OpenNGTError("INVALID_INPUT", "common_name must have 1 to 64 characters", {"field": "common_name"})
+    check_common_name(common_name)
     with file_errors(str(folder)):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
             fsync_directory(str(folder.parent))
         failpoint("pki.create_authority.folder")
         with locked(folder):
-            if (folder / CERTIFICATE).exists():
+            if has_authority(folder):
                 raise OpenNGTError("CA_EXISTS", f"{folder} holds a CA already")
-            key = _take_up_key(folder, key_type, passphrase)
+            key = load_left_key(folder, key_type, passphrase) or _create_key(folder, key_type, passphrase)
             failpoint("pki.create_authority.key")
             certificate = _sign_authority(key, common_name, now, validity)
             sweep_unfinished(str(folder / CERTIFICATE))
@@ -91,13 +101,26 @@ def create_authority(
     return Authority(certificate, key)
 
 
-def _take_up_key(folder: Path, key_type: _x509.KeyType, passphrase: bytes | None) -> _x509.PrivateKey:
+def check_common_name(common_name: str) -> None:
+    """Raise INVALID_INPUT for a name that X.509 cannot hold."""
+    if not 1 <= len(common_name) <= 64:
+        raise OpenNGTError("INVALID_INPUT", "common_name must have 1 to 64 characters", {"field": "common_name"})
+
+
+def has_authority(folder: Path) -> bool:
+    """Whether the folder holds a CA: its certificate is what a creation writes last."""
+    with file_errors(str(folder)):
+        return (folder / CERTIFICATE).exists()
+
+
+def load_left_key(folder: Path, key_type: KeyType, passphrase: bytes | None) -> _x509.PrivateKey | None:
+    """The key of a CA whose making was cut short; None when there is none.
+
+    CA_EXISTS or CA_PASSPHRASE_WRONG when the key could not be taken up by `create_authority`.
+    """
     path = folder / KEY
-    sweep_unfinished(str(path))
     if not path.exists():
-        key = _x509.generate_key(key_type)
-        write_private(str(path), _x509.private_key_pem(key, passphrase))
-        return key
+        return None
     key = _load_key(path, passphrase)
     found = _x509.key_type_of(key)
     if found != key_type:
@@ -106,6 +129,13 @@ def _take_up_key(folder: Path, key_type: _x509.KeyType, passphrase: bytes | None
             f"{path} holds a key of type {found} without its certificate; key_type asks for {key_type}",
             {"field": "key_type", "found": found},
         )
+    return key
+
+
+def _create_key(folder: Path, key_type: KeyType, passphrase: bytes | None) -> _x509.PrivateKey:
+    sweep_unfinished(str(folder / KEY))
+    key = _x509.generate_key(key_type)
+    write_private(str(folder / KEY), _x509.private_key_pem(key, passphrase))
     return key
 
 
@@ -134,9 +164,9 @@ def _sign_authority(
 def load_ca_certificate(folder: Path) -> _x509.x509.Certificate:
     """The CA's certificate, without its key: CA_NOT_FOUND when the folder holds none, CERTIFICATE_INVALID."""
     path = folder / CERTIFICATE
+    if not has_authority(folder):
+        raise OpenNGTError("CA_NOT_FOUND", f"{folder} holds no CA")
     with file_errors(str(path)):
-        if not path.exists():
-            raise OpenNGTError("CA_NOT_FOUND", f"{folder} holds no CA")
         return load_certificate(path.read_bytes())
 
 
@@ -171,7 +201,5 @@ def _load_key(path: Path, passphrase: bytes | None) -> _x509.PrivateKey:
             raise OpenNGTError("CA_PASSPHRASE_WRONG", f"{path} does not open with the passphrase given") from exc
         raise OpenNGTError("CERTIFICATE_INVALID", f"{path} holds no readable private key") from exc
     if not isinstance(key, _x509.PrivateKey):
-        raise OpenNGTError(
-            "CERTIFICATE_INVALID", f"{path} holds a key of another kind than {', '.join(_x509.KEY_TYPES)}"
-        )
+        raise OpenNGTError("CERTIFICATE_INVALID", f"{path} holds a key of another kind than {', '.join(KEY_TYPES)}")
     return key

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ..errors import OpenNGTError
 from . import _x509
+from ._time import rfc3339
+from .expiry import days_left, expiry_state
 from .identity import parse_identity_uris
 
-__all__ = ["CertificateInfo", "describe_certificate", "inspect_certificate", "load_certificate"]
+__all__ = ["CertificateInfo", "certificate_facts", "describe_certificate", "inspect_certificate", "load_certificate"]
 
 USAGES = {"1.3.6.1.5.5.7.3.1": "serverAuth", "1.3.6.1.5.5.7.3.2": "clientAuth"}
 BEGIN, END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
@@ -46,6 +49,18 @@ def inspect_certificate(pem: bytes) -> CertificateInfo:
     CERTIFICATE_INVALID when there is none, or it cannot be read. Proves nothing: no signature is checked.
     """
     return describe_certificate(load_certificate(pem))
+
+
+def certificate_facts(info: CertificateInfo, now: datetime.datetime) -> dict[str, Any]:
+    """The JSON form: the fields of `info` (times RFC 3339), `days_left` and `expiry`."""
+    return {
+        **asdict(info),
+        "not_before": rfc3339(info.not_before),
+        "not_after": rfc3339(info.not_after),
+        "usages": list(info.usages),
+        "days_left": days_left(info.not_after, now),
+        "expiry": expiry_state(info.not_after, now),
+    }
 
 
 def load_certificate(pem: bytes) -> _x509.x509.Certificate:

@@ -19,6 +19,7 @@ from ..errors import OpenNGTError
 from . import _x509
 from .authority import BACKDATE, Authority
 from .identity import VmIdentity, identity_uris, normalise_uuid
+from .key_types import DEFAULT_KEY_TYPE, KEY_TYPES, KeyType
 
 __all__ = [
     "CERTIFICATE_KINDS",
@@ -26,6 +27,7 @@ __all__ = [
     "CertificateKind",
     "IssuedCertificate",
     "VmCertificateRequest",
+    "check_validity",
     "issue_service_certificate",
     "issue_vm_certificate",
 ]
@@ -54,7 +56,7 @@ class VmCertificateRequest:
     kind: CertificateKind
     validity: datetime.timedelta = VM_VALIDITY
     manifest_sha256: str | None = None
-    key_type: _x509.KeyType = "ecdsa-p256"
+    key_type: KeyType = DEFAULT_KEY_TYPE
     public_key_pem: bytes | None = None
 
     def __post_init__(self) -> None:
@@ -123,7 +125,7 @@ def issue_service_certificate(
     now: datetime.datetime,
     ip_addresses: Sequence[str] = (),
     validity: datetime.timedelta = VM_VALIDITY,
-    key_type: _x509.KeyType = "ecdsa-p256",
+    key_type: KeyType = DEFAULT_KEY_TYPE,
 ) -> IssuedCertificate:
     """A server certificate for the gateway or the API; it can never act as a VM.
 
@@ -171,7 +173,7 @@ def _issue_leaf(
 ) -> IssuedCertificate:
     x509 = _x509.x509
     now = now.astimezone(datetime.UTC).replace(microsecond=0)
-    _check_validity(authority, validity, now)
+    check_validity(authority, validity, now)
     not_before, not_after = now - BACKDATE, now + validity
     certificate = _x509.sign(
         subject=_x509.common_name(common_name),
@@ -209,7 +211,8 @@ def _leaf_extensions(usage: Literal["clientAuth", "serverAuth"]) -> tuple[tuple[
     )
 
 
-def _check_validity(authority: Authority, validity: datetime.timedelta, now: datetime.datetime) -> None:
+def check_validity(authority: Authority, validity: datetime.timedelta, now: datetime.datetime) -> None:
+    """Raise CA_EXPIRED or INVALID_INPUT when the CA cannot issue for so long."""
     if now >= authority.not_after:
         raise OpenNGTError("CA_EXPIRED", f"the CA expired on {authority.not_after:%Y-%m-%d}")
     if validity <= datetime.timedelta(0):
@@ -230,10 +233,10 @@ def _foreign_public_key(pem: bytes) -> _x509.PublicKey:
         raise OpenNGTError(
             "INVALID_INPUT", "public_key_pem must be a public key in PEM form", {"field": "public_key_pem"}
         ) from exc
-    if not isinstance(key, _x509.PublicKey) or _x509.key_type_of(key) not in _x509.KEY_TYPES:
+    if not isinstance(key, _x509.PublicKey) or _x509.key_type_of(key) not in KEY_TYPES:
         raise OpenNGTError(
             "INVALID_INPUT",
-            f"public_key_pem must be of type {', '.join(_x509.KEY_TYPES)}",
+            f"public_key_pem must be of type {', '.join(KEY_TYPES)}",
             {"field": "public_key_pem", "found": _x509.key_type_of(key)},
         )
     return key

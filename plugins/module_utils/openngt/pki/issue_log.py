@@ -21,6 +21,8 @@ from ..effects import file_errors, fsync_directory
 from ..errors import OpenNGTError
 from ..failpoints import failpoint
 from ._folder import locked
+from ._time import rfc3339
+from .identity import default_ngt_uuid
 from .issue import CERTIFICATE_KINDS, CertificateKind, IssuedCertificate, VmCertificateRequest
 
 __all__ = [
@@ -110,6 +112,15 @@ class IssueLog:
         """One above the VM's highest; 1 for the first."""
         return 1 + max((record.generation for record in self.of_vm(vm_uuid)), default=0)
 
+    def ngt_uuid(self, vm_uuid: str, ca_sha256: str) -> str:
+        """The VM's `ngt_uuid`: as it was issued last, else the one that follows from the CA and the VM."""
+        known = self.of_vm(vm_uuid)
+        return known[-1].ngt_uuid if known else default_ngt_uuid(ca_sha256, vm_uuid)
+
+    def unrevoked(self, vm_uuid: str) -> list[str]:
+        """Serials of the VM's certificates that have not been taken back, in the order of issuing."""
+        return [record.serial for record in self.of_vm(vm_uuid) if record.serial not in self.revoked]
+
 
 def parse_issue_log(content: bytes) -> IssueLog:
     """Read the lines of an issue log; ISSUE_LOG_DAMAGED names the line that is neither record."""
@@ -189,11 +200,7 @@ def open_issue_log(ca_folder: Path) -> Iterator[OpenIssueLog]:
 
 def _format_line(record: IssueRecord | RevocationRecord) -> bytes:
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    return json.dumps(values, default=_rfc3339, separators=(",", ":")).encode() + b"\n"
-
-
-def _rfc3339(value: datetime.datetime) -> str:
-    return value.astimezone(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return json.dumps(values, default=rfc3339, separators=(",", ":")).encode() + b"\n"
 
 
 def _parse_line(line: bytes) -> IssueRecord | RevocationRecord:
