@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service's own CA and server certificates: made once, renewed before they end."""
+
+import datetime
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from openngt import effects
+from openngt.pki.authority import Authority, create_authority, load_authority
+from openngt.pki.expiry import days_left
+from openngt.pki.inspect import load_certificate
+from openngt.pki.issue import VM_VALIDITY, issue_service_certificate
+
+from .config import Settings
+
+__all__ = ["api_names", "ensure_authority", "ensure_server_certificate"]
+
+RENEWAL_DAYS = 45
+"""With so many days left a server certificate is made anew."""
+
+
+def ensure_authority(settings: Settings, common_name: str, now: datetime.datetime) -> tuple[Authority, bool]:
+    """The CA of the state folder, and whether it was made just now."""
+    folder = settings.ca_directory
+    if (folder / "ca.pem").exists():
+        return load_authority(folder), False
+    return create_authority(folder, common_name=common_name, now=now, key_type=settings.key_type), True
+
+
+def api_names(settings: Settings) -> list[str]:
+    """What a client may call the API: loopback, the listening address, the address of agents and `api_names`."""
+    unspecified = {"0.0.0.0", "::"}  # noqa: S104  not listened on here: they name no host
+    configured = [settings.api_host, settings.cluster_ip or "", *settings.api_names]
+    wanted = [name.lower() for name in configured if name and name not in unspecified]
+    return list(dict.fromkeys(["localhost", "127.0.0.1", "::1", *map(canonical, wanted)]))
+
+
+def ensure_server_certificate(
+    path: Path, authority: Authority, names: Sequence[str], now: datetime.datetime
+) -> datetime.datetime:
+    """A PEM file (0600: key, leaf) for `names`, issued again when missing, ending soon, or for others. -> its end."""
+    if path.exists():
+        certificate = load_certificate(path.read_bytes())
+        not_after = certificate.not_valid_after_utc
+        fits = names_of(certificate) == set(names) and is_issued_by(certificate, authority)
+        if fits and days_left(not_after, now) > RENEWAL_DAYS:
+            return not_after
+    issued = issue_service_certificate(
+        authority,
+        dns_names=[name for name in names if not is_address(name)],
+        ip_addresses=[name for name in names if is_address(name)],
+        validity=min(VM_VALIDITY, authority.not_after - now),
+        now=now,
+    )
+    effects.write_private(str(path), issued.client_pem)
+    return issued.not_after
+
+
+def names_of(certificate: x509.Certificate) -> set[str]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+    return addresses | set(names.get_values_for_type(x509.DNSName))
+
+
+def is_issued_by(certificate: x509.Certificate, authority: Authority) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def canonical(name: str) -> str:
+    """An address as certificates hold it: `::1`, not `0:0:0:0:0:0:0:1`."""
+    return str(ipaddress.ip_address(name)) if is_address(name) else name
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
