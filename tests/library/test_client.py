@@ -192,7 +192,7 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
         {"items": [{"vm_uuid": "u"}]},
     ),
     ("ca", lambda c: c.ca(), "GET", "/v1/ca", None),
-    ("adopt", lambda c: c.adopt([{"serial": "1"}]), "POST", "/v1/ca/adopt", {"entries": [{"serial": "1"}]}),
+    ("adopt", lambda c: c.adopt(["{}"]), "POST", "/v1/ca/adopt", {"lines": ["{}"]}),
     ("health", lambda c: c.health(), "GET", "/v1/health", None),
     ("run_health", lambda c: c.run_health(["x"]), "POST", "/v1/health/run", {"checks": ["x"]}),
     ("audit", lambda c: list(c.audit(7)), "GET", "/v1/audit?after=7", None),
@@ -224,8 +224,8 @@ def test_every_page_of_a_list_is_read(service: Service) -> None:
 
 
 def test_audit_is_read_until_nothing_follows(service: Service) -> None:
-    service.replies = [(200, {"items": [{"seq": 1}, {"seq": 2}]}, {}), (200, {"items": []}, {})]
-    assert [row["seq"] for row in service.client().audit()] == [1, 2]
+    service.replies = [(200, {"items": [{"sequence": 1}, {"sequence": 2}]}, {}), (200, {"items": []}, {})]
+    assert [row["sequence"] for row in service.client().audit()] == [1, 2]
     assert [seen.path for seen in service.seen] == ["/v1/audit?after=0", "/v1/audit?after=2"]
 
 
@@ -422,7 +422,7 @@ def test_waiting_reports_each_change_and_returns_the_finished_task(service: Serv
     )
     assert finished["result"] == {"drive": "cd0"}
     assert reported == [(0, "issue"), (40, "issue"), (100, "done")]
-    assert service.seen[0].path == "/v1/tasks/t1?wait=25"
+    assert service.seen[0].path == "/v1/tasks/t1?wait=2"
 
 
 def test_a_finished_task_is_not_asked_for_again(service: Service) -> None:

@@ -30,6 +30,7 @@ BACKOFF_BASE = 0.25
 BACKOFF_CAP = 2.0
 RETRY_STATUS = (429, 503)
 LONG_POLL_SECONDS = 25
+PROGRESS_SECONDS = 2
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 FINISHED = ("succeeded", "failed", "interrupted")
 
@@ -274,7 +275,7 @@ class Client:
     # Tasks.
 
     def task(self, task_id: str, wait: int = 0) -> Json:
-        """The task now, or as soon as it has changed, at most `wait` (0 to 30) seconds later."""
+        """The task as soon as it has ended, at most `wait` (0 to 30) seconds later."""
         query = [("wait", str(wait))] if wait else []
         return self._call("GET", f"/v1/tasks/{segment(task_id)}", query=query, timeout=self._timeout + wait)
 
@@ -289,6 +290,7 @@ class Client:
         task running. A service that restarts meanwhile is waited for.
         """
         deadline = time.monotonic() + timeout
+        poll = LONG_POLL_SECONDS if on_progress is None else PROGRESS_SECONDS
         seen = None
         while True:
             if on_progress is not None and (task["progress"], task["step"]) != seen:
@@ -300,7 +302,7 @@ class Client:
             if left <= 0:
                 raise timed_out(task, timeout)
             try:
-                task = self.task(task["task_id"], wait=max(1, min(LONG_POLL_SECONDS, int(left))))
+                task = self.task(task["task_id"], wait=max(1, min(poll, int(left))))
             except OpenNGTError as exc:
                 if exc.code != "ENDPOINT_UNREACHABLE" or time.monotonic() >= deadline:
                     raise
@@ -315,9 +317,9 @@ class Client:
     def ca(self) -> Json:
         return self._call("GET", "/v1/ca")
 
-    def adopt(self, entries: Sequence[Mapping[str, Any]]) -> Json:
-        """Lines of an issue log, parsed. -> {"adopted": n, "known": n}"""
-        return self._call("POST", "/v1/ca/adopt", {"entries": [dict(entry) for entry in entries]})
+    def adopt(self, lines: Sequence[str]) -> Json:
+        """Lines of an issue log (`issued.jsonl`), without their line ends. -> {"adopted": n, "known": n}"""
+        return self._call("POST", "/v1/ca/adopt", {"lines": list(lines)})
 
     # Health, audit, tokens.
 
@@ -332,12 +334,13 @@ class Client:
 
     def audit(self, after: int = 0) -> Iterator[Json]:
         """Rows of the audit log with a sequence number above `after`, oldest first."""
-        while True:
-            rows = self._items(self._call("GET", "/v1/audit", query=[("after", str(after))]))
-            if not rows:
-                return
+        while rows := self._items(self.audit_page(after)):
             yield from rows
-            after = rows[-1]["seq"]
+            after = rows[-1]["sequence"]
+
+    def audit_page(self, after: int = 0) -> Json:
+        """-> {"items": [row…], "head": {"sequence", "hash"}}; the head is the newest row of all."""
+        return self._call("GET", "/v1/audit", query=[("after", str(after))])
 
     def tokens(self) -> list[Json]:
         return self._items(self._call("GET", "/v1/tokens"))

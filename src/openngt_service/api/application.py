@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The FastAPI application of port 2073."""
+
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
+
+from openngt.version import __version__
+
+from . import models, routes_admin, routes_open, routes_vms
+from .access import Access
+from .context import ApiContext
+from .errors import install_error_handlers
+from .middleware import RequestFrame
+from .replay import Replays
+
+__all__ = ["create_api"]
+
+DESCRIPTION = "Identity, tools ISO and link of every enrolled VM. Roles: viewer < operator < admin."
+
+# For the document alone: the guard has judged the token before FastAPI looks at the request.
+BEARER = HTTPBearer(auto_error=False, description="a token of `openngt token create`")
+ANY_ERROR: dict[int | str, dict[str, Any]] = {
+    "default": {"model": models.ErrorAnswer, "description": "Any failure; `code` says which"}
+}
+
+
+def create_api(context: ApiContext) -> FastAPI:
+    """Pages of interactive documentation are left out: they would load scripts from elsewhere."""
+    app = FastAPI(
+        title="openngt guest tools service",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        responses=ANY_ERROR,
+        redirect_slashes=False,
+    )
+    app.state.context = context
+    app.state.access = Access(context.tokens, context.audit, Replays())
+    app.add_middleware(RequestFrame, registry=context.metrics)
+    install_error_handlers(app)
+    app.include_router(routes_open.router)
+    for guarded in (routes_vms.router, routes_admin.router):
+        app.include_router(guarded, dependencies=[Depends(BEARER)])
+    return app

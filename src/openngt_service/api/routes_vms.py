@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""VMs as the hypervisor has them, enrolment, mounting, and the tasks that come of it."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from . import models
+from .access import GuardedRoute
+from .context import Context
+
+__all__ = ["router"]
+
+router = APIRouter(route_class=GuardedRoute)
+
+PathVm = Annotated[models.VmReference, Path()]
+QueryVm = Annotated[models.VmReference | None, Query()]
+QueryVms = Annotated[list[models.VmReference], Query(max_length=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+PageToken = Annotated[str | None, Query(max_length=64, pattern=r"^[0-9a-f-]+$")]
+# Read by the guard; named here so that OpenAPI has it.
+IdempotencyKey = Annotated[str | None, Header(description="Same key, same request: same answer, the work done once")]
+
+
+@router.get("/v1/hypervisor/vms", response_model=models.HypervisorVmList, tags=["VMs"])
+async def list_hypervisor_vms(context: Context, vm: QueryVm = None) -> Any:
+    """What the adapter sees: all VMs, or those whose UUID or name is `vm` (none, one or several)."""
+    return {"items": await context.operations.hypervisor_vms(vm)}
+
+
+@router.get("/v1/vms", response_model=models.VmList, tags=["VMs"])
+async def list_vms(
+    context: Context,
+    vm: QueryVms = [],  # noqa: B006  FastAPI copies it
+    limit: Limit = 500,
+    page_token: PageToken = None,
+) -> Any:
+    """Enrolled VMs by name, a page at a time; `vm` may repeat. There is no cap."""
+    return await context.operations.vms(vm, limit=limit, page_token=page_token)
+
+
+@router.get("/v1/vms/{vm}", response_model=models.Vm, tags=["VMs"])
+async def show_vm(context: Context, vm: PathVm) -> Any:
+    return await context.operations.vm(vm)
+
+
+@router.put("/v1/vms/{vm}", response_model=models.Vm, tags=["VMs"], responses={201: {"model": models.Vm}})
+async def enable_vm(
+    context: Context, request: Request, response: Response, vm: PathVm, body: models.CapabilitiesRequest
+) -> Any:
+    """Enrol the VM (201), or bring the capabilities of an enrolled one up to date (200)."""
+    wanted = body.capabilities.model_dump(exclude_none=True)
+    record, created = await context.operations.enable(vm, wanted, actor=request.state.actor)
+    response.status_code = 201 if created else 200
+    return record
+
+
+@router.delete("/v1/vms/{vm}", response_model=models.DisableAnswer, tags=["VMs"])
+async def disable_vm(context: Context, request: Request, vm: PathVm, idempotency_key: IdempotencyKey = None) -> Any:
+    """Revoke the VM's certificates, cut its session, eject its ISO, end its enrolment."""
+    return await context.operations.disable(vm, actor=request.state.actor)
+
+
+@router.post("/v1/vms/{vm}/mount", response_model=models.Task, status_code=202, tags=["VMs"])
+async def mount(
+    context: Context,
+    request: Request,
+    vm: PathVm,
+    body: models.MountRequest,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Issue a bootstrap certificate and put the VM's own ISO into an empty CD-ROM drive.
+
+    The task's result is `{"drive", "generation", "serial", "ca_sha256", "expires"}`.
+    """
+    return await context.operations.mount(
+        vm,
+        holder=body.holder,
+        lease_seconds=body.lease_seconds,
+        config_only=body.config_only,
+        holder_is_dead=body.holder_is_dead,
+        actor=request.state.actor,
+        key=request.state.request_key,
+    )
+
+
+@router.post("/v1/vms/{vm}/eject", response_model=models.Task, status_code=202, tags=["VMs"])
+async def eject(
+    context: Context,
+    request: Request,
+    vm: PathVm,
+    body: models.EjectRequest,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Take the VM's ISO out and delete its file. The task's result is `{"ejected": bool}`."""
+    return await context.operations.eject(
+        vm, holder=body.holder, force=body.force, actor=request.state.actor, key=request.state.request_key
+    )
+
+
+@router.get("/v1/tasks", response_model=models.TaskList, tags=["Tasks"])
+async def list_tasks(context: Context, vm: QueryVm = None, limit: Limit = 100, page_token: PageToken = None) -> Any:
+    """Newest first."""
+    return await context.operations.tasks(vm, limit=limit, page_token=page_token)
+
+
+@router.get("/v1/tasks/{task_id}", response_model=models.Task, tags=["Tasks"])
+async def show_task(
+    context: Context,
+    task_id: Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f-]+$")],
+    wait: Annotated[int, Query(ge=0, le=30, description="seconds to wait for the task's end")] = 0,
+) -> Any:
+    waiting = asyncio.ensure_future(context.operations.task(task_id, wait=wait))
+    stopping = asyncio.ensure_future(context.stopping.wait())
+    try:
+        await asyncio.wait((waiting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else await context.operations.task(task_id)
+    finally:
+        waiting.cancel()
+        stopping.cancel()
