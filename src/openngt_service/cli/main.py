@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The root command, and how failures are shown: one line with the code, one with the remedy, exit status 1."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from openngt.errors import OpenNGTError
+from openngt.version import __version__
+
+from . import audit, ca, health, task, token, vm
+from .connect import DEFAULT_TIMEOUT, Connection
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="openngt",
+    help="Guest tools for any fleet of virtual machines.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(vm.app, name="vm")
+app.add_typer(task.app, name="task")
+app.add_typer(ca.app, name="ca")
+app.add_typer(health.app, name="health")
+app.add_typer(audit.app, name="audit")
+app.add_typer(token.app, name="token")
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"openngt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    endpoint: Annotated[str | None, typer.Option(help="https://host:2073; or OPENNGT_ENDPOINT.")] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="The service's CA; or OPENNGT_CA_FILE.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File that holds the token; or OPENNGT_TOKEN.")] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(envvar="OPENNGT_STATE_DIR", help="State folder of the service on this host.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one call.")] = DEFAULT_TIMEOUT,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = Connection(endpoint, ca_file, token_file, state_dir, timeout)
+
+
+def main() -> None:
+    """Entry point: exit status 0, 1 for a failure that has a code, 2 for a wrong command line."""
+    try:
+        app(prog_name="openngt")
+    except OpenNGTError as error:
+        sys.stderr.write(f"error: {error.message} [{error.code}]\nremedy: {error.remedy}\n")
+        sys.exit(1)
