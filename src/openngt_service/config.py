@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     tasks_in_flight: Annotated[int, Field(ge=1, le=1000)] = 32
     health_interval_seconds: Positive = 300.0
     payload_extras: Path | None = None
-    iso_label: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,32}$")] = "NUTANIX_TOOLS"
+    iso_label: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")] = "NUTANIX_TOOLS"
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_public: bool = False

@@ -5,7 +5,7 @@ import datetime
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from . import audit, schema
 from .database import Database
@@ -49,19 +49,12 @@ class Mounts:
     def all(self) -> list[Mount]:
         return list(self._mounts.values())
 
-    async def add(self, mount: Mount) -> None:
-        """Store a new mount; the database refuses a second one for a VM (IntegrityError)."""
-        await self._database.write(
-            lambda connection: connection.execute(insert(schema.mounts), vars(mount)).rowcount,
-            committed=lambda _: self._remember(mount),
-        )
-
-    async def change(self, mount: Mount, *entries: audit.AuditEntry) -> None:
-        """Store another state of a mount, together with its trace in the audit trail."""
+    async def put(self, mount: Mount, *entries: audit.AuditEntry) -> None:
+        """Store the VM's mount as it now is, together with its trace in the audit trail."""
 
         def write(connection: Connection) -> None:
-            table = schema.mounts
-            connection.execute(update(table).where(table.c.vm_uuid == mount.vm_uuid).values(**vars(mount)))
+            connection.execute(delete(schema.mounts).where(schema.mounts.c.vm_uuid == mount.vm_uuid))
+            connection.execute(insert(schema.mounts), vars(mount))
             audit.append(connection, entries)
 
         await self._database.write(write, committed=lambda _: self._remember(mount))

@@ -20,12 +20,13 @@ from types import MappingProxyType
 from ..errors import OpenNGTError
 from ..pki.identity import normalise_uuid
 from ..version import __version__
+from ._unfinished import sweep
 from .clone import CloneMethod, clone
 from .layout import CA, CLIENT, CONFIG, MANIFEST
 from .manifest import FileEntry, Manifest, canonical_json
 from .template import Template, padded
 
-__all__ = ["CAPABILITIES", "Cluster", "Unsigned", "Vm", "prepare", "service_name", "write_iso"]
+__all__ = ["CAPABILITIES", "Cluster", "Unsigned", "Vm", "prepare", "service_name", "sweep", "write_iso"]
 
 CAPABILITIES = ("self_service_restore", "vss_snapshot")
 """Names of what an agent can be allowed to do."""

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Starts and stops everything that works without being asked."""
+
+import asyncio
+from collections.abc import Coroutine
+
+import structlog
+
+from .links import Links
+from .operations import Operations
+from .parts import Parts
+from .reconcile import Reconciler
+from .rotate import Rotation
+
+__all__ = ["Background"]
+
+log = structlog.get_logger(__name__)
+
+
+class Background:
+    """Built after store and gateway (whose `events` are `links`); started before the gateway listens, stopped after."""
+
+    def __init__(self, parts: Parts, links: Links) -> None:
+        self.operations = Operations(parts, links)
+        self._parts = parts
+        self._links = links
+        self._rotation = Rotation(parts, links)
+        self._reconciler = Reconciler(parts)
+        self._loops: list[asyncio.Task[None]] = []
+        parts.store.ledger.on_revoked(lambda vm_uuid, serials: self._cut(vm_uuid))
+
+    @property
+    def alive(self) -> bool:
+        """Whether every loop runs; for readiness."""
+        return bool(self._loops) and not any(loop.done() for loop in self._loops)
+
+    async def start(self) -> None:
+        """Put right what an earlier process left, then begin."""
+        await self._links.load()
+        interrupted = await self._parts.engine.start()
+        settled = await self._reconciler.settle_all()
+        log.info("background_started", tasks_interrupted=interrupted, mounts_settled=len(settled))
+        self._begin("links", self._links.run())
+        self._begin("reconciler", self._reconciler.run(self._rotation.retry))
+
+    async def stop(self) -> None:
+        """Interrupt tasks and loops, write down what is known of the links."""
+        for loop in self._loops:
+            loop.cancel()
+        if self._loops:
+            await asyncio.wait(self._loops)
+        self._loops.clear()
+        await self._rotation.stop()
+        await self._parts.engine.stop()
+        await self._links.flush()
+
+    def _begin(self, name: str, work: Coroutine[None, None, None]) -> None:
+        loop = asyncio.create_task(work, name=name)
+        loop.add_done_callback(_report)
+        self._loops.append(loop)
+
+    def _cut(self, vm_uuid: str) -> None:
+        self._parts.gateway.cut(vm_uuid, "revoked")
+
+
+def _report(loop: asyncio.Task[None]) -> None:
+    if not loop.cancelled():
+        log.error("background_loop_ended", loop=loop.get_name(), exc_info=loop.exception())

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Long work: queued, one at a time for a VM, progress on disk, and honest about what a restart cut short."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from openngt import effects
+from openngt.errors import OpenNGTError
+
+from ..store.task_rows import RequestKey, TaskRecord, TaskRows, TaskState
+
+__all__ = ["Progress", "TaskEngine", "Work"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Live:
+    record: TaskRecord
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Progress:
+    """Handed to a piece of work, for it to say how far it is."""
+
+    def __init__(self, engine: "TaskEngine", live: _Live) -> None:
+        self._engine = engine
+        self._live = live
+
+    async def step(self, percent: int, text: str) -> None:
+        """What begins now, and how much was done before; stored before it begins."""
+        await self._engine._store(self._live, progress=percent, step=text)
+
+
+Work = Callable[[Progress], Awaitable[dict[str, Any]]]
+"""Returns the task's result, JSON values without secrets, or raises OpenNGTError."""
+
+
+@dataclass
+class _VmLock:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+class TaskEngine:
+    """Runs work as tasks. `start` before the first `submit`; `stop` interrupts what is still at work."""
+
+    def __init__(self, rows: TaskRows, *, in_flight: int) -> None:
+        self._rows = rows
+        self._slots = asyncio.Semaphore(in_flight)
+        self._live: dict[str, _Live] = {}
+        self._runners: set[asyncio.Task[None]] = set()
+        self._vms: dict[str, _VmLock] = {}
+        self._stopping = False
+
+    async def start(self) -> int:
+        """Mark what an earlier process left unfinished as `interrupted`; returns how many tasks that were."""
+        return await self._rows.interrupt_unfinished()
+
+    async def stop(self) -> None:
+        """Accept no more, cancel what runs and store it as `interrupted`."""
+        self._stopping = True
+        for runner in self._runners:
+            runner.cancel()
+        if self._runners:
+            await asyncio.wait(self._runners)
+
+    async def submit(
+        self, kind: str, vm_uuid: str | None, work: Work, *, actor: str, key: RequestKey | None = None
+    ) -> TaskRecord:
+        """Queue the work and return at once; or, when a request with this key has made a task before, return that one.
+
+        IDEMPOTENCY_MISMATCH when the key belongs to another request, RATE_LIMITED when the service is stopping.
+        """
+        if self._stopping:
+            raise OpenNGTError("RATE_LIMITED", "the service is stopping", remedy="repeat when it runs again")
+        now = effects.now()
+        draft = TaskRecord(uuid.uuid4().hex, kind, vm_uuid, actor, "queued", 0, "queued", None, None, now, now)
+        record, created = await self._rows.create(draft, key)
+        if created:
+            live = self._live[record.task_id] = _Live(record)
+            runner = asyncio.create_task(self._run(live, work), name=f"{kind} {vm_uuid}")
+            self._runners.add(runner)
+            runner.add_done_callback(self._runners.discard)
+        return record
+
+    async def wait(self, task_id: str, seconds: float) -> TaskRecord | None:
+        """The task, once it has ended or the time is up; None for an unknown id."""
+        live = self._live.get(task_id)
+        if live is None:
+            return await self._rows.get(task_id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await live.finished.wait()
+        return live.record
+
+    async def finished(self, task_id: str) -> None:
+        """Return when the task is no longer at work."""
+        live = self._live.get(task_id)
+        if live is not None:
+            await live.finished.wait()
+
+    def busy(self, vm_uuid: str) -> bool:
+        """Whether somebody holds or waits for the VM."""
+        return vm_uuid in self._vms
+
+    @contextlib.asynccontextmanager
+    async def exclusive(self, vm_uuid: str) -> AsyncIterator[None]:
+        """Work on a VM alone, in turn with its tasks."""
+        vm = self._vms.setdefault(vm_uuid, _VmLock())
+        vm.users += 1
+        try:
+            async with vm.lock:
+                yield
+        finally:
+            vm.users -= 1
+            if vm.users == 0:
+                del self._vms[vm_uuid]
+
+    async def _run(self, live: _Live, work: Work) -> None:
+        """Waits for the work as a task of its own, so that its end is read, whatever it is, and not caught."""
+        worker = asyncio.create_task(self._take_turn(live, work))
+        try:
+            await asyncio.wait({worker})
+        except asyncio.CancelledError:
+            worker.cancel()
+            await asyncio.wait({worker})
+        await self._store(live, **_end(live.record, worker))
+        del self._live[live.record.task_id]
+        live.finished.set()
+
+    async def _take_turn(self, live: _Live, work: Work) -> dict[str, Any]:
+        vm_uuid = live.record.vm_uuid
+        alone = contextlib.nullcontext() if vm_uuid is None else self.exclusive(vm_uuid)
+        # The VM's turn first: a task that waits for its VM must not keep a slot from others.
+        async with alone, self._slots:
+            await self._store(live, state="running", step="started")
+            return await work(Progress(self, live))
+
+    async def _store(self, live: _Live, **changes: Any) -> None:
+        live.record = replace(live.record, updated=effects.now(), **changes)
+        await self._rows.update(live.record)
+
+
+def _end(record: TaskRecord, worker: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
+    state: TaskState
+    if worker.cancelled():
+        state, error = "interrupted", OpenNGTError("TASK_FAILED", "the service was stopped before the task ended")
+        return {"state": state, "error": error.to_dict()}
+    failure = worker.exception()
+    if failure is None:
+        state = "succeeded"
+        return {"state": state, "progress": 100, "step": "done", "result": worker.result()}
+    state = "failed"
+    if isinstance(failure, OpenNGTError):
+        log.info("task_failed", task_id=record.task_id, kind=record.kind, vm_uuid=record.vm_uuid, code=failure.code)
+        return {"state": state, "error": failure.to_dict()}
+    log.error("task_broke", task_id=record.task_id, kind=record.kind, vm_uuid=record.vm_uuid, exc_info=failure)
+    defect = OpenNGTError("INTERNAL", f"task {record.task_id} ended with {type(failure).__name__}")
+    return {"state": state, "error": defect.to_dict()}

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Enable a VM's guest tools, and end them: revocation first, everything else after it (T17)."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import structlog
+
+from openngt.errors import OpenNGTError
+
+from ..hypervisors.base import HypervisorVm
+from ..store.registry import Capabilities, Vm
+from .eject import clear
+from .parts import Parts
+
+__all__ = ["disable", "enable", "wanted_capabilities"]
+
+log = structlog.get_logger(__name__)
+
+
+async def enable(
+    parts: Parts, reference: str, capabilities: Mapping[str, bool], *, actor: str
+) -> tuple[Vm, bool, HypervisorVm]:
+    """Enrol the VM that the hypervisor knows by this UUID or name; True when it is newly enrolled.
+
+    What `capabilities` leaves out stays as it is; a new VM starts with all. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT.
+    """
+    seen = await parts.hypervisor.one(reference)
+    async with parts.engine.exclusive(seen.vm_uuid):
+        wanted = wanted_capabilities(parts.store.registry.get(seen.vm_uuid), capabilities)
+        vm, created = await parts.store.registry.enable(seen.vm_uuid, seen.vm_name, wanted, actor=actor)
+    return vm, created, seen
+
+
+def wanted_capabilities(vm: Vm | None, given: Mapping[str, bool]) -> Capabilities:
+    known = {field.name for field in fields(Capabilities)}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise OpenNGTError("INVALID_INPUT", f"capabilities: {', '.join(unknown)} is none of {', '.join(sorted(known))}")
+    before = vm.capabilities.to_dict() if vm is not None else {}
+    return Capabilities(**{**before, **given})
+
+
+async def disable(parts: Parts, vm: Vm, *, actor: str) -> dict[str, Any]:
+    """Revoke, which cuts the session, and un-enrol; then take the ISO away, as soon as whoever works on the VM is done.
+
+    A drive that cannot be emptied now does not hold up the revocation: the reconciler goes on with it.
+    """
+    revoked = await parts.store.ledger.revoke(vm.vm_uuid, actor=actor, disable=True)
+    async with parts.engine.exclusive(vm.vm_uuid):
+        try:
+            await clear(parts, vm.vm_uuid, actor=actor, force=True)
+        except OpenNGTError as exc:
+            log.warning("disabled_with_iso_left", vm_uuid=vm.vm_uuid, code=exc.code, message=exc.message)
+    return {"vm_uuid": vm.vm_uuid, "revoked": [entry.serial_hex for entry in revoked]}

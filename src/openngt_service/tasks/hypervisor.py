@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The adapter, with a limit on every answer: one that never answers must not hold a VM's turn for ever."""
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TypeVar
+
+from openngt.errors import OpenNGTError
+
+from ..hypervisors.base import Hypervisor, HypervisorVm
+from ..store.registry import near_names
+
+__all__ = ["PatientHypervisor"]
+
+T = TypeVar("T")
+
+
+class PatientHypervisor:
+    """`hypervisors.base.Hypervisor` for the tasks. No answer in time is HYPERVISOR_FAILED with `outcome: unknown`."""
+
+    def __init__(self, adapter: Hypervisor, *, answer_seconds: float = 30.0, eject_seconds: float = 90.0) -> None:
+        self._adapter = adapter
+        self._answer_seconds = answer_seconds
+        self._eject_seconds = eject_seconds
+
+    async def list_vms(self) -> list[HypervisorVm]:
+        return await self._within(self._answer_seconds, "list its VMs", self._adapter.list_vms())
+
+    async def find(self, reference: str) -> list[HypervisorVm]:
+        return await self._within(self._answer_seconds, f"find VM {reference}", self._adapter.find(reference))
+
+    async def one(self, reference: str) -> HypervisorVm:
+        """The one VM that `reference` names. VM_NOT_FOUND tells names like it, VM_AMBIGUOUS the UUIDs."""
+        found = await self.find(reference)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            vms = [{"vm_uuid": vm.vm_uuid, "vm_name": vm.vm_name} for vm in found]
+            raise OpenNGTError("VM_AMBIGUOUS", f"{len(found)} VMs are named {reference}", {"vm": reference, "vms": vms})
+        near = near_names(reference, (vm.vm_name for vm in await self.list_vms()))
+        hint = f"; near names: {', '.join(near)}" if near else ""
+        raise OpenNGTError(
+            "VM_NOT_FOUND",
+            f"{self._adapter.name} has no VM of the name or UUID {reference}{hint}",
+            {"vm": reference, "near": near},
+        )
+
+    async def insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
+        """Put the file into an empty drive. Where the answer does not tell, the drive is looked at."""
+        try:
+            await self._within(self._answer_seconds, f"insert {iso.name}", self._adapter.insert(vm_uuid, drive, iso))
+        except OpenNGTError as exc:
+            if exc.code != "HYPERVISOR_FAILED" or not await self._holds(vm_uuid, drive, iso):
+                raise
+
+    async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool) -> bool:
+        """Take the file out; True also when it was gone by the time of a late or lost answer."""
+        try:
+            return await self._within(
+                self._eject_seconds, f"eject {iso.name}", self._adapter.eject(vm_uuid, drive, iso, force=force)
+            )
+        except OpenNGTError as exc:
+            if exc.code != "HYPERVISOR_FAILED" or await self._holds(vm_uuid, drive, iso):
+                raise
+            return True
+
+    async def _holds(self, vm_uuid: str, drive: str, iso: Path) -> bool:
+        return any(
+            candidate.name == drive and candidate.holds == str(iso)
+            for vm in await self.find(vm_uuid)
+            for candidate in vm.drives
+        )
+
+    async def _within(self, seconds: float, what: str, answer: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError as exc:
+            raise OpenNGTError(
+                "HYPERVISOR_FAILED",
+                f"{self._adapter.name} did not {what} within {seconds:g} s",
+                {"outcome": "unknown"},
+            ) from exc

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is connected: live in memory, written down when something changed, never for a heartbeat."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from openngt import effects
+from openngt.errors import OpenNGTError
+
+from ..ports import Refusal, SessionInfo
+from ..store.link_rows import LinkRow, LinkRows
+from ..store.registry import Registry
+
+__all__ = ["LinkView", "Links"]
+
+log = structlog.get_logger(__name__)
+
+FLUSH_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class LinkView:
+    """What is known of a VM's link now. `session` is None while it is down; the rest is what was seen last."""
+
+    row: LinkRow
+    session: SessionInfo | None = None
+    disc_mounted: bool | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.session is not None
+
+
+class Links:
+    """Implements `ports.GatewayEvents`. `load` once before use; `run` writes changes until it is cancelled.
+
+    `on_bootstrap` is called when an agent has connected with the certificate of its ISO, `on_disc_free` when a
+    heartbeat says that the guest has its tools disc not mounted. Both on the event loop; they must not block.
+    """
+
+    def __init__(self, rows: LinkRows, registry: Registry) -> None:
+        self._rows = rows
+        self._registry = registry
+        self._views: dict[str, LinkView] = {}
+        self._dirty: set[str] = set()
+        self.on_bootstrap: Callable[[SessionInfo], None] = lambda session: None
+        self.on_disc_free: Callable[[SessionInfo], None] = lambda session: None
+
+    async def load(self) -> None:
+        """Read what was last known; nobody is connected yet."""
+        self._views = {row.vm_uuid: LinkView(row) for row in await self._rows.load()}
+
+    def view(self, vm_uuid: str) -> LinkView:
+        return self._views.get(vm_uuid) or LinkView(LinkRow(vm_uuid))
+
+    def sessions(self) -> Iterable[SessionInfo]:
+        """Every live session."""
+        return [view.session for view in self._views.values() if view.session is not None]
+
+    async def link_up(self, session: SessionInfo, status: dict[str, Any]) -> dict[str, Any]:
+        row = replace(
+            self.view(session.vm_uuid).row,
+            agent_version=session.agent_version,
+            status=status,
+            since=session.since,
+            peer=session.peer,
+            last_seen=effects.now(),
+        )
+        self._change(LinkView(row, session))
+        vm = self._registry.get(session.vm_uuid)
+        if session.kind == "bootstrap":
+            self.on_bootstrap(session)
+        return {} if vm is None else vm.capabilities.to_dict()
+
+    async def link_down(self, session: SessionInfo, reason: str) -> None:
+        view = self.view(session.vm_uuid)
+        if view.session is not None and view.session.session == session.session:  # else a newer session took over
+            self._change(LinkView(view.row))
+
+    async def status(self, session: SessionInfo, status: dict[str, Any]) -> None:
+        view = self.view(session.vm_uuid)
+        if status != view.row.status:
+            self._change(replace(view, row=replace(view.row, status=status)))
+
+    def heartbeat(self, session: SessionInfo, disc_mounted: bool | None) -> None:
+        view = self.view(session.vm_uuid)
+        row = replace(view.row, last_seen=effects.now())
+        self._views[session.vm_uuid] = replace(view, row=row, disc_mounted=disc_mounted)
+        if disc_mounted is False:
+            self.on_disc_free(session)
+
+    def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None:
+        if vm_uuid is None or self._registry.known(vm_uuid) is None:
+            return  # counted by the gateway; there is no row that it belongs to
+        view = self.view(vm_uuid)
+        self._change(replace(view, row=replace(view.row, refusal_reason=reason, refusal_at=effects.now())))
+
+    async def flush(self) -> None:
+        """Write what has changed since the last time."""
+        dirty, self._dirty = self._dirty, set()
+        try:
+            await self._rows.save([self._views[vm_uuid].row for vm_uuid in sorted(dirty)])
+        except OpenNGTError:
+            self._dirty |= dirty
+            raise
+
+    async def run(self) -> None:
+        """Flush each second until cancelled. A full disk is waited out: the agents stay connected meanwhile (F8)."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            if self._dirty:
+                try:
+                    await self.flush()
+                except OpenNGTError as exc:
+                    log.warning("links_not_written", code=exc.code, vms=len(self._dirty))
+
+    def _change(self, view: LinkView) -> None:
+        self._views[view.row.vm_uuid] = view
+        self._dirty.add(view.row.vm_uuid)

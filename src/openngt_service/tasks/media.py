@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ISO files of the service: one template for each kind, one file a VM, named by its UUID."""
+
+import asyncio
+import datetime
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openngt.errors import OpenNGTError
+from openngt.iso.layout import CONFIG
+from openngt.iso.payload import config_payload, tools_payload
+from openngt.iso.template import Template, ensure_template
+from openngt.iso.tools_iso import Cluster, Unsigned, prepare, sweep, write_iso
+from openngt.iso.tools_iso import Vm as IsoVm
+
+from ..config import Settings
+from ..store.registry import Vm
+
+__all__ = ["Media", "PreparedIso", "vm_of_iso"]
+
+SPARE_BYTES = 64 * 1024 * 1024
+"""Left free on the ISO's file system, which the database may share."""
+
+FILE_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.iso")
+
+
+def vm_of_iso(folder: Path, holds: str | None) -> str | None:
+    """The VM whose ISO of ours this medium is; None for anybody else's medium, which is nobody's business here."""
+    if holds is None:
+        return None
+    path = Path(holds)
+    match = FILE_NAME.fullmatch(path.name)
+    return match[1] if match is not None and path.parent == folder else None
+
+
+@dataclass(frozen=True)
+class PreparedIso:
+    template: Template
+    unsigned: Unsigned
+    path: Path
+
+    @property
+    def manifest_sha256(self) -> str:
+        """What the certificate has to carry."""
+        return self.unsigned.manifest_sha256
+
+
+class Media:
+    """Blocking file work is done in threads."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self.folder = settings.iso_directory
+        self.cluster = cluster
+        self._extras = settings.payload_extras
+        self._label = settings.iso_label
+        self._templates: dict[bool, Template] = {}
+
+    def path(self, vm_uuid: str) -> Path:
+        return self.folder / f"{vm_uuid}.iso"
+
+    async def prepare(
+        self, vm: Vm, *, generation: int, created: datetime.datetime, expires: datetime.datetime, config_only: bool
+    ) -> PreparedIso:
+        """All of the VM's ISO but its certificate, in memory. NO_SPACE before anything is signed."""
+        template = await self._template(config_only)
+        await asyncio.to_thread(self._require_space, template.size)
+        iso_vm = IsoVm(vm.vm_uuid, vm.vm_name, vm.ngt_uuid, vm.capabilities.to_dict())
+        unsigned = prepare(template, iso_vm, self.cluster, generation=generation, created=created, expires=expires)
+        return PreparedIso(template, unsigned, self.path(vm.vm_uuid))
+
+    async def write(self, iso: PreparedIso, client_pem: bytes) -> None:
+        """Put the ISO under its name, complete or not at all."""
+        try:
+            await asyncio.to_thread(write_iso, iso.template, iso.unsigned, client_pem, iso.path)
+        except OpenNGTError:
+            self._templates.clear()  # a template that was damaged on the disk is made again next time
+            raise
+
+    async def guest_config(
+        self, vm: Vm, *, generation: int, created: datetime.datetime, expires: datetime.datetime
+    ) -> dict[str, Any]:
+        """What `config/ngt_config.json` would say on an ISO of this generation."""
+        iso = await self.prepare(vm, generation=generation, created=created, expires=expires, config_only=True)
+        config: dict[str, Any] = json.loads(iso.unsigned.slots[CONFIG])
+        return config
+
+    async def remove(self, vm_uuid: str) -> bool:
+        """Delete the VM's ISO file; False when there is none."""
+        return await asyncio.to_thread(self._remove, vm_uuid)
+
+    async def of_vms(self) -> set[str]:
+        """The VMs that have an ISO file."""
+        return await asyncio.to_thread(self._of_vms)
+
+    async def sweep(self) -> None:
+        """Remove unfinished files whose writer was killed; safe beside living writers."""
+        await asyncio.to_thread(self._sweep)
+
+    async def _template(self, config_only: bool) -> Template:
+        known = self._templates.get(config_only)
+        if known is None:
+            known = self._templates[config_only] = await asyncio.to_thread(self._ensure, config_only)
+        return known
+
+    def _ensure(self, config_only: bool) -> Template:
+        folder = self.folder / "templates"
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if config_only:
+            return ensure_template(folder, config_payload(), kind="config", label=self._label)
+        return ensure_template(folder, tools_payload(self._extras), kind="tools", label=self._label)
+
+    def _require_space(self, needed: int) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < needed + SPARE_BYTES:
+            raise OpenNGTError(
+                "NO_SPACE",
+                f"{self.folder}: {free >> 20} MiB are free, an ISO needs {(needed + SPARE_BYTES) >> 20} MiB",
+                {"path": str(self.folder)},
+            )
+
+    def _remove(self, vm_uuid: str) -> bool:
+        try:
+            self.path(vm_uuid).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _of_vms(self) -> set[str]:
+        if not self.folder.is_dir():
+            return set()
+        matches = (FILE_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return {match[1] for match in matches if match is not None}
+
+    def _sweep(self) -> None:
+        if self.folder.is_dir():
+            sweep(self.folder)
