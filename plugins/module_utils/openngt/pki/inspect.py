@@ -93,6 +93,8 @@ def describe_certificate(certificate: _x509.x509.Certificate) -> CertificateInfo
 
 def _describe(certificate: _x509.x509.Certificate) -> CertificateInfo:
     x509 = _x509.x509
+    if certificate.serial_number <= 0:
+        raise OpenNGTError("CERTIFICATE_INVALID", "the certificate's serial number is not positive")
     uris: list[str] = []
     usages: list[str] = []
     is_ca = False

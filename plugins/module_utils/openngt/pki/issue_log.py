@@ -130,7 +130,7 @@ def parse_issue_log(content: bytes) -> IssueLog:
     for number, line in enumerate(lines, 1):
         try:
             record = _parse_line(line)
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, TypeError, ValueError, RecursionError) as exc:
             raise OpenNGTError(
                 "ISSUE_LOG_DAMAGED", f"line {number} of the issue log is not one of its records", {"line": number}
             ) from exc
