@@ -10,7 +10,7 @@ import typer
 from openngt.errors import OpenNGTError
 from openngt.version import __version__
 
-from . import audit, ca, health, task, token, vm
+from . import audit, ca, health, lab, task, token, vm
 from .connect import DEFAULT_TIMEOUT, Connection
 
 __all__ = ["app", "main"]
@@ -28,6 +28,7 @@ app.add_typer(ca.app, name="ca")
 app.add_typer(health.app, name="health")
 app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")
+app.add_typer(lab.app, name="lab")
 
 
 def show_version(wanted: bool) -> None:

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`openngt lab`: a few real VMs on this machine, to try and to test with."""
+
+import os
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from openngt.errors import OpenNGTError
+
+from ..lab.accelerator import choose_accelerator
+from ..lab.image import ensure_image
+from ..lab.inventory import GuestUser, inventory
+from ..lab.vm import Lab, LabVm
+from .output import Column, Form, Output, show_list
+
+__all__ = ["app"]
+
+app = typer.Typer(help="A few real Debian VMs on this machine, to try and to test with.", no_args_is_help=True)
+
+COLUMNS = (
+    Column("NAME", lambda vm: vm["name"]),
+    Column("UUID", lambda vm: vm["vm_uuid"]),
+    Column("STATE", lambda vm: vm["state"]),
+    Column("SSH PORT", lambda vm: vm["ssh_port"]),
+    Column("PID", lambda vm: vm["pid"]),
+    Column("ACCELERATOR", lambda vm: vm["accelerator"]),
+    Column("CONSOLE", lambda vm: vm["console"]),
+)
+
+
+def default_directory() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    return Path(base) / "openngt/lab"
+
+
+Directory = Annotated[
+    Path,
+    typer.Option(
+        "--directory",
+        envvar="OPENNGT_LAB_DIRECTORY",
+        default_factory=default_directory,
+        show_default="~/.local/state/openngt/lab",
+        help="Folder of the lab; the same as the service's qemu_directory.",
+    ),
+]
+
+
+def report(line: str) -> None:
+    """Progress goes to standard error, so that standard output stays data."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def record(vm: LabVm) -> dict[str, Any]:
+    pid = vm.pid
+    state = "off" if pid is None else "on"
+    return {
+        **asdict(vm),
+        "state": state,
+        "pid": pid,
+        "console": str(vm.console),
+        "known_hosts": str(vm.target.known_hosts),
+    }
+
+
+@app.command("image")
+def image() -> None:
+    """Build the guest image unless the cached one is up to date."""
+    typer.echo(ensure_image(report).folder)
+
+
+@app.command("up")
+def up(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...")],
+    directory: Directory,
+    memory_mb: Annotated[int, typer.Option(min=256, help="Memory of each VM.")] = 1024,
+    cdrom: Annotated[Path | None, typer.Option(exists=True, help="A disc for the second drive.")] = None,
+    output: Output = Form.table,
+) -> None:
+    """Start VMs and wait until each answers over SSH."""
+    guest = ensure_image(report)
+    lab = Lab(directory, report)
+    vms = lab.up(names, guest, choose_accelerator(guest, report), memory_mb=memory_mb, cdrom=cdrom)
+    show_list([record(vm) for vm in vms], COLUMNS, output)
+
+
+@app.command("list")
+def list_vms(directory: Directory, output: Output = Form.table) -> None:
+    """The lab's VMs."""
+    show_list([record(vm) for vm in Lab(directory, report).vms()], COLUMNS, output)
+
+
+@app.command("ssh", context_settings={"ignore_unknown_options": True})
+def ssh(
+    name: str,
+    directory: Directory,
+    command: Annotated[list[str] | None, typer.Argument(metavar="[COMMAND...]")] = None,
+    user: Annotated[str, typer.Option(help="root, admin or operator.")] = "root",
+) -> None:
+    """A shell in a VM, or one command."""
+    words = Lab(directory, report).vm(name).target.command(user, *(command or []))
+    if shutil.which(words[0]) is None:
+        raise OpenNGTError("COMMAND_NOT_FOUND", f"command not found: {words[0]}")
+    os.execvp(words[0], words)  # noqa: S606 - the terminal belongs to ssh from here on
+
+
+@app.command("down")
+def down(directory: Directory, names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]")] = None) -> None:
+    """End VMs and delete their disks; all of them when none is named."""
+    Lab(directory, report).down(names or [])
+
+
+@app.command("inventory")
+def show_inventory(
+    directory: Directory, user: Annotated[GuestUser, typer.Option(help="Who Ansible logs in as.")] = "root"
+) -> None:
+    """An Ansible inventory (YAML) of the running VMs."""
+    lab = Lab(directory, report)
+    running = [vm for vm in lab.vms() if vm.pid is not None]
+    typer.echo(yaml.safe_dump(inventory(lab, running, user), sort_keys=False), nl=False)

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lab VMs: QEMU processes with a throw-away disk, known by the folder they live in.
+
+A lab is a folder with one folder for each VM, which is also the adapter's `qemu_directory`. What a VM is stands in its
+`lab.json`, written before the process starts, so that whoever comes later finds and ends the process. Sockets live in a
+folder of their own under the system's temporary folder, because a Unix socket's path may have 107 bytes only.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from openngt.effects import Finished, replace_file, run
+from openngt.errors import OpenNGTError
+
+from ..hypervisors.vm_files import VmFile, write_vm_file
+from .accelerator import QEMU, Accelerator
+from .image import Image, Report
+from .ssh import SshTarget, make_key, make_password
+
+__all__ = ["Lab", "LabVm"]
+
+LAB_FILE = "lab.json"
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+BOOT_SECONDS = {"kvm": 120.0, "tcg": 300.0}
+STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class LabVm:
+    name: str
+    vm_uuid: str
+    ssh_port: int
+    folder: str
+    sockets: str
+    accelerator: Accelerator
+    memory_mb: int
+    cdrom: str | None = None
+    """A user's own disc in the second drive."""
+
+    @property
+    def target(self) -> SshTarget:
+        folder = Path(self.folder)
+        return SshTarget(self.ssh_port, folder.parent / "ssh/id_ed25519", folder / "known_hosts")
+
+    @property
+    def console(self) -> Path:
+        return Path(self.folder) / "console.log"
+
+    @property
+    def lab_qmp(self) -> Path:
+        """The lab's own monitor; the other one is the adapter's, and each serves one client."""
+        return Path(self.sockets) / "lab.qmp"
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running QEMU process; None when it is not running. A reused number is told by the VM's UUID."""
+        try:
+            pid = int((Path(self.folder) / "qemu.pid").read_text(encoding="ascii"))
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return None
+        return pid if self.vm_uuid.encode() in arguments else None
+
+    def ssh(self, *remote: str, user: str = "root", timeout: float = 120.0) -> Finished:
+        """Run one shell command line in the guest."""
+        return run(self.target.command(user, *remote), timeout=timeout)
+
+
+class Lab:
+    def __init__(self, directory: Path, report: Report) -> None:
+        self.directory = directory.absolute()
+        self._report = report
+
+    @property
+    def key(self) -> Path:
+        return self.directory / "ssh/id_ed25519"
+
+    @property
+    def operator_password(self) -> Path:
+        """Password of the guests' user `operator`, for sudo."""
+        return self.directory / "ssh/operator.password"
+
+    def vms(self) -> list[LabVm]:
+        """Every VM of the lab, running or not, by name."""
+        found = []
+        for path in sorted(self.directory.glob(f"*/{LAB_FILE}")):
+            found.append(LabVm(**json.loads(path.read_text(encoding="utf-8"))))
+        return found
+
+    def vm(self, name: str) -> LabVm:
+        for vm in self.vms():
+            if vm.name == name:
+                return vm
+        known = ", ".join(vm.name for vm in self.vms()) or "none"
+        raise OpenNGTError("VM_NOT_FOUND", f"the lab has no VM {name} (it has: {known})", remedy="openngt lab up NAME")
+
+    def up(
+        self,
+        names: Sequence[str],
+        image: Image,
+        accelerator: Accelerator,
+        *,
+        memory_mb: int = 1024,
+        cdrom: Path | None = None,
+    ) -> list[LabVm]:
+        """Start VMs and wait until each answers over SSH. A running one is left alone; a stopped one keeps its disk."""
+        for name in names:
+            if not NAME.fullmatch(name):
+                raise OpenNGTError("INVALID_INPUT", f"VM name {name!r}: use a-z, 0-9 and '-', at most 32 characters")
+        self._make_keys()
+        vms = [self._started(name, image, accelerator, memory_mb, cdrom) for name in names]
+        for vm in vms:
+            self._wait_for_ssh(vm)
+        return vms
+
+    def down(self, names: Sequence[str] = ()) -> list[str]:
+        """End VMs (all when none is named) and delete all that is theirs, disks included; the names of those ended."""
+        vms = [self.vm(name) for name in names] if names else self.vms()
+        for vm in vms:
+            self._stop(vm)
+            shutil.rmtree(vm.sockets, ignore_errors=True)
+            shutil.rmtree(vm.folder)
+            self._report(f"{vm.name}: ended, its disk is deleted")
+        return [vm.name for vm in vms]
+
+    def _make_keys(self) -> None:
+        self.key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_key(self.key, "openngt lab")
+        make_password(self.operator_password)
+
+    def _started(self, name: str, image: Image, accelerator: Accelerator, memory_mb: int, cdrom: Path | None) -> LabVm:
+        folder = self.directory / name
+        if (folder / LAB_FILE).exists():
+            vm = self.vm(name)
+            if vm.pid is not None:
+                self._report(f"{name}: runs already")
+                return vm
+        else:
+            vm = self._create(folder, image, accelerator, memory_mb, cdrom)
+        return self._start(vm, image)
+
+    def _create(
+        self, folder: Path, image: Image, accelerator: Accelerator, memory_mb: int, cdrom: Path | None
+    ) -> LabVm:
+        if folder.exists():
+            shutil.rmtree(folder)  # of a creation that was cut short: `lab.json` comes last
+        folder.mkdir(mode=0o700)
+        make_key(folder / "host_key", folder.name)
+        disk = ["-f", "qcow2", "-b", str(image.disk), "-F", "raw", str(folder / "disk.qcow2")]
+        _checked(["qemu-img", "create", "-q", *disk])
+        (folder / "hostname").write_text(folder.name, encoding="ascii")
+        return LabVm(
+            name=folder.name,
+            vm_uuid=str(uuid.uuid4()),
+            ssh_port=0,
+            folder=str(folder),
+            sockets="",
+            accelerator=accelerator,
+            memory_mb=memory_mb,
+            cdrom=str(cdrom.absolute()) if cdrom else None,
+        )
+
+    def _start(self, vm: LabVm, image: Image) -> LabVm:
+        """QEMU binds the port later than we choose it; when somebody took it meanwhile, another one is tried."""
+        for _ in range(5):
+            shutil.rmtree(vm.sockets or "/nonexistent", ignore_errors=True)
+            vm = replace(vm, ssh_port=_free_port(), sockets=tempfile.mkdtemp(prefix="openngt-lab-"))
+            folder = Path(vm.folder)
+            replace_file(str(folder / LAB_FILE), json.dumps(asdict(vm), indent=2).encode() + b"\n")
+            vm.target.pin(make_key(folder / "host_key", vm.name))
+            write_vm_file(folder, VmFile(vm.name, vm.vm_uuid, Path(vm.sockets) / "adapter.qmp"))
+            done = run(qemu_command(vm, self.directory / "ssh", image), timeout=60)
+            if done.returncode == 0:
+                self._report(f"{vm.name}: started (pid {vm.pid}, {vm.accelerator}, ssh port {vm.ssh_port})")
+                return vm
+            if "host forwarding" not in done.stderr:
+                break
+        raise OpenNGTError("COMMAND_FAILED", f"{vm.name}: QEMU did not start: {done.stderr.strip()}")
+
+    def _wait_for_ssh(self, vm: LabVm) -> None:
+        seconds = BOOT_SECONDS[vm.accelerator]
+        started = time.monotonic()
+        self._report(f"{vm.name}: booting (at most {seconds:g} s; console: {vm.console})")
+        answer = "no answer yet"
+        while time.monotonic() - started < seconds:
+            if vm.pid is None:
+                raise OpenNGTError("GUEST_UNREACHABLE", f"{vm.name}: QEMU ended; console: {vm.console}")
+            if _greets(vm.ssh_port):
+                done = vm.ssh("true", timeout=60)
+                if done.returncode == 0:
+                    self._report(f"{vm.name}: answers over SSH after {time.monotonic() - started:.0f} s")
+                    return
+                answer = done.stderr.strip()
+            time.sleep(0.5)
+        raise OpenNGTError(
+            "GUEST_UNREACHABLE",
+            f"{vm.name}: no SSH within {seconds:g} s ({answer}); console: {vm.console}",
+            {"console": str(vm.console)},
+        )
+
+    def _stop(self, vm: LabVm) -> None:
+        """Pulls the plug: the disk is thrown away. The process is ours for certain, `pid` compares the UUID."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            pid = vm.pid
+            if pid is None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = time.monotonic() + STOP_SECONDS
+            while vm.pid is not None and time.monotonic() < deadline:
+                time.sleep(0.05)
+        if vm.pid is not None:
+            raise OpenNGTError("COMMAND_FAILED", f"{vm.name}: the QEMU process {vm.pid} does not end")
+
+
+def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
+    """Two CD-ROM drives, `cd0` empty; two monitors; SSH on a loopback port; secrets by file, never by argument."""
+    folder, sockets = Path(vm.folder), Path(vm.sockets)
+    command = [QEMU, "-name", vm.name, "-uuid", vm.vm_uuid, "-nodefaults", "-no-user-config", "-display", "none"]
+    command += ["-daemonize", "-pidfile", str(folder / "qemu.pid"), "-m", str(vm.memory_mb), "-smp", "2"]
+    command += ["-accel", "kvm", "-cpu", "host"] if vm.accelerator == "kvm" else ["-accel", "tcg,thread=multi"]
+    command += ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
+    command += ["-append", f"root=/dev/vda rw console=ttyS0 systemd.hostname={vm.name}"]
+    command += ["-serial", f"file:{_value(folder / 'console.log')}", "-device", "virtio-rng-pci"]
+    command += ["-drive", f"if=virtio,format=qcow2,file={_value(folder / 'disk.qcow2')}"]
+    command += ["-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{vm.ssh_port}-:22"]
+    command += ["-device", "virtio-net-pci,netdev=net0", "-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd0"]
+    if vm.cdrom:
+        command += ["-drive", f"if=none,id=users,format=raw,readonly=on,file={_value(Path(vm.cdrom))}"]
+    command += ["-device", "scsi-cd,id=cd1" + (",drive=users" if vm.cdrom else "")]
+    for name in ("adapter.qmp", "lab.qmp"):
+        command += ["-qmp", f"unix:{_value(sockets / name)},server=on,wait=off"]
+    seed = {
+        "host_key": folder / "host_key",
+        "authorized_keys": ssh / "id_ed25519.pub",
+        "operator_password": ssh / "operator.password",
+    }
+    for name, path in seed.items():
+        command += ["-fw_cfg", f"name=opt/openngt-lab/{name},file={_value(path)}"]
+    return command
+
+
+def _value(path: Path) -> str:
+    """A comma in a QEMU option's value is written twice."""
+    return str(path).replace(",", ",,")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _greets(port: int) -> bool:
+    """QEMU accepts for a guest that is not there yet, so only the server's first words count."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def _checked(command: list[str]) -> None:
+    done = run(command)
+    if done.returncode:
+        raise OpenNGTError("COMMAND_FAILED", f"{command[0]}: {done.stderr.strip()}")
