@@ -35,10 +35,15 @@ Refusal = Literal[
     "vm_disabled",
     # judged by the gateway's limits and rules
     "address_limit",
+    "connection_limit",
     "accept_rate",
     "first_frame_timeout",
+    "frame_timeout",
+    "frame_rate",
     "bad_frame",
     "slow_consumer",
+    # neither of them could answer
+    "ledger_failed",
 ]
 
 
@@ -68,7 +73,7 @@ class LedgerPort(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SessionInfo:
     vm_uuid: str
     ngt_uuid: str
@@ -80,16 +85,26 @@ class SessionInfo:
     transport: Literal["tls", "serial"]
     since: datetime.datetime
     agent_version: str | None = None
+    boot_id: str | None = None
 
 
 class GatewayEvents(Protocol):
-    """What the gateway tells. Called on the event loop in the order of events for one VM; must not block."""
+    """What the gateway tells. Called on the event loop; must not block.
+
+    The awaited ones come one after the other for one VM, its earlier sessions included. An OpenNGTError from
+    `link_up` cuts the session.
+    """
 
     async def link_up(self, session: SessionInfo, status: dict[str, Any]) -> dict[str, Any]:
-        """After `hello`; returns the capabilities that the agent is answered with."""
+        """After `hello`; returns the capabilities that the agent is answered with.
+
+        `GatewayPort.call` may be used from here on, but not awaited inside: calls go out after that answer.
+        """
         ...
 
-    async def link_down(self, session: SessionInfo, reason: str) -> None: ...
+    async def link_down(self, session: SessionInfo, reason: str) -> None:
+        """Exactly once for each `link_up`, also for one that raised. `reason`: one of docs/protocol.md, or `cut`'s."""
+        ...
 
     async def status(self, session: SessionInfo, status: dict[str, Any]) -> None: ...
 
@@ -100,13 +115,14 @@ class GatewayEvents(Protocol):
 
 class GatewayPort(Protocol):
     def session(self, vm_uuid: str) -> SessionInfo | None:
-        """The live session (after `hello`) of a VM, if there is one."""
+        """The live session (from `hello` on) of a VM, if there is one."""
         ...
 
     async def call(self, vm_uuid: str, method: str, params: dict[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:
         """One request to the agent.
 
-        LINK_NOT_ACTIVE without a session or when it ends first; AGENT_FAILED on an error reply. `timeout` in seconds.
+        LINK_NOT_ACTIVE without a session or when it ends first (details.outcome says whether the agent may have
+        acted: `not_sent` or `unknown`); AGENT_FAILED on an error reply; AGENT_TIMED_OUT after `timeout` seconds.
         """
         ...
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gateway counts, in Prometheus' terms."""
+
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ..ports import Refusal
+
+__all__ = ["GatewayMetrics"]
+
+_HANDSHAKE_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class GatewayMetrics:
+    """Every reason of refusal is there from the start with 0, so that an alert on its rate sees the first one."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.connected = Gauge("openngt_gateway_connected", "Live sessions, from hello on", registry=registry)
+        self.accepted = Counter(
+            "openngt_gateway_accepted", "Connections whose certificate was accepted", registry=registry
+        )
+        self.refused = Counter(
+            "openngt_gateway_refused", "Connections refused or cut by a rule", ["reason"], registry=registry
+        )
+        for reason in get_args(Refusal):
+            self.refused.labels(reason)
+        self.handshake_seconds = Histogram(
+            "openngt_gateway_handshake_seconds",
+            "From the accepted socket to the judged certificate",
+            buckets=_HANDSHAKE_BUCKETS,
+            registry=registry,
+        )
+        self.heartbeats = Counter("openngt_gateway_heartbeats", "Heartbeats answered", registry=registry)
+        self.heartbeat_timeouts = Counter(
+            "openngt_gateway_heartbeat_timeouts", "Sessions ended by two missed heartbeats", registry=registry
+        )
+        frames = Counter("openngt_gateway_frames", "Frames", ["direction"], registry=registry)
+        self.frames_received = frames.labels("received")
+        self.frames_sent = frames.labels("sent")
+        self.calls = Counter(
+            "openngt_gateway_calls", "Requests to agents by outcome", ["method", "outcome"], registry=registry
+        )
+        self.superseded = Counter(
+            "openngt_gateway_superseded",
+            "Sessions ended by a newer one of the same VM; boot=other hints at a clone",
+            ["boot"],
+            registry=registry,
+        )
+        for boot in ("same", "other"):
+            self.superseded.labels(boot)

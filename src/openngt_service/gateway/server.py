@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agents' port: accepts, admits, knows who is there, and ends sessions.
+
+Runs on any asyncio loop; the service uses uvloop for its speed. TLS is ours (see tls.py), so the stock loop's 256 KiB
+for each TLS connection does not arise and needs no guard here.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime
+import errno
+import secrets
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import structlog
+
+from openngt import effects
+from openngt.errors import OpenNGTError
+
+from ..ports import Accepted, GatewayEvents, LedgerPort, Refusal, Refused, SessionInfo
+from .connection import REFUSALS, Connection
+from .limits import DeadlineWheel, Limits, LogLimiter, TokenBucket
+from .metrics import GatewayMetrics
+from .sequencer import Sequencer
+from .session import PROTOCOL, Event, Goodbye, Heartbeat, Hello, Status
+
+__all__ = ["Gateway", "GatewaySettings"]
+
+BACKLOG: Final = 4096
+# Events of one VM that wait for the service; more means that an agent talks faster than its VM can be written down.
+PENDING_EVENTS: Final = 32
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    cluster_uuid: str
+    service_version: str
+    host: str = "0.0.0.0"  # noqa: S104  agents come from everywhere; who they are is TLS's business
+    """`::` listens on IPv4 as well."""
+    port: int = 2074
+    limits: Limits = dataclasses.field(default_factory=Limits)
+
+
+class Gateway:
+    """Implements GatewayPort. Every method is to be called on the loop that `start` ran on."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        context: ssl.SSLContext,
+        ledger: LedgerPort,
+        events: GatewayEvents,
+        metrics: GatewayMetrics,
+        *,
+        now: Callable[[], datetime.datetime] = effects.now,
+    ) -> None:
+        self.context = context
+        self.limits = settings.limits
+        self.metrics = metrics
+        self.wheel: DeadlineWheel[Connection] = DeadlineWheel()
+        self._settings = settings
+        self._ledger = ledger
+        self._events = events
+        self._now = now
+        self._log = structlog.get_logger("openngt.gateway")
+        self._log_limiter = LogLimiter()
+        self._sequencer = Sequencer(self._job_failed)
+        self._open: set[Connection] = set()
+        self._unauthenticated: dict[str, dict[Connection, None]] = {}
+        self._by_vm: dict[str, list[Connection]] = {}
+        self._live: dict[str, Connection] = {}
+        self._calls_in_flight = 0
+        self._calls_done = asyncio.Event()
+        self._all_lost = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._turner: asyncio.TimerHandle | None = None
+        self._stopping = False
+
+    # For the service.
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; 0 when none is."""
+        if self._server is None or not self._server.sockets:
+            return 0
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start(self) -> None:
+        """Listen. SERVICE_CONFLICT when the port is taken, CONFIG_INVALID when the address is not this machine's."""
+        self._loop = asyncio.get_running_loop()
+        self._accepts = TokenBucket(self.limits.accepts_per_second, self.limits.accepts_burst, self._loop.time())
+        listener = _listen(self._settings.host, self._settings.port, self.limits.socket_buffer_bytes)
+        self._server = await self._loop.create_server(
+            lambda: Connection(self, self._loop), sock=listener, backlog=BACKLOG
+        )
+        self._turn()
+        self._log.info("gateway_listening", host=self._settings.host, port=self.port)
+
+    async def stop(self) -> None:
+        """Accept no more, let calls in flight end, say goodbye to all, cut who stays. Takes at most `drain_seconds`."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.close()
+        end = self._loop.time() + self.limits.drain_seconds
+        if self._calls_in_flight:
+            self._calls_done.clear()
+            await _wait(self._calls_done, self.limits.drain_seconds / 2)
+        for connection in list(self._open):
+            connection.end("stopping", farewell=True)
+        if self._open:
+            self._all_lost.clear()
+            await _wait(self._all_lost, (end - self._loop.time()) / 2)
+        for connection in list(self._open):
+            connection.abort()
+        if not await self._sequencer.drain(max(0.0, end - self._loop.time())):
+            self._log.warning("gateway_stopped_with_work_left")
+        if self._turner is not None:
+            self._turner.cancel()
+
+    # GatewayPort.
+
+    def session(self, vm_uuid: str) -> SessionInfo | None:
+        connection = self._live.get(vm_uuid)
+        return None if connection is None else connection.info
+
+    async def call(self, vm_uuid: str, method: str, params: dict[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:
+        connection = self._live.get(vm_uuid)
+        if connection is None or self._stopping:
+            why = "the service is stopping" if self._stopping else "the agent is not connected"
+            self.metrics.calls.labels(method, "LINK_NOT_ACTIVE").inc()
+            raise OpenNGTError("LINK_NOT_ACTIVE", why, {"vm_uuid": vm_uuid, "outcome": "not_sent"})
+        outcome = "ok"
+        self._calls_in_flight += 1
+        try:
+            return await connection.call(method, params, timeout)
+        except OpenNGTError as exc:
+            outcome = exc.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            self.metrics.calls.labels(method, outcome).inc()
+            self._calls_in_flight -= 1
+            if not self._calls_in_flight:
+                self._calls_done.set()
+
+    def cut(self, vm_uuid: str, reason: str) -> bool:
+        connections = list(self._by_vm.get(vm_uuid, ()))
+        for connection in connections:
+            connection.end(reason)
+        return bool(connections)
+
+    # Hub: what connections ask and tell.
+
+    def admits(self, connection: Connection, now: float) -> Refusal | None:
+        self._open.add(connection)
+        if len(self._open) > self.limits.connections:
+            return "connection_limit"
+        if not self._accepts.take(now):
+            return "accept_rate"
+        waiting = self._unauthenticated.setdefault(connection.origin, {})
+        if len(waiting) >= self.limits.unauthenticated_per_address:
+            # The oldest goes, not the newest: whoever is honest is through long before that, also behind the same NAT.
+            next(iter(waiting)).end("address_limit")
+            waiting = self._unauthenticated.setdefault(connection.origin, {})
+        waiting[connection] = None
+        return None
+
+    def judge(self, serial: int) -> Accepted | Refused:
+        return self._ledger.judge(serial, self._now())
+
+    def authenticated(self, connection: Connection) -> None:
+        self._leave_waiting_room(connection)
+        accepted = connection.accepted
+        assert accepted is not None, "contract of Hub.authenticated"
+        self._by_vm.setdefault(accepted.vm_uuid, []).append(connection)
+        self.metrics.accepted.inc()
+        if accepted.state == "next":
+            connection.hold()
+            self._sequencer.submit(accepted.vm_uuid, lambda: self._promote(connection, accepted.serial))
+        else:
+            connection.welcome()
+
+    def welcome(self, connection: Connection) -> dict[str, Any]:
+        accepted = connection.accepted
+        assert accepted is not None, "contract of Hub.welcome"
+        connection.session_id = secrets.token_hex(8)
+        return {
+            "protocol": PROTOCOL,
+            "session": connection.session_id,
+            "cluster_uuid": self._settings.cluster_uuid,
+            "service_version": self._settings.service_version,
+            "heartbeat_seconds": _plain(self.limits.heartbeat_seconds),
+            "generation": accepted.generation,
+            "kind": accepted.kind,
+            "time": self._now().isoformat(timespec="seconds").replace("+00:00", "Z"),
+        }
+
+    def happened(self, connection: Connection, event: Event) -> None:
+        if isinstance(event, Hello):
+            self._greet(connection, event)
+            return
+        info = connection.info
+        if isinstance(event, Goodbye) or info is None:
+            connection.end("goodbye")
+        elif isinstance(event, Heartbeat):
+            self.metrics.heartbeats.inc()
+            self._events.heartbeat(info, event.disc_mounted)
+        elif isinstance(event, Status):
+            self._keep_status(connection, info, event.status)
+
+    def ended(self, connection: Connection, reason: str) -> None:
+        self._leave_waiting_room(connection)
+        vm_uuid = connection.vm_uuid
+        if connection.accepted is not None and vm_uuid is not None:
+            self._forget(connection, vm_uuid)
+        if reason in REFUSALS:
+            self.metrics.refused.labels(reason).inc()
+            self._events.refused(cast(Refusal, reason), connection.peer, vm_uuid, connection.serial)
+            self._say("connection_refused", connection, reason)
+        elif reason == "heartbeat_timeout":
+            self.metrics.heartbeat_timeouts.inc()
+        info = connection.info
+        if info is not None:
+            self._say("link_down", connection, reason)
+            self._sequencer.submit(info.vm_uuid, lambda: self._events.link_down(info, reason))
+
+    def lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if not self._open:
+            self._all_lost.set()
+
+    # Inside.
+
+    def _leave_waiting_room(self, connection: Connection) -> None:
+        waiting = self._unauthenticated.get(connection.origin)
+        if waiting is not None and waiting.pop(connection, waiting) is None and not waiting:
+            del self._unauthenticated[connection.origin]
+
+    def _forget(self, connection: Connection, vm_uuid: str) -> None:
+        connections = self._by_vm[vm_uuid]
+        connections.remove(connection)
+        if not connections:
+            del self._by_vm[vm_uuid]
+        if self._live.get(vm_uuid) is connection:
+            del self._live[vm_uuid]
+            self.metrics.connected.dec()
+
+    async def _promote(self, connection: Connection, serial: int) -> None:
+        try:
+            connection.accepted = await self._ledger.promote(serial)
+        except OpenNGTError as exc:
+            self._log.warning("promotion_failed", vm_uuid=connection.vm_uuid, code=exc.code, message=exc.message)
+            connection.end("ledger_failed")
+            return
+        connection.welcome()
+
+    def _greet(self, connection: Connection, hello: Hello) -> None:
+        accepted = connection.accepted
+        assert accepted is not None, "there is no session before the ledger's verdict"
+        info = connection.info = SessionInfo(
+            vm_uuid=accepted.vm_uuid,
+            ngt_uuid=accepted.ngt_uuid,
+            session=connection.session_id,
+            serial=accepted.serial,
+            generation=accepted.generation,
+            kind=accepted.kind,
+            peer=connection.peer,
+            transport="tls",
+            since=self._now(),
+            agent_version=hello.agent_version,
+            boot_id=hello.boot_id,
+        )
+        self._supersede(info)
+        self._live[info.vm_uuid] = connection
+        self.metrics.connected.inc()
+        self._say("link_up", connection, "hello")
+        self._sequencer.submit(info.vm_uuid, lambda: self._link_up(connection, info, hello.status))
+
+    def _supersede(self, newer: SessionInfo) -> None:
+        connection = self._live.get(newer.vm_uuid)
+        if connection is None or connection.info is None:
+            return
+        older = connection.info
+        cloned = older.serial == newer.serial and older.boot_id != newer.boot_id
+        self.metrics.superseded.labels("other" if cloned else "same").inc()
+        if cloned:
+            self._say("identity_used_twice", connection, f"a second machine came from {newer.peer}")
+        connection.end("superseded", farewell=True)
+
+    async def _link_up(self, connection: Connection, info: SessionInfo, status: dict[str, Any]) -> None:
+        try:
+            capabilities = await self._events.link_up(info, status)
+        except OpenNGTError as exc:
+            self._log.warning("link_up_failed", vm_uuid=info.vm_uuid, code=exc.code, message=exc.message)
+            connection.end("ledger_failed")
+            return
+        connection.admit(capabilities)
+
+    def _keep_status(self, connection: Connection, info: SessionInfo, status: dict[str, Any]) -> None:
+        if self._sequencer.pending(info.vm_uuid) >= PENDING_EVENTS:
+            connection.end("frame_rate")
+            return
+        self._sequencer.submit(info.vm_uuid, lambda: self._events.status(info, status))
+
+    def _job_failed(self, vm_uuid: str, failure: BaseException) -> None:
+        # A defect of ours. The VM is cut so that it starts over, rather than live on with an event lost.
+        self._log.error("gateway_event_failed", vm_uuid=vm_uuid, exc_info=failure)
+        self.cut(vm_uuid, "internal_error")
+
+    def _say(self, event: str, connection: Connection, reason: str) -> None:
+        """One line about a connection; a flood of them becomes a number."""
+        kind = f"{event} {reason}" if event == "connection_refused" else event
+        suppressed = self._log_limiter.admit(kind, self._loop.time())
+        if suppressed is not None:
+            self._log.info(
+                event,
+                reason=reason,
+                peer=connection.peer,
+                vm_uuid=connection.vm_uuid,
+                serial=None if connection.serial is None else f"{connection.serial:x}",
+                suppressed=suppressed,
+            )
+
+    def _turn(self) -> None:
+        self.wheel.turn(self._loop.time())
+        self._turner = self._loop.call_later(self.wheel.tick_seconds, self._turn)
+
+
+def _listen(host: str, port: int, send_buffer: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::")
+    except OSError as exc:
+        code = "SERVICE_CONFLICT" if exc.errno == errno.EADDRINUSE else "CONFIG_INVALID"
+        raise OpenNGTError(code, f"cannot listen on {host} port {port}: {exc.strerror}") from exc
+    # Accepted sockets inherit it. The kernel would otherwise take megabytes for a peer that does not read.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    listener.setblocking(False)
+    return listener
+
+
+def _plain(seconds: float) -> float:
+    return int(seconds) if float(seconds).is_integer() else seconds
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), max(0.0, seconds))

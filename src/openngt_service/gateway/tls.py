@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TLS of the agents' port: the policy, why a handshake was refused, and a channel without a socket.
+
+TLS runs over two memory buffers instead of in the event loop's transport. One code path serves TCP and, later, the
+serial port; every refusal comes with its reason (the loops' own TLS servers hide it, and send no alert); and memory per
+connection does not depend on the loop (asyncio allocates 256 KiB for each).
+"""
+
+import contextlib
+import ssl
+from pathlib import Path
+from typing import Final
+
+from openngt.errors import OpenNGTError
+
+from ..ports import Refusal
+from .jsonrpc import Violation
+
+__all__ = ["TlsChannel", "refusal_of", "server_context"]
+
+# A client's whole flight with a chain of certificates is a tenth of this.
+MAXIMUM_HANDSHAKE: Final = 64 * 1024
+# The memory buffers keep the size of the largest piece they ever held, so pieces are those of one TLS record.
+_PIECE: Final = 16 * 1024
+
+_REFUSALS: Final[dict[str, Refusal]] = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no_certificate",
+    "UNSUPPORTED_PROTOCOL": "protocol_version",
+    "VERSION_TOO_LOW": "protocol_version",
+    "WRONG_SSL_VERSION": "protocol_version",
+}
+# X509_V_ERR_* of openssl/x509_vfy.h
+_VERIFY_REFUSALS: Final[dict[int, Refusal]] = {10: "expired", 26: "wrong_usage"}
+
+
+def server_context(identity_file: Path, ca_file: Path) -> ssl.SSLContext:
+    """The gateway's TLS policy: 1.2 or newer, a client certificate of our CA required, nothing resumed.
+
+    `identity_file` holds key and certificate. CONFIG_INVALID when it is open to others than its owner, or when
+    either file cannot be used.
+    """
+    try:
+        if identity_file.stat().st_mode & 0o077:
+            raise OpenNGTError("CONFIG_INVALID", f"{identity_file} holds a private key and must have mode 0600")
+        # Bare, not create_default_context(CLIENT_AUTH): that one requires no client certificate.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(identity_file)
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise OpenNGTError(
+            "CONFIG_INVALID", f"cannot use {identity_file} with {ca_file} as the gateway's identity: {exc}"
+        ) from exc
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2; those of 1.3 are all of this kind
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    context.num_tickets = 0  # OP_NO_TICKET alone leaves TLS 1.3 with tickets that name a session kept here
+    return context
+
+
+def refusal_of(failure: ssl.SSLError) -> Refusal:
+    """Which rule a failed handshake broke."""
+    if isinstance(failure, ssl.SSLCertVerificationError):
+        return _VERIFY_REFUSALS.get(failure.verify_code, "untrusted_certificate")
+    return _REFUSALS.get(failure.reason or "", "handshake_failed")
+
+
+class TlsChannel:
+    """The server's end of one TLS connection, fed with bytes.
+
+    After any call that raises or returns, `output` has what must go to the peer (after a failure that is the alert).
+    """
+
+    __slots__ = ("_budget", "_incoming", "_outgoing", "_tls")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._budget = MAXIMUM_HANDSHAKE
+
+    def handshake(self, data: bytes) -> bool:
+        """Go on with the handshake; True when it is complete and the peer's certificate has been verified.
+
+        Raises ssl.SSLError (see `refusal_of`), or Violation when the peer sends more than a handshake needs.
+        """
+        self._budget -= len(data)
+        if self._budget < 0:
+            raise Violation("handshake too long", "handshake_failed")
+        self._incoming.write(data)
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def peer_serial(self) -> int:
+        """Serial of the verified client certificate."""
+        certificate = self._tls.getpeercert()
+        assert certificate, "CERT_REQUIRED lets no handshake end without a certificate"
+        return int(str(certificate["serialNumber"]), 16)
+
+    def receive(self, data: bytes) -> bytes:
+        """Plaintext of all complete records, those included that came with the handshake's end.
+
+        Raises ssl.SSLError on a record that does not decrypt. Bytes after the peer's close_notify are dropped.
+        """
+        pieces = []
+        for start in range(0, len(data) or 1, _PIECE):
+            self._incoming.write(data[start : start + _PIECE])
+            try:
+                while piece := self._tls.read(_PIECE):
+                    pieces.append(piece)
+            except ssl.SSLWantReadError:
+                continue
+            break  # close_notify
+        return b"".join(pieces)
+
+    def send(self, plaintext: bytes) -> bytes:
+        """The records that carry `plaintext`."""
+        pieces = []
+        for start in range(0, len(plaintext), _PIECE):
+            self._tls.write(plaintext[start : start + _PIECE])
+            pieces.append(self._outgoing.read())
+        return b"".join(pieces)
+
+    def close(self) -> bytes:
+        """A close_notify, which tells a peer that it has seen everything. It is not waited for an answer."""
+        # An error: it wants the peer's close_notify, or the session is broken. There is nothing to add either way.
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
+        return self.output()
+
+    def output(self) -> bytes:
+        return self._outgoing.read()
