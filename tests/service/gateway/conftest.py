@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import uvloop
 from prometheus_client import CollectorRegistry
+from tests.fakes.agent_client import AgentClient, client_context
+from tests.fakes.events import RecordingEvents
+from tests.fakes.ledger import FakeLedger
 
 from openngt import effects
 from openngt.pki.authority import Authority, create_authority
@@ -22,9 +25,6 @@ from openngt_service.gateway.limits import Limits
 from openngt_service.gateway.metrics import GatewayMetrics
 from openngt_service.gateway.server import Gateway, GatewaySettings
 from openngt_service.gateway.tls import server_context
-from tests.fakes.agent_client import AgentClient, client_context
-from tests.fakes.events import RecordingEvents
-from tests.fakes.ledger import FakeLedger
 
 CLUSTER_UUID = "0005f3a1-7c2e-4d18-a6b0-5254009a1b2c"
 SERVICE_NAME = f"guest-tools.{CLUSTER_UUID}"
