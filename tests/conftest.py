@@ -106,6 +106,7 @@ def run_tasks(collection: Path, tmp_path: Path) -> RunTasks:
                 "ANSIBLE_COLLECTIONS_PATH": str(collection),
                 "ANSIBLE_HOME": str(tmp_path / "ansible"),
                 "ANSIBLE_LOCALHOST_WARNING": "false",
+                "ANSIBLE_PIPELINING": "true",
                 **(environment or {}),
             },
         )
