@@ -53,8 +53,8 @@ MOST_BYTES = 64 * 1024 * 1024
 MOST_LEVELS = 8
 # Joliet stores names in UTF-16 and allows 64 units.
 LONGEST_NAME = 64
-# What Windows, and Joliet itself, do not take in a name; the backslash is a separator there.
-UNSUITABLE = re.compile(r'[\x00-\x1f\x7f"*:<>?\\|]')
+# What Windows and Joliet do not take in a name (the backslash is a separator there), and what UTF-8 cannot write.
+UNSUITABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff"*:<>?\\|]')
 LABEL_FORM = re.compile(r"[A-Z0-9_]{1,16}")
 
 

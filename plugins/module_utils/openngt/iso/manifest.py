@@ -27,6 +27,8 @@ LONGEST_NUMBER = 18
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")
+# Strings, also one without its end, and all else that is no bracket. It matches wherever it starts, so it is linear.
+NO_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.?)*+"?|[^][{}"]++', re.DOTALL)
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 TIME_FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
@@ -202,7 +204,7 @@ def _integer(values: Mapping[str, Any], name: str, *, at_least: int, within: str
 def _time(values: Mapping[str, Any], name: str) -> datetime.datetime:
     text = _text(values, name, TIME_FORM)
     try:
-        return datetime.datetime.strptime(text, TIME).replace(tzinfo=datetime.UTC)
+        return datetime.datetime.fromisoformat(text)
     except ValueError as exc:
         raise _refusal(f"{MANIFEST}: {name} is no time of the calendar", name) from exc
 
@@ -210,7 +212,7 @@ def _time(values: Mapping[str, Any], name: str) -> datetime.datetime:
 def _depth(text: str) -> int:
     """Deepest nesting of brackets outside strings: looked at first, as the parser recurses."""
     depth = deepest = 0
-    for bracket in re.sub(r'"(?:[^"\\]|\\.)*+"|[^][{}"]++', "", text):
+    for bracket in NO_BRACKETS.sub("", text):
         depth += 1 if bracket in "[{" else -1
         deepest = max(deepest, depth)
     return deepest
