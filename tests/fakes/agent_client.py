@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 import struct
 from pathlib import Path
@@ -30,10 +31,17 @@ class AgentClient:
         self._last_id = 0
 
     @classmethod
-    async def connect(cls, port: int, context: ssl.SSLContext, service_name: str) -> Self:
+    async def connect(
+        cls, port: int, context: ssl.SSLContext, service_name: str, *, receive_buffer: int | None = None
+    ) -> Self:
         """TLS is up; under TLS 1.3 that says nothing yet about what the gateway thinks of our certificate."""
+        connection = socket.socket()
+        if receive_buffer is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
         reader, writer = await asyncio.open_connection(
-            "127.0.0.1", port, ssl=context, server_hostname=service_name, limit=2**21
+            sock=connection, ssl=context, server_hostname=service_name, limit=2**21
         )
         return cls(reader, writer)
 

@@ -258,6 +258,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._hub.happened(self, event)
         self._hub.metrics.frames_received.inc(session.received - before)
+        self._hub.wheel.schedule(self)  # a frame that has begun, or the end of the wait for hello, may be due earlier
         self._flush()
 
     def _resolve(self, reply: Reply) -> None:
