@@ -51,7 +51,8 @@ class PatientHypervisor:
         try:
             await self._within(self._answer_seconds, f"insert {iso.name}", self._adapter.insert(vm_uuid, drive, iso))
         except OpenNGTError as exc:
-            if exc.code != "HYPERVISOR_FAILED" or not await self._holds(vm_uuid, drive, iso):
+            # Busy with our own file: a request that was delivered twice.
+            if exc.code not in ("HYPERVISOR_FAILED", "DRIVE_BUSY") or not await self._holds(vm_uuid, drive, iso):
                 raise
 
     async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool) -> bool:

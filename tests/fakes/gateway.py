@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A gateway without sockets, and the agents behind it: they judge by the real ledger and tell the real listeners."""
+
+import datetime
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+from openngt.errors import OpenNGTError
+from openngt.pki.inspect import inspect_certificate
+from openngt_service.ports import GatewayEvents, LedgerPort, Refused, SessionInfo
+
+__all__ = ["FakeGateway"]
+
+
+@dataclass
+class FakeGateway:
+    """Implements `ports.GatewayPort`. `ledger` and `events` are set once both are built."""
+
+    ledger: LedgerPort | None = None
+    events: GatewayEvents | None = None
+    sessions: dict[str, SessionInfo] = field(default_factory=dict)
+    calls: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    cuts: list[tuple[str, str]] = field(default_factory=list)
+    failure: OpenNGTError | None = None
+    """What the next calls end with."""
+    counter: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    async def connect(self, client_pem: bytes) -> SessionInfo | Refused:
+        """An agent comes with this identity: judged, promoted, greeted."""
+        assert self.ledger is not None and self.events is not None, "wired by the test"
+        now = datetime.datetime.now(datetime.UTC)
+        serial = int(inspect_certificate(client_pem).serial, 16)
+        verdict = self.ledger.judge(serial, now)
+        if isinstance(verdict, Refused):
+            self.events.refused(verdict.reason, "198.51.100.7:40000", verdict.vm_uuid, serial)
+            return verdict
+        accepted = await self.ledger.promote(serial)
+        session = SessionInfo(
+            accepted.vm_uuid,
+            accepted.ngt_uuid,
+            f"{next(self.counter):016x}",
+            serial,
+            accepted.generation,
+            accepted.kind,
+            "198.51.100.7:40000",
+            "tls",
+            now,
+            "0.1.0",
+        )
+        self.sessions[accepted.vm_uuid] = session
+        await self.events.link_up(session, {"guest_os_type": "linux"})
+        return session
+
+    def session(self, vm_uuid: str) -> SessionInfo | None:
+        return self.sessions.get(vm_uuid)
+
+    async def call(self, vm_uuid: str, method: str, params: dict[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:
+        if vm_uuid not in self.sessions:
+            raise OpenNGTError("LINK_NOT_ACTIVE", "the agent is not connected")
+        self.calls.append((vm_uuid, method, params))
+        if self.failure is not None:
+            raise self.failure
+        return {"generation": params["generation"]} if "generation" in params else {}
+
+    def cut(self, vm_uuid: str, reason: str) -> bool:
+        self.cuts.append((vm_uuid, reason))
+        return self.sessions.pop(vm_uuid, None) is not None

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A hypervisor in a JSON file: it outlives the process that speaks to it, as a real one does."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from openngt.effects import replace_file
+from openngt.errors import OpenNGTError
+from openngt_service.hypervisors.base import Drive, HypervisorVm
+
+__all__ = ["FakeHypervisor", "Fault"]
+
+Fault = Literal["refused", "never", "lost", "late", "twice"]
+"""`refused`: an error, nothing done. `never`: nothing done, no answer. `lost`: done, no answer. `late`: no answer, done
+when `release` is set. `twice`: delivered two times; the answer is that of the second."""
+
+
+@dataclass
+class FakeHypervisor:
+    """Implements `hypervisors.base.Hypervisor`."""
+
+    path: Path
+    name: str = "fake"
+    faults: dict[str, Fault] = field(default_factory=dict)
+    """Method name -> what goes wrong with its next call, and each after it."""
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    late: set["asyncio.Task[None]"] = field(default_factory=set)
+    inserted: int = 0
+
+    def add(self, vm_uuid: str, vm_name: str, drives: dict[str, str | None], power_state: str = "on") -> None:
+        """`drives`: name -> the medium it holds."""
+        state = self._load()
+        state[vm_uuid] = {
+            "vm_name": vm_name,
+            "power_state": power_state,
+            "drives": {name: {"holds": holds, "tray_open": False} for name, holds in drives.items()},
+        }
+        self._save(state)
+
+    def change(self, vm_uuid: str, drive: str, **values: Any) -> None:
+        """What a person does at the drive: `holds`, `tray_open`."""
+        state = self._load()
+        state[vm_uuid]["drives"][drive].update(values)
+        self._save(state)
+
+    def power(self, vm_uuid: str, power_state: str) -> None:
+        state = self._load()
+        state[vm_uuid]["power_state"] = power_state
+        self._save(state)
+
+    def remove(self, vm_uuid: str) -> None:
+        state = self._load()
+        del state[vm_uuid]
+        self._save(state)
+
+    def media(self) -> list[str]:
+        """Every medium in every drive."""
+        drives = [drive for vm in self._load().values() for drive in vm["drives"].values()]
+        return sorted(drive["holds"] for drive in drives if drive["holds"] is not None)
+
+    async def list_vms(self) -> list[HypervisorVm]:
+        await self._maybe_fail("list_vms")
+        return self._vms()
+
+    async def find(self, reference: str) -> list[HypervisorVm]:
+        await self._maybe_fail("find")
+        return [vm for vm in self._vms() if reference in (vm.vm_uuid, vm.vm_name)]
+
+    async def insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
+        await self._with_fault("insert", lambda: self._insert(vm_uuid, drive, iso))
+
+    async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool = False) -> bool:
+        ejected = await self._with_fault("eject", lambda: self._eject(vm_uuid, drive, iso, force))
+        return bool(ejected)
+
+    async def close(self) -> None:
+        for task in self.late:
+            task.cancel()
+
+    def lock(self, vm_uuid: str, drive: str) -> None:
+        """As a guest does that has the disc in use."""
+        self.change(vm_uuid, drive, locked=True)
+
+    def _insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
+        state = self._load()
+        place = state[vm_uuid]["drives"][drive]
+        if place["holds"] is not None:
+            raise OpenNGTError("DRIVE_BUSY", f"{drive} holds {place['holds']}")
+        if not iso.is_file():
+            raise OpenNGTError("HYPERVISOR_FAILED", f"{iso} does not exist")
+        place.update(holds=str(iso), tray_open=False)
+        self._save(state)
+        self.inserted += 1
+
+    def _eject(self, vm_uuid: str, drive: str, iso: Path, force: bool) -> bool:
+        state = self._load()
+        place = state[vm_uuid]["drives"][drive]
+        if place["holds"] != str(iso):
+            return False
+        if place.get("locked") and not force:
+            raise OpenNGTError("DRIVE_LOCKED", f"the guest holds {drive}")
+        place.update(holds=None, tray_open=False, locked=False)
+        self._save(state)
+        return True
+
+    async def _maybe_fail(self, method: str) -> None:
+        fault = self.faults.get(method)
+        if fault == "refused":
+            raise OpenNGTError("HYPERVISOR_FAILED", f"{method} was refused")
+        if fault is not None:
+            await asyncio.Event().wait()
+
+    async def _with_fault(self, method: str, work: Any) -> Any:
+        fault = self.faults.get(method)
+        if fault is None:
+            return work()
+        if fault == "twice":
+            work()
+            return work()
+        if fault == "lost":
+            work()
+        if fault == "late":
+            task = asyncio.create_task(self._later(work))
+            self.late.add(task)
+        await self._maybe_fail(method)
+        raise AssertionError("unreachable: the fault has no answer")
+
+    async def _later(self, work: Any) -> None:
+        await self.release.wait()
+        work()
+
+    def _vms(self) -> list[HypervisorVm]:
+        vms = [
+            HypervisorVm(
+                vm_uuid,
+                vm["vm_name"],
+                vm["power_state"],
+                tuple(_drive(name, drive) for name, drive in vm["drives"].items()),
+            )
+            for vm_uuid, vm in self._load().items()
+        ]
+        return sorted(vms, key=lambda vm: vm.vm_name)
+
+    def _load(self) -> dict[str, Any]:
+        state: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        return state
+
+    def _save(self, state: dict[str, Any]) -> None:
+        replace_file(str(self.path), json.dumps(state).encode())
+
+
+def _drive(name: str, drive: dict[str, Any]) -> Drive:
+    if drive["holds"] is None:
+        return Drive(name, "empty")
+    return Drive(name, "tray_open" if drive["tray_open"] else "loaded", drive["holds"])
