@@ -24,8 +24,8 @@ class Background:
         self.operations = Operations(parts, links)
         self._parts = parts
         self._links = links
-        self._rotation = Rotation(parts, links)
-        self._reconciler = Reconciler(parts)
+        self.rotation = Rotation(parts, links)
+        self.reconciler = Reconciler(parts)
         self._loops: list[asyncio.Task[None]] = []
         parts.store.ledger.on_revoked(lambda vm_uuid, serials: self._cut(vm_uuid))
 
@@ -38,10 +38,10 @@ class Background:
         """Put right what an earlier process left, then begin."""
         await self._links.load()
         interrupted = await self._parts.engine.start()
-        settled = await self._reconciler.settle_all()
+        settled = await self.reconciler.settle_all()
         log.info("background_started", tasks_interrupted=interrupted, mounts_settled=len(settled))
         self._begin("links", self._links.run())
-        self._begin("reconciler", self._reconciler.run(self._rotation.retry))
+        self._begin("reconciler", self.reconciler.run(self.rotation.retry))
 
     async def stop(self) -> None:
         """Interrupt tasks and loops, write down what is known of the links."""
@@ -50,7 +50,7 @@ class Background:
         if self._loops:
             await asyncio.wait(self._loops)
         self._loops.clear()
-        await self._rotation.stop()
+        await self.rotation.stop()
         await self._parts.engine.stop()
         await self._links.flush()
 
