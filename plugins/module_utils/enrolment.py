@@ -93,7 +93,8 @@ def _plan_change(record: Json, wanted: Mapping[str, bool]) -> Plan:
 
 
 def _plan_enable(wanted: Mapping[str, bool], seen: Json | None) -> Plan:
-    assert seen is not None, "a VM that is not enrolled has been looked up on the hypervisor"
+    if seen is None:
+        raise AssertionError("a VM that is not enrolled has been looked up on the hypervisor")
     capabilities = {name: wanted.get(name, True) for name in CAPABILITIES}
     record = {
         "vm_uuid": seen["vm_uuid"],

@@ -16,8 +16,8 @@ __all__ = ["agent_modules", "build_zipapp", "installer_source"]
 
 # Ansible sends along what a source imports by statement: these make it send the agent, and never run, for the agent is
 # meant for another machine. They are also the list of what goes into the zipapp: a new module is added here, once.
-if False:
-    from . import agent
+if False:  # pylint: disable=using-constant-test
+    from . import agent  # pylint: disable=unused-import
 
 INSTALLER = "install_ngt"
 """Stands on the ISO as a file of its own, outside the zipapp."""
@@ -42,7 +42,7 @@ def agent_modules() -> List[str]:
     names = {"__init__"}
     for node in ast.walk(ast.parse(_source_of(__name__))):
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
-            room, _, package = node.module.partition(".")
+            room, _dot, package = node.module.partition(".")
             if room == AGENT:
                 prefix = package + "." if package else ""
                 names.update(prefix + alias.name for alias in node.names)

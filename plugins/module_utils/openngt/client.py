@@ -8,6 +8,8 @@ all others are the service's own, handed on with its message, remedy and details
 Verification of the service's certificate cannot be switched off, and proxies of the environment are not used.
 """
 
+from __future__ import annotations
+
 import http.client
 import json
 import random
@@ -220,7 +222,7 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._transport.endpoint.url!r})"
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:

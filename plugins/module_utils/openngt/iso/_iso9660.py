@@ -149,7 +149,7 @@ class Image:
     def system_use(self, record: Record, skip: int = 0) -> Iterator[tuple[int, bytes]]:
         """(position in the image, entry) of a record's SUSP entries, continuation areas included."""
         position, area = record.position + record.system_use + skip, record.raw[record.system_use + skip :]
-        for _ in range(MOST_CONTINUATIONS):
+        for _hop in range(MOST_CONTINUATIONS):
             continuation: tuple[int, int] | None = None
             while len(area) >= 4:
                 length = area[2]
@@ -174,7 +174,7 @@ class Image:
         dot = next((record for record in self.records(descriptor.root) if record.identifier == b"\x00"), None)
         if dot is None:
             raise invalid("the volume's root folder is damaged")
-        rock_ridge = not descriptor.joliet and any(entry[:2] == b"SP" for _, entry in self.system_use(dot))
+        rock_ridge = not descriptor.joliet and any(entry[:2] == b"SP" for _position, entry in self.system_use(dot))
         tree = Tree(rock_ridge, self._node(dot, rock_ridge)[1])
         seen = {descriptor.root.offset}
         waiting = [("", descriptor.root, 1)]
@@ -203,7 +203,7 @@ class Image:
 
     def _node(self, record: Record, rock_ridge: bool, joliet: bool = False) -> tuple[str, Node]:
         name, mode, link = b"", None, False
-        for _, entry in self.system_use(record) if rock_ridge else ():
+        for _position, entry in self.system_use(record) if rock_ridge else ():
             if entry[:2] == b"NM" and len(entry) > 5:
                 name += entry[5:]
             elif entry[:2] == b"PX" and len(entry) >= 8:

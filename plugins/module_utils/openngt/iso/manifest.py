@@ -195,7 +195,7 @@ def _text(values: Mapping[str, Any], name: str, form: re.Pattern[str], within: s
 
 def _integer(values: Mapping[str, Any], name: str, *, at_least: int, within: str = "") -> int:
     value = values.get(name)
-    if type(value) is not int or value < at_least:  # not isinstance: True is an int
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
         field = f"{within}.{name}" if within else name
         raise _refusal(f"{MANIFEST}: {field} is missing or not an integer of {at_least} or more", field)
     return value

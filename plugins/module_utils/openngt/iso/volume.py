@@ -83,7 +83,7 @@ def _iso_paths(files: Mapping[str, object]) -> dict[str, str]:
 
 
 def _free_name(parent: str, name: str, is_file: bool, taken: set[str]) -> str:
-    stem, _, extension = name.rpartition(".") if is_file and "." in name[1:] else (name, "", "")
+    stem, _dot, extension = name.rpartition(".") if is_file and "." in name[1:] else (name, "", "")
     stem, extension = (re.sub(r"[^A-Z0-9_]", "_", part.upper()) for part in (stem, extension))
     suffix = f".{extension[:3]}" if is_file else ""
     number = 0
@@ -99,7 +99,8 @@ def _fix_dates_and_modes(descriptor: int) -> None:
     """Overwrite what pycdlib takes from the clock and the time zone, and the mode of folders that it chooses itself."""
     image = Image(descriptor)
     for view in (image.primary, image.joliet):
-        assert view is not None, "authored with Joliet"
+        if view is None:
+            raise AssertionError("volumes are authored with Joliet")
         os.pwrite(descriptor, VOLUME_DATES, view.position + 813)
         os.pwrite(descriptor, RECORD_DATE, view.root.position + 18)
         for folder in _folders(image, view):

@@ -60,7 +60,7 @@ def parse_identity_uris(uris: Iterable[str]) -> VmIdentity | None:
     said: dict[str, str] = {}
     for uri in uris:
         if uri.startswith(PREFIX):
-            name, _, value = uri[len(PREFIX) :].partition(":")
+            name, _colon, value = uri[len(PREFIX) :].partition(":")
             if name in said:
                 raise OpenNGTError("CERTIFICATE_INVALID", f"the certificate names its {name} more than once")
             said[name] = value
