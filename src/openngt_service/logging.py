@@ -76,7 +76,8 @@ def configure_logging(
     for noisy in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "qemu"):
         logging.getLogger(noisy).handlers.clear()
         logging.getLogger(noisy).propagate = True
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for talkative in ("uvicorn.error", "alembic"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -17,7 +17,7 @@ from openngt.pki.issue import VM_VALIDITY, issue_service_certificate
 
 from .config import Settings
 
-__all__ = ["api_names", "ensure_authority", "ensure_server_certificate"]
+__all__ = ["api_names", "ensure_authority", "ensure_server_certificate", "renew_certificates"]
 
 RENEWAL_DAYS = 45
 """With so many days left a server certificate is made anew."""
@@ -37,6 +37,17 @@ def api_names(settings: Settings) -> list[str]:
     configured = [settings.api_host, settings.cluster_ip or "", *settings.api_names]
     wanted = [name.lower() for name in configured if name and name not in unspecified]
     return list(dict.fromkeys(["localhost", "127.0.0.1", "::1", *map(canonical, wanted)]))
+
+
+def renew_certificates(
+    settings: Settings, authority: Authority, service_name: str, now: datetime.datetime
+) -> dict[str, datetime.datetime]:
+    """See to `gateway.pem` and `api.pem`; returns the ends of all certificates of the service itself, by name."""
+    return {
+        "CA": authority.not_after,
+        "gateway": ensure_server_certificate(settings.gateway_pem, authority, [service_name], now),
+        "API": ensure_server_certificate(settings.api_pem, authority, api_names(settings), now),
+    }
 
 
 def ensure_server_certificate(

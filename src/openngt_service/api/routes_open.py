@@ -26,7 +26,7 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", response_model=models.Readiness, tags=["Open"], responses={503: {"model": models.Readiness}})
 async def readyz(context: Context, response: Response) -> Any:
     """Whether work can be done: the database, the gateway, the CA and the hypervisor, each by name."""
-    parts = context.ready()
+    parts = await context.ready()
     ready = all(parts.values()) and not context.stopping.is_set()
     response.status_code = 200 if ready else 503
     return {"ready": ready, "parts": {name: "ok" if works else "failed" for name, works in parts.items()}}

@@ -6,21 +6,23 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openngt.errors import OpenNGTError
 
-from ..store.audit import AuditRow
-from ..store.database import GENESIS
 from .connect import connect
+
+if TYPE_CHECKING:
+    from ..store.audit import AuditRow
 
 __all__ = ["app", "verify_chain"]
 
 app = typer.Typer(help="The audit log.", no_args_is_help=True)
 
 Json = Mapping[str, Any]
+FIRST_FOLLOWS = "0" * 64
 
 
 @app.command()
@@ -67,7 +69,9 @@ def broken(sequence: int, what: str) -> OpenNGTError:
     return OpenNGTError("AUDIT_BROKEN", f"row {sequence} {what}", {"sequence": sequence})
 
 
-def row_of(values: Json) -> AuditRow:
+def row_of(values: Json) -> "AuditRow":
+    from ..store.audit import AuditRow  # brings the database's libraries along, which other commands do without
+
     try:
         return AuditRow(**{**values, "at": datetime.datetime.fromisoformat(values["at"])})
     except (KeyError, TypeError, ValueError) as exc:
@@ -79,7 +83,7 @@ def verify_chain(rows: Iterable[Json], until: Json | None = None) -> tuple[int, 
 
     Rows after `until` are left out: they were added while the log was read. AUDIT_BROKEN names the first bad row.
     """
-    sequence, previous = 0, GENESIS
+    sequence, previous = 0, FIRST_FOLLOWS
     for values in rows:
         if until is not None and sequence == until["sequence"]:
             break

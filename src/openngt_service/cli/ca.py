@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`openngt ca`: make a CA without a service, look at one, hand its certificate on, adopt what it has issued."""
 
-import datetime
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +10,11 @@ import typer
 
 from openngt import effects
 from openngt.errors import OpenNGTError
-from openngt.pki.authority import Authority, create_authority, load_ca_certificate
+from openngt.pki.authority import CA_VALIDITY, load_ca_certificate
+from openngt.pki.ensure_ca import WantedCa, ensure_ca
 from openngt.pki.inspect import CertificateInfo, describe_certificate
+from openngt.pki.key_types import KeyType
 
-from ..config import KeyType
 from .connect import connect, read_file
 from .output import Column, Form, Output, show
 
@@ -46,23 +46,20 @@ def passphrase_of(file: Path | None) -> bytes | None:
 
 @app.command()
 def create(
-    path: Annotated[Path, typer.Option(help="Folder to make; never one that holds a CA.")],
-    common_name: Annotated[str, typer.Option()] = "openngt CA",
-    key_type: Annotated[KeyType, typer.Option()] = "ecdsa-p256",
-    validity_days: Annotated[int, typer.Option(min=1, max=36500)] = 3650,
-    passphrase_file: Annotated[Path | None, typer.Option(help="Encrypt the key with what this file holds.")] = None,
+    path: Annotated[Path, typer.Option(help="Folder of the CA; one that holds the same CA is left as it is.")],
+    common_name: Annotated[str | None, typer.Option()] = None,
+    key_type: Annotated[KeyType | None, typer.Option()] = None,
+    validity_days: Annotated[int, typer.Option()] = CA_VALIDITY.days,
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="The key is encrypted with what this file holds.")
+    ] = None,
     output: Output = Form.table,
 ) -> None:
-    """Make a CA: ca.pem and ca.key (0600)."""
-    authority: Authority = create_authority(
-        path,
-        common_name=common_name,
-        now=effects.now(),
-        key_type=key_type,
-        validity=datetime.timedelta(days=validity_days),
-        passphrase=passphrase_of(passphrase_file),
-    )
-    show(described(authority.info), COLUMNS, output)
+    """Make a CA: ca.pem and ca.key (0600). For guests without a service, or to be taken over by one."""
+    wanted = WantedCa(path.absolute(), common_name, key_type, validity_days, passphrase_of(passphrase_file))
+    outcome = ensure_ca(wanted, check=False, now=effects.now())
+    sys.stderr.write(f"CA {'created' if outcome.changed else 'exists'}: {path}\n")
+    show(outcome.ca, COLUMNS, output)
 
 
 @app.command("show")

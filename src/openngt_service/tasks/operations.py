@@ -2,13 +2,12 @@
 """What the API and the CLI can ask for, in one place. Answers are those of ARCHITECTURE.md section 6."""
 
 import datetime
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openngt import effects
 from openngt.errors import OpenNGTError
-from openngt.pki.issue_log import parse_issue_log
+from openngt.pki.issue_log import IssueLog
 
 from ..hypervisors.base import PowerState
 from ..store.ledger import Issued, IssueRequest
@@ -129,10 +128,9 @@ class Operations:
         ]
         return [_issued(issued) for issued in await self._parts.store.ledger.issue(requests, actor=actor, now=now)]
 
-    async def adopt(self, entries: Sequence[Mapping[str, Any]], *, actor: str) -> Json:
-        """Take over the lines of an issue log, revocations included. ISSUE_LOG_DAMAGED names the line."""
-        lines = b"".join(json.dumps(dict(entry)).encode() + b"\n" for entry in entries)
-        adopted = await self._parts.store.ledger.adopt(parse_issue_log(lines), actor=actor)
+    async def adopt(self, issue_log: IssueLog, *, actor: str) -> Json:
+        """Take over what a CA has issued without the service, revocations included."""
+        adopted = await self._parts.store.ledger.adopt(issue_log, actor=actor)
         return {"adopted": adopted.adopted, "known": adopted.known}
 
     def _record(self, vm: Vm, power_state: PowerState) -> Json:

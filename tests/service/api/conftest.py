@@ -208,6 +208,9 @@ def api(tmp_path: Path) -> Iterator[Api]:
     async def gather() -> Facts:
         return Facts(effects.now(), list(operations.enrolled.values()), [], {})
 
+    async def ready() -> dict[str, bool]:
+        return parts
+
     async def build() -> ApiContext:
         await tokens.load()
         return ApiContext(
@@ -223,7 +226,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
                 "cluster_uuid": database.identity.cluster_uuid,
                 "service_name": database.identity.service_name,
             },
-            ready=lambda: parts,
+            ready=ready,
             metrics=registry,
         )
 

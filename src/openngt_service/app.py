@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The service as one process: its parts are started in the order in which they need each other, and stopped in reverse.
+
+Before the event loop: settings, lock, CA, certificates, database. On it: adapter, tasks, gateway, API. So at the end
+the API takes no more calls, agents are told goodbye, tasks are interrupted by name, and the database is closed last.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import structlog
+import uvloop
+
+from openngt import effects
+from openngt.version import __version__
+
+from .assembly import Foundation, Service
+from .config import Settings
+from .hypervisors.base import Hypervisor
+from .hypervisors.qemu import QemuHypervisor
+from .logging import configure_logging
+from .service_certificates import ensure_authority
+from .store.lock import state_lock
+from .store.opening import open_store
+from .supervisor import notify
+
+__all__ = ["MakeHypervisor", "run"]
+
+log = structlog.get_logger(__name__)
+
+CA_NAME = "openngt CA"
+RENEWAL_SECONDS = 86400.0
+MakeHypervisor = Callable[[Settings], Hypervisor]
+
+ADAPTERS: dict[str, MakeHypervisor] = {
+    "qemu": lambda settings: QemuHypervisor(settings.qemu_directory),
+}
+
+
+def run(settings: Settings, make_hypervisor: MakeHypervisor | None = None) -> None:
+    """Serve until SIGTERM or SIGINT. OpenNGTError when it cannot start, for the command line to show in one line."""
+    settings = with_ports(settings.for_serving())
+    configure_logging(settings.log_format, settings.log_level)
+    os.umask(0o077)
+    adapter = make_hypervisor or ADAPTERS[settings.hypervisor]
+    with state_lock(settings.state_dir):
+        authority, created = ensure_authority(settings, CA_NAME, effects.now())
+        if created:
+            log.info("ca_created", path=str(settings.ca_directory), ca_sha256=authority.ca_sha256)
+        store = open_store(settings, authority)
+        try:
+            uvloop.run(serve(Foundation(settings, authority, store), adapter))
+        finally:
+            store.close()
+
+
+def with_ports(settings: Settings) -> Settings:
+    """Agents are told the gateway's port before it listens, so a port that the kernel may choose is chosen here."""
+    if settings.gateway_port:
+        return settings
+    with socket.create_server((settings.gateway_host, 0)) as probe:
+        return settings.model_copy(update={"gateway_port": probe.getsockname()[1]})
+
+
+async def serve(foundation: Foundation, make_hypervisor: MakeHypervisor) -> None:
+    """Everything on the event loop, until a signal."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as running:
+        service = Service(foundation, make_hypervisor(foundation.settings))
+        await service.start(running)
+        renewal = asyncio.create_task(renew_daily(service), name="renewal")
+        running.callback(renewal.cancel)
+        announce(service)
+        notify("READY=1")
+        await stop.wait()
+        notify("STOPPING=1")
+        log.info("stopping")
+    log.info("stopped")
+
+
+async def renew_daily(service: Service) -> None:
+    while True:
+        await asyncio.sleep(RENEWAL_SECONDS)
+        service.renew_certificates()
+
+
+def announce(service: Service) -> None:
+    """Where everything is, for the person who started it; no secret."""
+    foundation = service.foundation
+    settings = foundation.settings
+    head = {"endpoint": service.endpoint, "gateway_port": service.gateway.port, "version": __version__}
+    log.info("ready", **head, cluster_uuid=foundation.store.identity.cluster_uuid)
+    sys.stdout.write(
+        f"openngt {__version__}\n"
+        f"admin API    {service.endpoint}\n"
+        f"gateway      {settings.gateway_host} port {service.gateway.port}, agents are told {settings.cluster_ip}\n"
+        f"admin token  {settings.admin_token_file}\n"
+        f"CA           {settings.ca_directory / 'ca.pem'}\n"
+        f"CA SHA-256   {foundation.authority.ca_sha256}\n"
+    )
+    sys.stdout.flush()

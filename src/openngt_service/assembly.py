@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the parts of the service are put together. Nothing here decides anything: it hands each part the others."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, Info
+from sqlalchemy import Connection, text
+
+from openngt import effects
+from openngt.errors import OpenNGTError
+from openngt.iso.tools_iso import Cluster
+from openngt.pki.authority import Authority
+from openngt.version import __version__
+
+from .api.application import create_api
+from .api.context import ApiContext
+from .api.server import ApiServer
+from .config import Settings
+from .gateway.limits import Limits
+from .gateway.metrics import GatewayMetrics
+from .gateway.server import Gateway, GatewaySettings
+from .gateway.tls import server_context
+from .health.checks import Facts
+from .health.readiness import Readiness
+from .health.runner import HealthRunner
+from .hypervisors.base import Hypervisor
+from .service_certificates import renew_certificates
+from .store.opening import Store
+from .tasks.background import Background
+from .tasks.engine import TaskEngine
+from .tasks.hypervisor import PatientHypervisor
+from .tasks.links import Links
+from .tasks.media import Media
+from .tasks.parts import Parts
+
+__all__ = ["Foundation", "Service"]
+
+HEALTH_PAGE = 1000
+ENDPOINT_FILE = "api.endpoint"
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What there is before the event loop runs."""
+
+    settings: Settings
+    authority: Authority
+    store: Store
+
+    def cluster(self) -> Cluster:
+        """Where agents find this service, and whom they trust."""
+        assert self.settings.cluster_ip is not None, "Settings.for_serving has seen to it"
+        return Cluster(
+            cluster_uuid=self.store.identity.cluster_uuid,
+            cluster_ip=self.settings.cluster_ip,
+            port=self.settings.gateway_port,
+            ca_pem=self.authority.certificate_pem,
+        )
+
+    def describe_ca(self) -> dict[str, Any]:
+        return {
+            "ca_pem": self.authority.certificate_pem.decode(),
+            "ca_sha256": self.authority.ca_sha256,
+            "not_after": self.authority.not_after,
+            "key_type": self.authority.info.key_type,
+            "cluster_uuid": self.store.identity.cluster_uuid,
+            "service_name": self.store.identity.service_name,
+        }
+
+
+class Service:
+    """The parts on the event loop; built and used on it."""
+
+    def __init__(self, foundation: Foundation, adapter: Hypervisor) -> None:
+        settings, store = foundation.settings, foundation.store
+        self.foundation = foundation
+        self.adapter = adapter
+        self.certificates = renew_certificates(
+            settings, foundation.authority, store.identity.service_name, effects.now()
+        )
+        self.metrics = CollectorRegistry()
+        self.links = Links(store.links, store.registry)
+        self.gateway = self._make_gateway()
+        self.parts = Parts(
+            settings=settings,
+            store=store,
+            hypervisor=PatientHypervisor(adapter),
+            media=Media(settings, foundation.cluster()),
+            gateway=self.gateway,
+            engine=TaskEngine(store.tasks, in_flight=settings.tasks_in_flight),
+        )
+        self.background = Background(self.parts, self.links)
+        self.health = HealthRunner(self.look, self.metrics)
+        self.context = self._make_context()
+        self.api = ApiServer(
+            create_api(self.context), host=settings.api_host, port=settings.api_port, certificate=settings.api_pem
+        )
+        self._count()
+
+    @property
+    def endpoint(self) -> str:
+        """How a caller on this host reaches the API."""
+        host, port = self.api.address
+        here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+        return f"https://[{here}]:{port}" if ":" in here else f"https://{here}:{port}"
+
+    async def start(self, running: AsyncExitStack) -> None:
+        """Start the parts; each one's stop goes on the stack, so that a failure half-way stops what runs."""
+        running.push_async_callback(self.adapter.close)
+        settings, store = self.foundation.settings, self.foundation.store
+        await store.load()
+        await store.tokens.ensure_admin(settings.admin_token_file)
+        running.push_async_callback(self.background.stop)
+        await self.background.start()
+        running.push_async_callback(self.gateway.stop)
+        await self.gateway.start()
+        checks = asyncio.create_task(self.health.run_forever(settings.health_interval_seconds), name="health")
+        running.callback(checks.cancel)
+        running.push_async_callback(self.api.stop)
+        running.callback(self.context.stopping.set)
+        await self.api.start()
+        effects.replace_file(str(settings.state_dir / ENDPOINT_FILE), f"{self.endpoint}\n".encode())
+
+    async def look(self) -> Facts:
+        """What the health checks are judged on."""
+        vms: list[dict[str, Any]] = []
+        page_token = None
+        while True:
+            page = await self.background.operations.vms(limit=HEALTH_PAGE, page_token=page_token)
+            vms += page["items"]
+            page_token = page["next_page_token"]
+            if page_token is None:
+                break
+        files = sorted(await self.parts.media.of_vms())
+        return Facts(effects.now(), vms, files, dict(self.certificates))
+
+    def renew_certificates(self) -> None:
+        """Replace server certificates that end soon; new connections get the new ones."""
+        foundation = self.foundation
+        self.certificates = renew_certificates(
+            foundation.settings, foundation.authority, foundation.store.identity.service_name, effects.now()
+        )
+        self.api.reload()
+        self.gateway.context.load_cert_chain(foundation.settings.gateway_pem)
+
+    def _make_gateway(self) -> Gateway:
+        settings = self.foundation.settings
+        limits = Limits(heartbeat_seconds=settings.heartbeat_seconds, **settings.gateway.model_dump())
+        return Gateway(
+            GatewaySettings(
+                cluster_uuid=self.foundation.store.identity.cluster_uuid,
+                service_version=__version__,
+                host=settings.gateway_host,
+                port=settings.gateway_port,
+                limits=limits,
+            ),
+            server_context(settings.gateway_pem, settings.ca_directory / "ca.pem"),
+            self.foundation.store.ledger,
+            self.links,
+            GatewayMetrics(self.metrics),
+        )
+
+    def _make_context(self) -> ApiContext:
+        readiness = Readiness(
+            {
+                "database": self._probe_database,
+                "gateway": self._probe_gateway,
+                "ca": self._probe_ca,
+                "hypervisor": self.parts.hypervisor.list_vms,
+                "background": self._probe_background,
+            }
+        )
+        return ApiContext(
+            operations=self.background.operations,
+            tokens=self.foundation.store.tokens,
+            audit=self.foundation.store.audit,
+            health=self.health,
+            ca=self.foundation.describe_ca,
+            ready=readiness.check,
+            metrics=self.metrics,
+            metrics_public=self.foundation.settings.metrics_public,
+        )
+
+    async def _probe_database(self) -> None:
+        def read(connection: Connection) -> object:
+            return connection.execute(text("SELECT 1")).scalar_one()
+
+        await self.foundation.store.database.read(read)
+
+    async def _probe_gateway(self) -> None:
+        if not self.gateway.port:
+            raise OpenNGTError("SERVICE_CONFLICT", "the gateway does not listen")
+
+    async def _probe_ca(self) -> None:
+        if self.foundation.authority.not_after <= effects.now():
+            raise OpenNGTError("CA_EXPIRED", "the CA has expired")
+
+    async def _probe_background(self) -> None:
+        if not self.background.alive:
+            raise OpenNGTError("INTERNAL", "a background loop has ended")
+
+    def _count(self) -> None:
+        """Numbers that are looked up when they are asked for."""
+        store, registry = self.foundation.store, self.metrics
+        Info("openngt_build", "What runs.", registry=registry).info({"version": __version__})
+        Gauge("openngt_vms_enrolled", "VMs with guest tools enabled.", registry=registry).set_function(
+            lambda: len(store.registry.all())
+        )
+        Gauge("openngt_mounts", "Tools ISOs in a drive, or on the way.", registry=registry).set_function(
+            lambda: len(store.mounts.all())
+        )
+        expires = Gauge(
+            "openngt_certificate_expires_seconds", "End of our own certificates, Unix time.", ("of",), registry=registry
+        )
+        for name in self.certificates:
+            expires.labels(name).set_function(partial(self._end_of, name))
+
+    def _end_of(self, name: str) -> float:
+        return self.certificates[name].timestamp()
