@@ -54,3 +54,21 @@ clean: ## remove build/ (the guest image stays in the user's cache)
 	rm -rf $(BUILD)
 
 .PHONY: help venv test quick lint docs bench dist clean
+
+# -- Real VMs -------------------------------------------------------------------------------------------------------
+
+DEMO := $(BUILD)/demo
+
+system-packages: ## what apt must install for real VMs, tests and benchmarks; nothing when all is there
+	@scripts/system-packages
+
+image: venv system-packages ## the guest image of the lab, in the user's cache
+	@$(BIN)/openngt lab image
+
+demo: system-packages dist ## two VMs from nothing to a proven link; KEEP=1 leaves them running
+	@$(BIN)/python -m openngt_service.lab.demo --directory $(DEMO) --dist $(BUILD)/dist $(if $(KEEP),--keep)
+
+demo-down: venv ## end what make demo KEEP=1 left running
+	@$(BIN)/python -m openngt_service.lab.demo --directory $(DEMO) --dist $(BUILD)/dist --down
+
+.PHONY: system-packages image demo demo-down

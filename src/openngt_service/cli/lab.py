@@ -86,7 +86,10 @@ def up(
     """Start VMs and wait until each answers over SSH."""
     guest = ensure_image(report)
     lab = Lab(directory, report)
-    vms = lab.up(names, guest, choose_accelerator(guest, report), memory_mb=memory_mb, cdrom=cdrom)
+    accelerator = choose_accelerator(guest, report)
+    vms = [lab.start(name, guest, accelerator, memory_mb=memory_mb, cdrom=cdrom) for name in names]
+    for vm in vms:
+        lab.wait(vm)
     show_list([record(vm) for vm in vms], COLUMNS, output)
 
 

@@ -47,8 +47,9 @@ POWER_STATES: dict[str, PowerState] = {
 
 
 def drives_of(blocks: list[dict[str, Any]]) -> tuple[Drive, ...]:
-    """The CD-ROM drives in a `query-block` answer: what is removable and has a tray (a floppy has none)."""
-    return tuple(_drive(block) for block in blocks if block["removable"] and "tray_open" in block)
+    """The CD-ROM drives in a `query-block` answer, by name: what is removable and has a tray (a floppy has none)."""
+    drives = [_drive(block) for block in blocks if block["removable"] and "tray_open" in block]
+    return tuple(sorted(drives, key=lambda drive: drive.name))
 
 
 def _drive(block: dict[str, Any]) -> Drive:

@@ -11,15 +11,13 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from openngt.errors import OpenNGTError
-
 from .apt_sources import host_sources
+from .process import run_logged
 
 __all__ = ["Image", "Recipe", "Report", "default_cache", "ensure_image", "recipe"]
 
@@ -133,7 +131,7 @@ def _build(wanted: Recipe, image: Image, cache: Path, report: Report) -> None:
     disk = result / "disk.raw"
     with disk.open("wb") as stream:
         stream.truncate(wanted.disk_mb << 20)
-    _run([*_as_owner(), "mke2fs", "-q", "-t", "ext4", "-L", "lab", "-d", str(tree), str(disk)], log)
+    run_logged([*_as_owner(), "mke2fs", "-q", "-t", "ext4", "-L", "lab", "-d", str(tree), str(disk)], log)
     _sync(result)
     result.rename(image.folder)
     _remove(work, log)
@@ -152,7 +150,7 @@ def _bootstrap(wanted: Recipe, work: Path, log: Path, report: Report) -> Path:
     command = ["mmdebstrap", "--variant=minbase", "--format=directory", f"--include={','.join(wanted.packages)}"]
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in wanted.left_out]
     command += [f'--customize-hook=sh "{provision}" "$1"', wanted.suite, str(tree), *sources]
-    _run(command, log, lambda line: report(line[3:]) if line.startswith("I: ") else None)
+    run_logged(command, log, each_line=lambda line: report(line[3:]) if line.startswith("I: ") else None)
     return tree
 
 
@@ -163,7 +161,7 @@ def _as_owner() -> list[str]:
 
 def _remove(work: Path, log: Path) -> None:
     if work.exists():
-        _run([*_as_owner(), "rm", "-rf", "--one-file-system", str(work)], log)
+        run_logged([*_as_owner(), "rm", "-rf", "--one-file-system", str(work)], log)
     if work.exists():
         shutil.rmtree(work)
 
@@ -175,26 +173,3 @@ def _sync(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _run(command: list[str], log: Path, each_line: Report | None = None) -> None:
-    """Run to the end, everything it says into the log; unlike `effects.run` it can be watched while it works."""
-    with log.open("a", encoding="utf-8") as stream:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-        except FileNotFoundError as exc:
-            raise OpenNGTError("COMMAND_NOT_FOUND", f"command not found: {command[0]}") from exc
-        with process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                stream.write(line)
-                if each_line is not None:
-                    each_line(line.rstrip())
-    if process.returncode:
-        raise OpenNGTError(
-            "COMMAND_FAILED",
-            f"{command[0]} ended with status {process.returncode} while building the guest image; log: {log}",
-            {"log": str(log)},
-        )

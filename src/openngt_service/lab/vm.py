@@ -6,12 +6,9 @@ A lab is a folder with one folder for each VM, which is also the adapter's `qemu
 folder of their own under the system's temporary folder, because a Unix socket's path may have 107 bytes only.
 """
 
-import contextlib
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import tempfile
 import time
@@ -26,6 +23,7 @@ from openngt.errors import OpenNGTError
 from ..hypervisors.vm_files import VmFile, write_vm_file
 from .accelerator import QEMU, Accelerator
 from .image import Image, Report
+from .process import end_process, free_port
 from .ssh import SshTarget, make_key, make_password
 
 __all__ = ["Lab", "LabVm"]
@@ -105,24 +103,49 @@ class Lab:
         known = ", ".join(vm.name for vm in self.vms()) or "none"
         raise OpenNGTError("VM_NOT_FOUND", f"the lab has no VM {name} (it has: {known})", remedy="openngt lab up NAME")
 
-    def up(
+    def start(
         self,
-        names: Sequence[str],
+        name: str,
         image: Image,
         accelerator: Accelerator,
         *,
         memory_mb: int = 1024,
         cdrom: Path | None = None,
-    ) -> list[LabVm]:
-        """Start VMs and wait until each answers over SSH. A running one is left alone; a stopped one keeps its disk."""
-        for name in names:
-            if not NAME.fullmatch(name):
-                raise OpenNGTError("INVALID_INPUT", f"VM name {name!r}: use a-z, 0-9 and '-', at most 32 characters")
+    ) -> LabVm:
+        """Start a VM without waiting for its guest. A running one is left alone; a stopped one keeps its disk."""
+        if not NAME.fullmatch(name):
+            raise OpenNGTError("INVALID_INPUT", f"VM name {name!r}: use a-z, 0-9 and '-', at most 32 characters")
         self._make_keys()
-        vms = [self._started(name, image, accelerator, memory_mb, cdrom) for name in names]
-        for vm in vms:
-            self._wait_for_ssh(vm)
-        return vms
+        folder = self.directory / name
+        if not (folder / LAB_FILE).exists():
+            return self._boot(self._create(folder, image, accelerator, memory_mb, cdrom), image)
+        vm = self.vm(name)
+        if vm.pid is None:
+            return self._boot(vm, image)
+        self._report(f"{name}: runs already")
+        return vm
+
+    def wait(self, vm: LabVm) -> None:
+        """Until the guest answers a command over SSH; GUEST_UNREACHABLE names the console's log."""
+        seconds = BOOT_SECONDS[vm.accelerator]
+        started = time.monotonic()
+        self._report(f"{vm.name}: booting (at most {seconds:g} s; console: {vm.console})")
+        answer = "no answer yet"
+        while time.monotonic() - started < seconds:
+            if vm.pid is None:
+                raise OpenNGTError("GUEST_UNREACHABLE", f"{vm.name}: QEMU ended; console: {vm.console}")
+            if _greets(vm.ssh_port):
+                done = vm.ssh("true", timeout=60)
+                if done.returncode == 0:
+                    self._report(f"{vm.name}: answers over SSH after {time.monotonic() - started:.0f} s")
+                    return
+                answer = done.stderr.strip()
+            time.sleep(0.5)
+        raise OpenNGTError(
+            "GUEST_UNREACHABLE",
+            f"{vm.name}: no SSH within {seconds:g} s ({answer}); console: {vm.console}",
+            {"console": str(vm.console)},
+        )
 
     def down(self, names: Sequence[str] = ()) -> list[str]:
         """End VMs (all when none is named) and delete all that is theirs, disks included; the names of those ended."""
@@ -138,17 +161,6 @@ class Lab:
         self.key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         make_key(self.key, "openngt lab")
         make_password(self.operator_password)
-
-    def _started(self, name: str, image: Image, accelerator: Accelerator, memory_mb: int, cdrom: Path | None) -> LabVm:
-        folder = self.directory / name
-        if (folder / LAB_FILE).exists():
-            vm = self.vm(name)
-            if vm.pid is not None:
-                self._report(f"{name}: runs already")
-                return vm
-        else:
-            vm = self._create(folder, image, accelerator, memory_mb, cdrom)
-        return self._start(vm, image)
 
     def _create(
         self, folder: Path, image: Image, accelerator: Accelerator, memory_mb: int, cdrom: Path | None
@@ -171,11 +183,11 @@ class Lab:
             cdrom=str(cdrom.absolute()) if cdrom else None,
         )
 
-    def _start(self, vm: LabVm, image: Image) -> LabVm:
+    def _boot(self, vm: LabVm, image: Image) -> LabVm:
         """QEMU binds the port later than we choose it; when somebody took it meanwhile, another one is tried."""
         for _ in range(5):
             shutil.rmtree(vm.sockets or "/nonexistent", ignore_errors=True)
-            vm = replace(vm, ssh_port=_free_port(), sockets=tempfile.mkdtemp(prefix="openngt-lab-"))
+            vm = replace(vm, ssh_port=free_port(), sockets=tempfile.mkdtemp(prefix="openngt-lab-"))
             folder = Path(vm.folder)
             replace_file(str(folder / LAB_FILE), json.dumps(asdict(vm), indent=2).encode() + b"\n")
             vm.target.pin(make_key(folder / "host_key", vm.name))
@@ -188,40 +200,10 @@ class Lab:
                 break
         raise OpenNGTError("COMMAND_FAILED", f"{vm.name}: QEMU did not start: {done.stderr.strip()}")
 
-    def _wait_for_ssh(self, vm: LabVm) -> None:
-        seconds = BOOT_SECONDS[vm.accelerator]
-        started = time.monotonic()
-        self._report(f"{vm.name}: booting (at most {seconds:g} s; console: {vm.console})")
-        answer = "no answer yet"
-        while time.monotonic() - started < seconds:
-            if vm.pid is None:
-                raise OpenNGTError("GUEST_UNREACHABLE", f"{vm.name}: QEMU ended; console: {vm.console}")
-            if _greets(vm.ssh_port):
-                done = vm.ssh("true", timeout=60)
-                if done.returncode == 0:
-                    self._report(f"{vm.name}: answers over SSH after {time.monotonic() - started:.0f} s")
-                    return
-                answer = done.stderr.strip()
-            time.sleep(0.5)
-        raise OpenNGTError(
-            "GUEST_UNREACHABLE",
-            f"{vm.name}: no SSH within {seconds:g} s ({answer}); console: {vm.console}",
-            {"console": str(vm.console)},
-        )
-
     def _stop(self, vm: LabVm) -> None:
         """Pulls the plug: the disk is thrown away. The process is ours for certain, `pid` compares the UUID."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            pid = vm.pid
-            if pid is None:
-                return
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-            deadline = time.monotonic() + STOP_SECONDS
-            while vm.pid is not None and time.monotonic() < deadline:
-                time.sleep(0.05)
-        if vm.pid is not None:
-            raise OpenNGTError("COMMAND_FAILED", f"{vm.name}: the QEMU process {vm.pid} does not end")
+        if (pid := vm.pid) is not None:
+            end_process(pid, STOP_SECONDS, alive=lambda: vm.pid is not None)
 
 
 def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
@@ -254,12 +236,6 @@ def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
 def _value(path: Path) -> str:
     """A comma in a QEMU option's value is written twice."""
     return str(path).replace(",", ",,")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _greets(port: int) -> bool:

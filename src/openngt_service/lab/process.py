@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes of the lab: run and watch, find, end."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from openngt.errors import OpenNGTError
+
+__all__ = ["end_process", "free_port", "processes_naming", "run_logged"]
+
+
+def run_logged(
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    each_line: Callable[[str], None] | None = None,
+) -> str:
+    """Run to the end without a time limit; everything the program says goes to the end of `log`.
+
+    Returns its standard output; where `each_line` watches it at work, standard error is mixed in.
+    COMMAND_NOT_FOUND, or COMMAND_FAILED with the last lines of output and the log's path.
+    """
+    said: list[str] = []
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(f"$ {' '.join(command)}\n")
+        stream.flush()
+        try:
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stream if each_line is None else subprocess.STDOUT,
+                text=True,
+                env=None if environment is None else dict(environment),
+            )
+        except FileNotFoundError as exc:
+            raise OpenNGTError("COMMAND_NOT_FOUND", f"command not found: {command[0]}") from exc
+        with process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                stream.write(line)
+                said.append(line)
+                if each_line is not None:
+                    each_line(line.rstrip())
+    if process.returncode:
+        name = Path(command[0]).name
+        last = "".join(said[-5:]).strip()
+        raise OpenNGTError(
+            "COMMAND_FAILED",
+            f"{name} ended with status {process.returncode}; log: {log}" + (f"\n{last}" if last else ""),
+            {"log": str(log)},
+        )
+    return "".join(said)
+
+
+def free_port() -> int:
+    """A loopback port that nobody uses at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def processes_naming(text: str) -> set[int]:
+    """Processes with `text` in an argument, except this one and those it was started by."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if text.encode() in (folder / "cmdline").read_bytes():
+                    found.add(int(folder.name))
+    return found - _own_line()
+
+
+def _own_line() -> set[int]:
+    line, pid = set(), os.getpid()
+    while pid > 0:
+        line.add(pid)
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+        pid = next(int(row.split()[1]) for row in status.splitlines() if row.startswith("PPid:"))
+    return line
+
+
+def end_process(pid: int, seconds: float, alive: Callable[[], bool] | None = None) -> None:
+    """SIGTERM, and SIGKILL when the process is still there after so many seconds.
+
+    `alive` tells whether the number still means the process that is to end. COMMAND_FAILED when it survives both.
+    """
+    still = alive or (lambda: Path(f"/proc/{pid}/cmdline").exists() and _is_no_zombie(pid))
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if not still():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + seconds
+        while still() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    if still():
+        raise OpenNGTError("COMMAND_FAILED", f"process {pid} does not end")
+
+
+def _is_no_zombie(pid: int) -> bool:
+    """A process whose parent (perhaps we) has not asked for its status yet has ended all the same."""
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[0] != "Z"
+        )
+    except OSError:
+        return False
