@@ -38,7 +38,10 @@ def plan(observed: Observed, wanted: Wanted) -> Plan:
     reasons = _shortcomings(observed, wanted)
     if not reasons:
         return Plan("none", "version {0} runs and its link is active".format(wanted.version), before, before)
-    after = {"installed": True, "version": wanted.version, "service": "active", "link_active": True}
+    known = {"installed": True, "version": wanted.version, "service": "active", "identity": "link", "link_active": True}
+    after = dict(before, **known)
+    if wanted.ca_sha256:
+        after["ca_sha256"] = wanted.ca_sha256
     return Plan("install", "; ".join(reasons), before, after)
 
 
@@ -74,9 +77,12 @@ def _shown(observed: Observed) -> Dict[str, Any]:
     status = observed.status
     if status is None:
         return {"installed": bool(observed.leftovers)}
+    identity = status.get("identity") or {}
     return {
         "installed": True,
         "version": status.get("agent_version"),
         "service": (status.get("service") or {}).get("active"),
+        "identity": identity.get("kind"),
+        "ca_sha256": identity.get("ca_sha256"),
         "link_active": bool((status.get("link") or {}).get("active")),
     }
