@@ -109,7 +109,7 @@ def test_the_newest_disc_of_this_vm_is_chosen() -> None:
 
 @pytest.fixture
 def drives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folders that stand for drives, with a `mount` that copies one to the mount point and a `umount` that empties it."""
+    """Folders that stand for drives; `mount` copies one to the mount point and `umount` empties it."""
     programs = tmp_path / "bin"
     programs.mkdir()
     log = tmp_path / "log"
