@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kill -9 at each step of issue, ISO build, mount, eject, rotate and disable (F1 to F3): the next start converges."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
+
+from openngt import effects
+from openngt_service.ports import Accepted
+
+from .victim import KEY, USERS
+
+ROOT = Path(__file__).resolve().parents[3]
+
+STEPS = {
+    "store.issue.reserved": "mount",
+    "store.issue.signed": "mount",
+    "store.issue.written": "mount",
+    "store.issue.committed": "mount",
+    "store.revoke.written": "disable",
+    "store.revoke.committed": "disable",
+    "tasks.mount.reserved": "mount",
+    "tasks.mount.recorded": "mount",
+    "tasks.mount.authored": "mount",
+    "tasks.mount.inserted": "mount",
+    "tasks.mount.persisted": "mount",
+    "tasks.eject.marked": "eject",
+    "tasks.eject.ejected": "eject",
+    "tasks.eject.deleted": "eject",
+    "tasks.eject.persisted": "eject",
+    "tasks.rotate.handed": "rotate",
+    # The ISO library's own steps, met on the way.
+    "iso.template.authored": "mount",
+    "iso.template.verified": "mount",
+    "iso.clone.copied": "mount",
+    "iso.clone.patched": "mount",
+    "iso.publish.created": "mount",
+    "iso.publish.synced": "mount",
+    "iso.publish.renamed": "mount",
+}
+"""Where the process is killed -> what it was doing."""
+
+
+def test_every_step_in_the_code_has_its_case(failpoints: Callable[[Path], set[str]]) -> None:
+    service = ROOT / "src/openngt_service"
+    iso = ROOT / "plugins/module_utils/openngt/iso"
+    assert failpoints(service / "store") | failpoints(service / "tasks") | failpoints(iso) == STEPS.keys()
+
+
+def kill_at(folder: Path, step: str, operation: str) -> dict[str, str]:
+    """What the victim had acknowledged."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.service.tasks.victim", str(folder), operation],
+        env={**os.environ, "OPENNGT_FAILPOINT": step, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, f"{step} was not met\n{done.stdout}\n{done.stderr}"
+    lines = (line.partition(" ") for line in done.stdout.splitlines())
+    return {word: result for word, _, result in lines if word.isalpha()}
+
+
+@pytest.mark.parametrize(("step", "operation"), STEPS.items(), ids=STEPS.keys())
+def test_the_next_start_converges(tmp_path: Path, step: str, operation: str) -> None:
+    acknowledged = kill_at(tmp_path, step, operation)
+    before = issued_serials(tmp_path)
+    assert acknowledged.get("mount", "none") in {*before, "none"}, "I1: what was acknowledged is there"
+
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await consistent(workshop)
+            await revocation_holds(workshop, operation, step)
+            if operation in ("mount", "eject", "rotate"):
+                await same_key_same_task(workshop, acknowledged)
+                await goes_on(workshop, before)
+
+    asyncio.run(main())
+    assert len(issued_serials(tmp_path)) == len(set(issued_serials(tmp_path)))
+
+
+def issued_serials(folder: Path) -> list[str]:
+    with sqlite3.connect(folder / "openngt.db") as connection:
+        return [row[0] for row in connection.execute("SELECT serial FROM certificates")]
+
+
+async def consistent(workshop: Workshop) -> None:
+    """I7: row, drive and file tell the same, whichever it is; nothing of the user's is gone, no task seems to run."""
+    mounted = workshop.store.mounts.get(VM)
+    assert mounted is None or mounted.phase == "mounted"
+    iso = [str(workshop.parts.media.path(VM))] if mounted else []
+    assert workshop.hypervisor.media() == [USERS, *iso]
+    assert workshop.iso_files() == [Path(path).name for path in iso]
+    tasks = (await workshop.operations.tasks())["items"]
+    assert {task["state"] for task in tasks} <= {"succeeded", "interrupted"}
+    assert (await workshop.store.audit.verify()).problem is None
+
+
+async def revocation_holds(workshop: Workshop, operation: str, step: str) -> None:
+    """T17: once the row is written, whatever comes after, no serial of the VM opens any more."""
+    if operation == "disable" and step != "store.revoke.written":
+        serials = [int(serial, 16) for serial in issued_serials(workshop.settings.state_dir)]
+        verdicts = [workshop.store.ledger.judge(serial, effects.now()) for serial in serials]
+        assert serials and not any(isinstance(verdict, Accepted) for verdict in verdicts)
+
+
+async def same_key_same_task(workshop: Workshop, acknowledged: dict[str, str]) -> None:
+    """I2: a client that repeats its request does not have it done twice."""
+    task = await workshop.operations.mount(VM, holder=HOLDER, config_only=True, actor="test", key=KEY)
+    if "task" in acknowledged:
+        assert task["task_id"] == acknowledged["task"]
+    await workshop.parts.engine.finished(task["task_id"])
+    await workshop.eject(force=True)
+
+
+async def goes_on(workshop: Workshop, before: list[str]) -> None:
+    highest = workshop.store.registry.find(VM).generation
+    result = await workshop.mount()
+    assert result["serial"] not in before and result["generation"] > highest
+    assert len(workshop.iso_files()) == 1 and len(workshop.hypervisor.media()) == 2
+    assert await workshop.eject() == {"ejected": True}
+    assert (workshop.hypervisor.media(), workshop.iso_files()) == ([USERS], [])
