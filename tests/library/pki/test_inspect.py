@@ -95,7 +95,7 @@ def test_what_is_no_certificate_is_refused(pem: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(data=st.data())
 def test_an_altered_certificate_is_read_or_refused(authority: Authority, data: st.DataObject) -> None:
     der = bytearray(ssl.PEM_cert_to_DER_cert(authority.certificate_pem.decode()))

@@ -44,6 +44,7 @@ __all__ = [
     "require",
     "serialization",
     "sign",
+    "template",
     "x509",
 ]
 
@@ -129,28 +130,35 @@ def key_usage(*, digital_signature: bool = False, signs_certificates: bool = Fal
     )
 
 
+def template(issuer: x509.Name, extensions: Sequence[tuple[x509.ExtensionType, bool]]) -> x509.CertificateBuilder:
+    """What certificates of one kind have in common, to be made once. `extensions` pairs each with `critical`."""
+    builder = x509.CertificateBuilder().issuer_name(issuer)
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical=critical)
+    return builder
+
+
 def sign(
+    common: x509.CertificateBuilder,
     *,
     subject: x509.Name,
     public_key: PublicKey,
-    issuer: x509.Name,
     issuer_key: PrivateKey,
     not_before: datetime.datetime,
     not_after: datetime.datetime,
-    extensions: Sequence[tuple[x509.ExtensionType, bool]],
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> x509.Certificate:
-    """Build and sign: the one place where a certificate of ours comes to be. `extensions` pairs each with `critical`.
+    """Finish a template and sign: the one place where a certificate of ours comes to be.
 
     The serial is random, 159 bits, which RFC 5280's 20 octets hold without a sign bit.
     """
     builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
+        common.subject_name(subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(not_before)
         .not_valid_after(not_after)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)

@@ -61,10 +61,18 @@ class Authority:
         return _x509.certificate_pem(self.certificate)
 
     @cached_property
-    def key_identifier(self) -> _x509.x509.AuthorityKeyIdentifier:
-        """The extension by which every certificate of this CA points back to it."""
-        own = self.certificate.extensions.get_extension_for_class(_x509.x509.SubjectKeyIdentifier)
-        return _x509.x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value)
+    def leaf_template(self) -> _x509.x509.CertificateBuilder:
+        """What every certificate that this CA signs has in common: no CA itself, good for signatures, of this CA."""
+        x509 = _x509.x509
+        own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        return _x509.template(
+            self.certificate.subject,
+            [
+                (x509.BasicConstraints(ca=False, path_length=None), True),
+                (_x509.key_usage(digital_signature=True), True),
+                (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own.value), False),
+            ],
+        )
 
 
 def create_authority(
@@ -144,20 +152,21 @@ def _sign_authority(
 ) -> _x509.x509.Certificate:
     x509 = _x509.x509
     name = _x509.common_name(common_name)
-    key_identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    common = _x509.template(
+        name,
+        [
+            (x509.BasicConstraints(ca=True, path_length=0), True),
+            (_x509.key_usage(signs_certificates=True), True),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), False),
+        ],
+    )
     return _x509.sign(
+        common,
         subject=name,
-        issuer=name,
         public_key=key.public_key(),
         issuer_key=key,
         not_before=now - BACKDATE,
         not_after=now + validity,
-        extensions=[
-            (x509.BasicConstraints(ca=True, path_length=0), True),
-            (_x509.key_usage(signs_certificates=True), True),
-            (key_identifier, False),
-            (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_identifier), False),
-        ],
     )
 
 

@@ -171,23 +171,17 @@ def _issue_leaf(
     validity: datetime.timedelta,
     now: datetime.datetime,
 ) -> IssuedCertificate:
-    x509 = _x509.x509
     now = now.astimezone(datetime.UTC).replace(microsecond=0)
     check_validity(authority, validity, now)
     not_before, not_after = now - BACKDATE, now + validity
     certificate = _x509.sign(
+        authority.leaf_template,
         subject=_x509.common_name(common_name),
-        issuer=authority.certificate.subject,
         public_key=public_key,
         issuer_key=authority.private_key,
         not_before=not_before,
         not_after=not_after,
-        extensions=[
-            *_leaf_extensions(usage),
-            (x509.SubjectAlternativeName(names), False),
-            (x509.SubjectKeyIdentifier.from_public_key(public_key), False),
-            (authority.key_identifier, False),
-        ],
+        extensions=[(_extended_key_usage(usage), True), (_x509.x509.SubjectAlternativeName(names), False)],
     )
     der = certificate.public_bytes(_x509.serialization.Encoding.DER)
     return IssuedCertificate(
@@ -201,14 +195,9 @@ def _issue_leaf(
 
 
 @cache
-def _leaf_extensions(usage: Literal["clientAuth", "serverAuth"]) -> tuple[tuple[_x509.x509.ExtensionType, bool], ...]:
-    """What every leaf of one usage has in common, made once."""
-    x509, oid = _x509.x509, _x509.ExtendedKeyUsageOID
-    return (
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (_x509.key_usage(digital_signature=True), True),
-        (x509.ExtendedKeyUsage([oid.CLIENT_AUTH if usage == "clientAuth" else oid.SERVER_AUTH]), True),
-    )
+def _extended_key_usage(usage: Literal["clientAuth", "serverAuth"]) -> _x509.x509.ExtendedKeyUsage:
+    oid = _x509.ExtendedKeyUsageOID
+    return _x509.x509.ExtendedKeyUsage([oid.CLIENT_AUTH if usage == "clientAuth" else oid.SERVER_AUTH])
 
 
 def check_validity(authority: Authority, validity: datetime.timedelta, now: datetime.datetime) -> None:
