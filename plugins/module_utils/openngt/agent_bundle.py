@@ -18,6 +18,46 @@ __all__ = ["agent_modules", "build_zipapp", "installer_source"]
 # meant for another machine. They are also the list of what goes into the zipapp: a new module is added here, once.
 if False:  # pylint: disable=using-constant-test
     from . import agent  # pylint: disable=unused-import
+    from .agent import (  # pylint: disable=unused-import
+        adopt,
+        backoff,
+        blocked,
+        certificate,
+        cli,
+        config,
+        disc,
+        distributions,
+        errors,
+        failpoints,
+        files,
+        framing,
+        guest,
+        identity,
+        install,
+        install_ngt,
+        install_steps,
+        machine,
+        manifest,
+        messages,
+        network,
+        os_release,
+        paths,
+        protocol,
+        runtime_status,
+        service,
+        status,
+        strict_json,
+        systemd,
+        times,
+        tls,
+        transport_tls,
+        uevent,
+        uninstall,
+        unit,
+        verify,
+        version,
+        waiter,
+    )
 
 INSTALLER = "install_ngt"
 """Stands on the ISO as a file of its own, outside the zipapp."""

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Runs in guests: Python 3.6, standard library only.
+"""What the installer may do to the guest, as one object that a test can make differently."""
+
+import os
+import platform
+import sys
+import time
+from typing import Callable, List, NamedTuple
+
+from .files import Runner, read_text, run
+from .paths import OTHER_VENDOR_UNIT, UNIT, Paths
+from .unit import is_ours
+
+__all__ = ["Guest", "interpreter", "other_vendors", "this_guest"]
+
+Guest = NamedTuple(
+    "Guest",
+    [
+        ("paths", Paths),
+        ("run", Runner),
+        ("say", Callable[[str], None]),  # progress, a line each
+        ("is_root", bool),
+        ("machine", str),  # as uname has it
+        ("monotonic", Callable[[], float]),
+        ("sleep", Callable[[float], None]),
+    ],
+)
+
+# What the distribution maintains comes before the interpreter that happens to run the installer.
+SYSTEM_INTERPRETERS = ("usr/bin/python3", "usr/libexec/platform-python")
+NEW_ENOUGH = "import ssl, sys; sys.exit(sys.version_info < (3, 6))"
+
+
+def this_guest(say: Callable[[str], None]) -> Guest:
+    return Guest(Paths(), run, say, os.geteuid() == 0, platform.machine(), time.monotonic, time.sleep)
+
+
+def interpreter(guest: Guest) -> str:
+    """The Python that shall run the agent."""
+    for candidate in SYSTEM_INTERPRETERS:
+        path = guest.paths.at(candidate)
+        if os.access(path, os.X_OK) and guest.run([path, "-I", "-c", NEW_ENOUGH]).returncode == 0:
+            return path
+    return sys.executable
+
+
+def other_vendors(paths: Paths) -> List[str]:
+    """Files of another vendor's guest tools, which own the same names."""
+    found = [paths.other_vendor] if os.path.lexists(paths.other_vendor) else []
+    for folder in paths.unit_folders:
+        for name in (UNIT, OTHER_VENDOR_UNIT):
+            path = os.path.join(folder, name)
+            if os.path.lexists(path) and not is_ours(read_text(path) or ""):
+                found.append(path)
+    # /lib is /usr/lib on most systems of today.
+    return list(dict.fromkeys(os.path.realpath(path) for path in found))

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Runs in guests: Python 3.6, standard library only.
+"""Install the agent from a tools disc: validate, plan, apply.
+
+The plan is what is applied and what `changed` says. Whatever state a killed run, an older version or a half-done repair
+left, the plan is made from what is there, so that the next run ends in the same place.
+"""
+
+import contextlib
+import os
+import re
+import stat
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from . import os_release
+from .config import load_config
+from .distributions import judge
+from .errors import AgentError
+from .files import file_errors, locked, make_folder
+from .guest import Guest, interpreter, other_vendors
+from .identity import Identity, load_or_none
+from .install_steps import STEPS, Target, is_linked
+from .machine import vm_uuid
+from .runtime_status import read as read_status
+from .systemd import is_enabled, properties
+from .unit import command_text, unit_text
+from .verify import Trust, VerifiedDisc, read_agent, read_disc, verify, verify_files
+
+__all__ = ["Observed", "Options", "install", "plan"]
+
+# Beside the agent itself: folders, unit, journal of its first start.
+SPARE_BYTES = 16 * 1024 * 1024
+
+Options = NamedTuple(
+    "Options",
+    [
+        ("source", str),  # folder of the mounted disc
+        ("ca_sha256", Optional[str]),
+        ("wait_seconds", float),  # 0: do not wait for the link
+        ("allow_unsupported_distribution", bool),
+    ],
+)
+
+Observed = NamedTuple(
+    "Observed",
+    [
+        ("agent_same", bool),
+        ("current", Optional[str]),  # version that the link points to
+        ("other_versions", Tuple[str, ...]),
+        ("identity_kept", bool),
+        ("config_usable", bool),
+        ("command_same", bool),
+        ("unit_same", bool),
+        ("reload_wanted", bool),
+        ("enabled", bool),
+        ("active", bool),
+        ("interrupted", bool),  # a run before this one did not come to its end
+        ("linked", bool),
+    ],
+)
+
+
+def install(guest: Guest, options: Options) -> Dict[str, Any]:
+    """Bring the guest to where the disc wants it; what was done, in the form of the command's answer."""
+    target, verified = validate(guest, options)
+    paths = guest.paths
+    with file_errors(paths.home):
+        make_folder(paths.home)
+        with locked(paths.home):
+            steps = plan(observe(guest, target), target)
+            for name, reason in steps:
+                guest.say("{0}: {1}".format(name, reason))
+                STEPS[name](guest, target)
+    return {
+        "ok": True,
+        "changed": any(name != "link" for name, _reason in steps),
+        "steps": [name for name, _reason in steps],
+        "version": target.version,
+        "generation": verified.manifest.generation,
+        "ca_sha256": verified.identity.ca_sha256,
+        "trusted_by": verified.trusted_by,
+    }
+
+
+def validate(guest: Guest, options: Options) -> Tuple[Target, VerifiedDisc]:
+    """What shall be installed; nothing was changed so far, whatever is raised."""
+    guest.say("Platform type is: {0}".format(guest.machine))
+    _check_guest(guest, options.allow_unsupported_distribution)
+    paths = guest.paths
+    stored = load_or_none(paths)
+    disc = read_disc(options.source)
+    verified = verify(disc, Trust(vm_uuid(paths), stored, options.ca_sha256))
+    verify_files(options.source, verified.manifest)
+    agent = read_agent(options.source, verified.manifest)
+    _check_space(paths.at("usr/local"), 2 * len(agent) + SPARE_BYTES)
+    version = verified.manifest.ngt_version
+    kept = stored is not None and _keeps(stored, verified.identity)
+    _check_not_older(paths.current, version, kept)
+    if verified.trusted_by == "first use":
+        guest.say(
+            "The CA {0} is trusted on first use; compare it with: openngt ca show".format(verified.identity.ca_sha256)
+        )
+    identity = None if kept else verified.identity
+    return Target(version, agent, identity, verified.config, interpreter(guest), options.wait_seconds), verified
+
+
+def observe(guest: Guest, target: Target) -> Observed:
+    """What of it is there already."""
+    paths = guest.paths
+    unit = properties(guest.run)
+    versions = _folders(paths.agent)
+    # Under the lock: an agent that runs may have taken this very disc since it was looked at.
+    kept = load_or_none(paths)
+    if kept is not None and target.identity is not None and not _keeps(kept, target.identity):
+        kept = None
+    return Observed(
+        agent_same=_same(paths.zipapp(target.version), target.agent, 0o644),
+        current=os.readlink(paths.current) if os.path.islink(paths.current) else None,
+        other_versions=tuple(name for name in versions if name != target.version),
+        identity_kept=kept is not None,
+        config_usable=_config_usable(guest),
+        command_same=_same(paths.command, command_text(paths, target.interpreter).encode(), 0o755),
+        unit_same=_same(paths.unit, unit_text(paths, target.interpreter).encode(), 0o644),
+        reload_wanted=unit.get("NeedDaemonReload") == "yes",
+        enabled=is_enabled(guest.run),
+        active=unit.get("ActiveState") == "active",
+        interrupted=os.path.lexists(paths.unfinished),
+        linked=kept is not None and is_linked(read_status(paths) or {}, kept.generation),
+    )
+
+
+def plan(observed: Observed, target: Target) -> List[Tuple[str, str]]:
+    """Steps to do, in their order, each with the reason. Pure."""
+    needed: Dict[str, str] = {}
+    if not observed.agent_same:
+        needed["agent"] = "agent {0} is put in place".format(target.version)
+    if observed.current != target.version:
+        needed["current"] = "version {0} takes over from {1}".format(target.version, observed.current or "none")
+    if not observed.identity_kept:
+        needed["identity"] = "the disc's identity is taken"
+    elif not observed.config_usable:
+        needed["config"] = "the configuration is missing or damaged"
+    if not observed.command_same:
+        needed["command"] = "ngtcli is written"
+    if not observed.unit_same:
+        needed["unit"] = "the service's unit is written"
+    restart = bool(set(needed) - {"command"}) or observed.interrupted
+    if needed or observed.interrupted:
+        needed["begin"] = "a run before this one did not finish" if observed.interrupted else "there is something to do"
+        needed["finish"] = "all is in place"
+    if "unit" in needed or observed.reload_wanted or observed.interrupted:
+        needed["reload"] = "systemd reads the unit"
+    if not observed.enabled:
+        needed["enable"] = "the service starts with the guest"
+    if restart or not observed.active:
+        needed["start"] = "the service (re)starts"
+    if observed.other_versions:
+        needed["prune"] = "older versions are removed: {0}".format(", ".join(observed.other_versions))
+    if target.wait_seconds > 0 and ("start" in needed or not observed.linked):
+        needed["link"] = "waiting for the link, {0:g} s at most".format(target.wait_seconds)
+    return [(name, needed[name]) for name in STEPS if name in needed]
+
+
+def _check_guest(guest: Guest, allow_unsupported: bool) -> None:
+    if not guest.is_root:
+        raise AgentError("PERMISSION_DENIED", "the installer must run as root")
+    others = other_vendors(guest.paths)
+    if others:
+        raise AgentError("OTHER_TOOLS_PRESENT", "found {0}".format(", ".join(others)), {"paths": others})
+    verdict = judge(os_release.read(guest.paths))
+    if not verdict.supported:
+        if not allow_unsupported:
+            text = "{0}; --allow-unsupported-distribution tries it all the same".format(verdict.message)
+            raise AgentError("UNSUPPORTED_DISTRIBUTION", text)
+        guest.say("{0}; going on, as asked".format(verdict.message))
+    if not os.path.isdir(guest.paths.at("run/systemd/system")):
+        raise AgentError(
+            "PREREQUISITES_NOT_MET", "systemd does not run this guest", {"findings": [{"name": "systemd"}]}
+        )
+
+
+def _check_space(folder: str, wanted: int) -> None:
+    with file_errors(folder):
+        found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    if free < wanted:
+        text = "{0} has {1} MB free, {2} MB are needed".format(folder, free >> 20, (wanted >> 20) + 1)
+        raise AgentError("NO_SPACE", text, {"path": folder, "free": free, "wanted": wanted})
+
+
+def _keeps(stored: Identity, offered: Identity) -> bool:
+    """Is what is stored as good as what the disc offers: the same VM and CA, no older generation?"""
+    same = (stored.vm_uuid, stored.ca_sha256) == (offered.vm_uuid, offered.ca_sha256)
+    return same and stored.generation >= offered.generation
+
+
+def _check_not_older(current: str, version: str, kept: bool) -> None:
+    """A disc that was used up already must not bring an older agent back."""
+    installed = os.readlink(current) if os.path.islink(current) else ""
+    if kept and _numbers(installed) > _numbers(version):
+        raise AgentError("DISC_OLDER", "the disc carries agent {0}, {1} is installed".format(version, installed))
+
+
+def _numbers(version: str) -> List[int]:
+    return [int(number) for number in re.findall(r"\d{1,9}", version)]
+
+
+def _folders(path: str) -> List[str]:
+    if not os.path.isdir(path):
+        return []
+    return sorted(entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
+
+
+def _same(path: str, content: bytes, mode: int) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return stat.S_IMODE(os.fstat(stream.fileno()).st_mode) == mode and stream.read(len(content) + 1) == content
+    except OSError:
+        return False
+
+
+def _config_usable(guest: Guest) -> bool:
+    with contextlib.suppress(AgentError):
+        load_config(guest.paths)
+        return True
+    return False

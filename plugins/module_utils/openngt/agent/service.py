@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Runs in guests: Python 3.6, standard library only.
+"""The agent as it runs: keeps one link to the service, does what the service may ask, takes newer identities."""
+
+import logging
+import os
+import signal
+import sys
+from typing import Any, Dict, Mapping, Optional
+
+from . import identity as identities
+from . import status
+from .adopt import DiscWatcher
+from .backoff import CAP, Backoff
+from .blocked import is_blocked
+from .config import load_config
+from .disc import MountedDiscs
+from .errors import AgentError
+from .files import Runner, run
+from .identity import Identity
+from .machine import vm_uuid
+from .messages import PROTOCOL
+from .paths import Paths
+from .protocol import Active, Closed, Event, LinkProtocol, Operation, Welcomed
+from .runtime_status import RuntimeStatus
+from .systemd import Notifier
+from .tls import TlsClient, certificates_in, client_context, fingerprint
+from .transport_tls import connect, drive
+from .version import __version__
+from .waiter import Waiter
+
+__all__ = ["Agent", "serve"]
+
+log = logging.getLogger("openngt.agent")
+
+STATUS_SECONDS = 60.0
+
+
+class Agent:
+    """One agent of one guest. `run` returns when the waiter is stopped."""
+
+    def __init__(self, paths: Paths, waiter: Waiter, shown: RuntimeStatus) -> None:
+        self._paths = paths
+        self._waiter = waiter
+        self._shown = shown
+        self._backoff = Backoff()
+        self._disc_mounted = MountedDiscs(paths)
+        self._reported: Optional[Dict[str, Any]] = None
+        self._leave: Optional[str] = None  # why the running session should end
+
+    def identity_taken(self, identity: Identity) -> None:
+        """A newer identity was stored beside the link: change over to it. May be called from another thread."""
+        self._leave = "identity taken from disc"
+        self._waiter.wake()
+
+    def run(self) -> None:
+        while not self._waiter.stopping:
+            self._leave = None
+            started = self._waiter.monotonic()
+            try:
+                end = self._session()
+            except AgentError as exc:
+                end = Closed(exc.code, exc.message)
+            self._shown.disconnected(end.code, end.message)
+            if self._leave is not None:
+                continue  # changing over, not failing
+            log.log(logging.INFO if end.code is None else logging.WARNING, "link ended: %s", end.message)
+            if self._waiter.monotonic() - started > CAP:
+                self._backoff.succeeded()
+            self._waiter.pause(self._backoff.failed())
+
+    def _session(self) -> Closed:
+        """One session from connecting to its end."""
+        identity = self._own_identity()
+        config = load_config(self._paths)
+        sock = connect(config["cluster_ip"], config["port"], self._waiter)
+        peer = "{0}:{1}".format(config["cluster_ip"], config["port"])
+        tls = TlsClient(client_context(identity.client_pem, identity.ca_pem), config["service_name"])
+        protocol = LinkProtocol(
+            tls,
+            self._waiter.monotonic(),
+            identity.cluster_uuid,
+            self._hello,
+            self._disc_mounted,
+            lambda method: is_blocked(self._paths, method),
+        )
+        next_status = self._waiter.monotonic() + STATUS_SECONDS
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, Welcomed):
+                log.info("connected to %s with generation %d (%s)", peer, identity.generation, identity.kind)
+            elif isinstance(event, Active):
+                self._shown.connected(peer, event.capabilities)
+            elif isinstance(event, Operation):
+                self._operate(protocol, event, identity)
+
+        def on_turn(now: float) -> Optional[str]:
+            nonlocal next_status
+            if now >= next_status:
+                next_status = now + STATUS_SECONDS
+                self._report_changes(protocol)
+            return "stopping" if self._waiter.stopping else self._leave
+
+        return drive(sock, protocol, self._waiter, on_event, on_turn)
+
+    def _own_identity(self) -> Identity:
+        """The stored identity; IDENTITY_INVALID when this is not the VM that it was given to (a clone)."""
+        try:
+            identity = identities.load(self._paths)
+        except AgentError:
+            self._shown.identity(None)
+            raise
+        self._shown.identity(identity)
+        here = vm_uuid(self._paths)
+        if here is not None and here != identity.vm_uuid:
+            text = "the stored identity is that of VM {0}; this is {1}".format(identity.vm_uuid, here)
+            raise AgentError("IDENTITY_INVALID", text)
+        return identity
+
+    def _hello(self) -> Dict[str, Any]:
+        self._reported = status.gather(self._paths)
+        return {
+            "protocol": PROTOCOL,
+            "agent_version": __version__,
+            "boot_id": self._reported["boot_id"],
+            "status": self._reported,
+        }
+
+    def _report_changes(self, protocol: LinkProtocol) -> None:
+        record = status.gather(self._paths)
+        if status.changed(self._reported, record):
+            self._reported = record
+            protocol.status(record)
+
+    def _operate(self, protocol: LinkProtocol, operation: Operation, identity: Identity) -> None:
+        """What the table of operations lets through, done."""
+        try:
+            if operation.method == "identity.rotate":
+                self._rotate(operation.params, identity)
+                protocol.answer(operation, {"generation": operation.params["generation"]})
+                self._leave = "identity rotated"
+            elif operation.method == "capabilities.set":
+                self._shown.capabilities(operation.params["capabilities"])
+                protocol.answer(operation, {})
+            else:
+                raise AssertionError("an operation in the table that nobody does: {0}".format(operation.method))
+        except AgentError as exc:
+            protocol.refuse(operation, exc)
+
+    def _rotate(self, params: Mapping[str, Any], current: Identity) -> None:
+        """Store the identity that came over the link, durably. INVALID_INPUT or DISC_OLDER leave the old one."""
+        config = dict(params["config"])
+        try:
+            new = identities.make(
+                params["kind"],
+                config["cluster_uuid"],
+                params["client_pem"],
+                params["ca_pem"],
+                _signer(params["ca_pem"], current),
+            )
+        except ValueError as exc:
+            raise AgentError("INVALID_INPUT", "identity.rotate: {0}".format(exc)) from exc
+        said = (params["generation"], config["vm_uuid"], config["ngt_uuid"], config["generation"])
+        if said != (new.generation, new.vm_uuid, new.ngt_uuid, new.generation):
+            raise AgentError("INVALID_INPUT", "identity.rotate: certificate, generation and config do not agree")
+        if (new.vm_uuid, new.cluster_uuid) != (current.vm_uuid, current.cluster_uuid):
+            raise AgentError("INVALID_INPUT", "identity.rotate: the certificate is for another VM or cluster")
+        identities.store(self._paths, new, config)
+        log.info("took generation %d of the identity over the link", new.generation)
+
+
+def _signer(ca_pem: str, current: Identity) -> str:
+    """The CA that the new identity is named after: the one of today where it is still there, else the first."""
+    fingerprints = [fingerprint(pem) for pem in certificates_in(ca_pem)]
+    if not fingerprints or current.ca_sha256 in fingerprints:
+        return current.ca_sha256
+    return fingerprints[0]
+
+
+def serve(paths: Paths, runner: Runner = run, environment: Mapping[str, str] = os.environ) -> int:
+    """Run until SIGTERM or SIGINT; exit status 0."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
+    notifier = Notifier(environment)
+    waiter = Waiter(notifier.beat)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: waiter.stop())
+    identities.sweep_unfinished(paths)
+    shown = RuntimeStatus(paths)
+    agent = Agent(paths, waiter, shown)
+    DiscWatcher(paths, runner, agent.identity_taken).start()
+    notifier.ready()
+    log.info("agent %s started", __version__)
+    agent.run()
+    notifier.stopping()
+    log.info("agent stopped")
+    return 0

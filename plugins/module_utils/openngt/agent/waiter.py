@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Runs in guests: Python 3.6, standard library only.
+"""The one place where the agent waits: for sockets, for another thread, for a signal, for time."""
+
+import contextlib
+import os
+import selectors
+import time
+from typing import Callable, Optional, Tuple
+
+__all__ = ["READ", "WRITE", "Waiter"]
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+
+
+class Waiter:
+    """Waits in short turns and calls `beat` at each, so that a watchdog sees that nobody hangs.
+
+    `wake` may be called from a signal handler or another thread; `stop` is a wake that stays.
+    """
+
+    def __init__(
+        self,
+        beat: Callable[[], None] = lambda: None,
+        turn_seconds: float = 10.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stopping = False
+        self.monotonic = monotonic
+        self._beat = beat
+        self._turn_seconds = turn_seconds
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    def close(self) -> None:
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it will wake all the same
+            os.write(self._wake_write, b"w")
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.wake()
+
+    def wait(self, seconds: float, descriptor: Optional[int] = None, interest: int = 0) -> int:
+        """Until `seconds` are over, the turn ends, somebody wakes us, or the descriptor is ready for READ or WRITE.
+
+        What it is ready for; 0 otherwise.
+        """
+        ready, _woken = self._turn(seconds, descriptor, interest)
+        return ready
+
+    def pause(self, seconds: float) -> None:
+        """Until `seconds` are over or somebody wakes us."""
+        end = self.monotonic() + seconds
+        while not self.stopping and self.monotonic() < end:
+            _ready, woken = self._turn(end - self.monotonic(), None, 0)
+            if woken:
+                return
+
+    def _turn(self, seconds: float, descriptor: Optional[int], interest: int) -> Tuple[int, bool]:
+        self._beat()
+        ready, woken = 0, False
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_read, READ)
+            if descriptor is not None and interest:
+                selector.register(descriptor, interest)
+            for key, mask in selector.select(max(0.0, min(seconds, self._turn_seconds))):
+                if key.fd == self._wake_read:
+                    woken = True
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(self._wake_read, 4096)
+                else:
+                    ready = mask
+        return ready, woken
