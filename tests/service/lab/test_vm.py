@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's VMs as processes: real QEMU with a kernel of a few bytes."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openngt.errors import OpenNGTError
+from openngt_service.hypervisors.vm_files import read_vm_file
+from openngt_service.lab.image import Image
+from openngt_service.lab.inventory import inventory
+from openngt_service.lab.vm import Lab, LabVm, qemu_command
+
+
+def halting_kernel() -> bytes:
+    """The least that QEMU takes for a Linux kernel, by the boot protocol's offsets; it halts the processor."""
+    kernel = bytearray(8192)
+    kernel[0x1F1] = 1  # one sector of setup code
+    kernel[0x200:0x202] = b"\xeb\x66"  # jump over the header
+    kernel[0x202:0x206] = b"HdrS"
+    kernel[0x206:0x208] = b"\x0c\x02"  # protocol 2.12
+    kernel[0x211] = 1  # loaded high
+    kernel[0x22C:0x230] = b"\xff\xff\xff\x37"  # where the RAM disk may end
+    kernel[0x268:0x26C] = b"\xfa\xf4\xeb\xfd"  # cli; hlt; and again
+    return bytes(kernel)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    folder = tmp_path / "image"
+    folder.mkdir()
+    made = Image(folder)
+    made.disk.write_bytes(bytes(1 << 20))
+    made.kernel.write_bytes(halting_kernel())
+    made.initrd.write_bytes(bytes(4096))
+    return made
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    lab = Lab(tmp_path / "lab", lambda line: None)
+    yield lab
+    lab.down()
+
+
+@pytest.fixture
+def vm(lab: Lab, image: Image) -> LabVm:
+    return lab.start("web1", image, "tcg", memory_mb=64)
+
+
+def arguments(vm: LabVm) -> list[str]:
+    return Path(f"/proc/{vm.pid}/cmdline").read_text(encoding="utf-8").split("\0")
+
+
+def test_a_started_vm_is_listed_and_described_for_the_adapter(lab: Lab, vm: LabVm) -> None:
+    assert lab.vms() == [vm]
+    assert vm.pid is not None
+    described = read_vm_file(lab.directory / "web1/vm.json")
+    assert (described.vm_name, described.vm_uuid) == ("web1", vm.vm_uuid)
+    assert described.qmp.is_socket()
+
+
+def test_starting_again_leaves_a_running_vm_alone(lab: Lab, vm: LabVm, image: Image) -> None:
+    assert lab.start("web1", image, "tcg") == vm
+
+
+def test_a_vm_that_ended_starts_again_with_its_identity_and_disk(lab: Lab, vm: LabVm, image: Image) -> None:
+    disk = lab.directory / "web1/disk.qcow2"
+    inode = disk.stat().st_ino
+    assert vm.pid is not None
+    os.kill(vm.pid, 9)
+    again = lab.start("web1", image, "tcg")
+    assert (again.vm_uuid, disk.stat().st_ino) == (vm.vm_uuid, inode)
+    assert again.pid != vm.pid or again.sockets != vm.sockets
+    assert not Path(vm.sockets).exists()
+
+
+def test_down_ends_the_process_and_leaves_no_file(lab: Lab, vm: LabVm) -> None:
+    pid = vm.pid
+    assert lab.down(["web1"]) == ["web1"]
+    assert vm.pid is None
+    assert not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert not Path(vm.sockets).exists()
+    assert not Path(vm.folder).exists()
+
+
+def test_down_never_ends_a_stranger_that_got_the_number(lab: Lab, vm: LabVm) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        pid_file = Path(vm.folder) / "qemu.pid"
+        own = pid_file.read_text(encoding="ascii")
+        pid_file.write_text(str(stranger.pid), encoding="ascii")
+        assert vm.pid is None
+        pid_file.write_text(own, encoding="ascii")
+        lab.down()
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_creation_that_was_cut_short_is_begun_again(lab: Lab, image: Image) -> None:
+    (lab.directory / "web1").mkdir(parents=True)
+    (lab.directory / "web1/disk.qcow2").write_bytes(b"torn")
+    assert lab.start("web1", image, "tcg", memory_mb=64).pid is not None
+
+
+def test_secrets_are_given_by_file_and_are_private(lab: Lab, vm: LabVm) -> None:
+    host_key = lab.directory / "web1/host_key"
+    for secret in (host_key, lab.key, lab.operator_password):
+        assert secret.stat().st_mode & 0o777 == 0o600
+        assert secret.read_text(encoding="ascii").strip() not in "\0".join(arguments(vm))
+
+
+def test_the_host_key_is_pinned_before_the_first_boot(lab: Lab, vm: LabVm) -> None:
+    public = (lab.directory / "web1/host_key.pub").read_text(encoding="ascii").strip()
+    assert vm.target.known_hosts.read_text(encoding="ascii") == f"[127.0.0.1]:{vm.ssh_port} {public}\n"
+    assert "StrictHostKeyChecking=yes" in vm.target.command("root", "true")
+
+
+def test_a_users_disc_is_in_the_second_drive_read_only(lab: Lab, image: Image, tmp_path: Path) -> None:
+    disc = tmp_path / "a,b.iso"
+    disc.write_bytes(bytes(2048))
+    vm = lab.start("db1", image, "tcg", memory_mb=64, cdrom=disc)
+    assert "scsi-cd,id=cd0" in arguments(vm)
+    assert f"if=none,id=users,format=raw,readonly=on,file={tmp_path}/a,,b.iso" in arguments(vm)
+
+
+@pytest.mark.parametrize("name", ["", "-x", "Web", "a/b", "..", "x" * 33])
+def test_a_name_that_is_no_host_name_is_refused(lab: Lab, image: Image, name: str) -> None:
+    with pytest.raises(OpenNGTError) as caught:
+        lab.start(name, image, "tcg")
+    assert caught.value.code == "INVALID_INPUT"
+
+
+def test_an_unknown_vm_names_those_there_are(lab: Lab, vm: LabVm) -> None:
+    with pytest.raises(OpenNGTError, match="it has: web1"):
+        lab.down(["web2"])
+    assert vm.pid is not None
+
+
+def test_waiting_for_a_dead_vm_names_the_console(lab: Lab, vm: LabVm) -> None:
+    assert vm.pid is not None
+    os.kill(vm.pid, 9)
+    with pytest.raises(OpenNGTError, match=r"QEMU ended; console: .*console\.log") as caught:
+        lab.wait(vm)
+    assert caught.value.code == "GUEST_UNREACHABLE"
+
+
+def test_the_inventory_pins_the_host_key_and_names_the_vm(lab: Lab, vm: LabVm) -> None:
+    document = inventory(lab, [vm], "operator")["all"]
+    host = document["hosts"]["web1"]
+    assert (host["openngt_vm"], host["ansible_port"]) == (vm.vm_uuid, vm.ssh_port)
+    assert str(vm.target.known_hosts) in host["ansible_ssh_common_args"]
+    assert document["vars"]["ansible_become"] is True
+    assert lab.operator_password.read_text(encoding="ascii") not in str(document)
+
+
+def test_kvm_uses_the_hosts_processor(vm: LabVm, lab: Lab, image: Image) -> None:
+    fast = LabVm(**{**vars(vm), "accelerator": "kvm"})
+    assert [
+        word for word in qemu_command(fast, lab.directory / "ssh", image) if word in ("-accel", "kvm", "-cpu", "host")
+    ] == ["-accel", "kvm", "-cpu", "host"]
