@@ -43,6 +43,7 @@ def certificate(tmp_path: Path) -> dict[str, Any]:
     return {"ca_path": str(tmp_path / "ca"), "path": str(tmp_path / "client.pem"), "vm_uuid": VM, "vm_name": "web1"}
 
 
+@pytest.mark.slow
 def test_twelve_steps_of_certificate(
     run_tasks: RunTasks, ca: dict[str, Any], certificate: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_info_reads_file_and_text_alike(run_tasks: RunTasks, ca: dict[str, Any],
     assert (of_ca["certificate"]["is_ca"], of_ca["certificate"]["vm_uuid"]) == (True, None)
 
 
+@pytest.mark.slow
 def test_failures_carry_code_and_remedy(
     run_tasks: RunTasks, ca: dict[str, Any], certificate: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -173,6 +175,7 @@ def leaks(folder: Path, secrets: list[bytes]) -> list[str]:
     return [name for name, content in contents(folder).items() if any(form in content for form in wanted)]
 
 
+@pytest.mark.slow
 def test_no_secret_is_left_in_output_log_or_temporary_file(
     collection: Path, ca: dict[str, Any], certificate: dict[str, Any], tmp_path: Path
 ) -> None:
