@@ -11,19 +11,19 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..effects import file_errors
 from ..errors import OpenNGTError
 from ..pki import _x509
-from ..pki.inspect import CertificateInfo, describe_certificate, load_certificate
+from ..pki.inspect import CertificateInfo, certificate_facts, describe_certificate, load_certificate
 from ._iso9660 import Image, Node, Tree, invalid
 from .layout import CA, CLIENT, CONFIG, MANIFEST, SLOTS
-from .manifest import FileEntry, Manifest, parse_json_object, parse_manifest
+from .manifest import FileEntry, Manifest, format_time, parse_json_object, parse_manifest
 
-__all__ = ["FileReport", "FileState", "IsoReport", "inspect_iso"]
+__all__ = ["FileReport", "FileState", "IsoReport", "inspect_iso", "iso_facts"]
 
 FileState = Literal["ok", "altered", "missing", "unlisted"]
 
@@ -73,6 +73,27 @@ def inspect_iso(path: Path, *, now: datetime.datetime, ca_sha256: str | None = N
         return _Inspection(Image(descriptor), now, ca_sha256).report()
     finally:
         os.close(descriptor)
+
+
+def iso_facts(report: IsoReport, now: datetime.datetime) -> dict[str, Any]:
+    """The JSON form, for module, API and CLI: times RFC 3339, the certificate as `certificate_facts`."""
+    manifest = None
+    if report.manifest is not None:
+        manifest = {
+            **{name: value for name, value in asdict(report.manifest).items() if name != "files"},
+            "created": format_time(report.manifest.created),
+            "expires": format_time(report.manifest.expires),
+            "sha256": report.manifest_sha256,
+        }
+    return {
+        "label": report.label,
+        "manifest": manifest,
+        "config": report.config,
+        "certificate": certificate_facts(report.certificate, now) if report.certificate else None,
+        "files": [asdict(file) for file in report.files],
+        "verified": report.verified,
+        "problems": list(report.problems),
+    }
 
 
 @dataclass

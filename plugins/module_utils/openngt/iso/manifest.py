@@ -18,7 +18,7 @@ from typing import Any, NoReturn, get_args
 from ..errors import OpenNGTError
 from .layout import CA, CLIENT, CONFIG, EXTRAS, MANIFEST, MOST_BYTES, MOST_FILES, SLOTS, IsoKind, check_paths
 
-__all__ = ["FORMAT", "FileEntry", "Manifest", "canonical_json", "parse_json_object", "parse_manifest"]
+__all__ = ["FORMAT", "FileEntry", "Manifest", "canonical_json", "format_time", "parse_json_object", "parse_manifest"]
 
 FORMAT = "openngt-manifest-1"
 
@@ -26,7 +26,8 @@ MOST_DEPTH = 8
 LONGEST_NUMBER = 18
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,64}")
+# It becomes the name of a folder in the guest, beside the link `current`.
+VERSION = re.compile(r"[0-9][0-9A-Za-z.+_-]{0,63}")
 # Strings, also one without its end, and all else that is no bracket. It matches wherever it starts, so it is linear.
 NO_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.?)*+"?|[^][{}"]++', re.DOTALL)
 TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -92,6 +93,7 @@ def canonical_json(value: Mapping[str, Any]) -> bytes:
 
 
 def format_time(time: datetime.datetime) -> str:
+    """RFC 3339 in UTC, whole seconds."""
     return time.astimezone(datetime.UTC).strftime(TIME)
 
 

@@ -122,8 +122,10 @@ def prepare(
             "ngt_version": __version__,
         }
     )
-    ca_pem = cluster.ca_pem.rstrip(b"\n")
-    own = (FileEntry.of(CONFIG, config), FileEntry.of(CA, ca_pem))
+    slots = {CONFIG: config, CA: cluster.ca_pem.rstrip(b"\n")}
+    for path, content in slots.items():
+        padded(path, content)  # too large is an error before a certificate is signed, not after
+    own = [FileEntry.of(path, content) for path, content in slots.items()]
     manifest = Manifest(
         vm_uuid=vm.vm_uuid,
         ngt_uuid=vm.ngt_uuid,
@@ -136,9 +138,7 @@ def prepare(
         ca_sha256=cluster.ca_sha256,
         files=tuple(sorted((*template.files, *own), key=lambda entry: entry.path)),
     )
-    slots = {CONFIG: config, CA: ca_pem, MANIFEST: manifest.to_bytes()}
-    for path, content in slots.items():
-        padded(path, content)  # too large is an error before a certificate is signed, not after
+    slots[MANIFEST] = manifest.to_bytes()
     return Unsigned(manifest, hashlib.sha256(slots[MANIFEST]).hexdigest(), MappingProxyType(slots))
 
 
