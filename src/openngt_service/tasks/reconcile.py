@@ -8,7 +8,8 @@ undone. A medium that is not one of our files is never touched.
 import asyncio
 import datetime
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -22,7 +23,7 @@ from .eject import clear
 from .media import vm_of_iso
 from .parts import Parts
 
-__all__ = ["Reconciler", "fault_of", "suspects"]
+__all__ = ["Picture", "Reconciler", "fault_of", "known_of"]
 
 log = structlog.get_logger(__name__)
 
@@ -34,43 +35,40 @@ AT_ONCE = 8
 """One VM that is slow to let go of its disc must not keep the others waiting."""
 
 
-def suspects(
-    mounts: Sequence[Mount], files: Set[str], vms: Sequence[HypervisorVm], folder: Path, now: datetime.datetime
-) -> set[str]:
-    """VMs with a mount, an ISO file, or one of our files in a drive, where these three do not agree. Pure."""
-    held = {mount.vm_uuid: mount for mount in mounts}
-    seen = {vm.vm_uuid: vm for vm in vms}
-    inserted = {vm_of_iso(folder, drive.holds) for vm in vms for drive in vm.drives} - {None}
-    return {
-        vm_uuid
-        for vm_uuid in held.keys() | files | inserted
-        if vm_uuid is not None
-        and fault_of(
-            held.get(vm_uuid),
-            has_file=vm_uuid in files,
-            seen=[seen[vm_uuid]] if vm_uuid in seen else [],
-            iso=folder / f"{vm_uuid}.iso",
-            now=now,
-        )
-    }
+@dataclass(frozen=True)
+class Picture:
+    """What there is of one VM's mount, wherever it stands written."""
+
+    held: Mount | None
+    enrolled: bool
+    has_file: bool
+    seen: HypervisorVm | None
+    iso: Path
 
 
-def fault_of(
-    held: Mount | None, *, has_file: bool, seen: Sequence[HypervisorVm], iso: Path, now: datetime.datetime
-) -> str | None:
+def fault_of(picture: Picture, now: datetime.datetime) -> str | None:
     """Why the VM's mount has to be ended, in a word; None when all is as it should be. Pure."""
-    ours = [drive for vm in seen for drive in vm.drives if drive.holds == str(iso)]
+    held, seen = picture.held, picture.seen
+    ours = [drive for drive in seen.drives if drive.holds == str(picture.iso)] if seen is not None else []
     if held is None:
-        return "orphan" if ours or has_file else None
+        return "orphan" if ours or picture.has_file else None
     if held.phase != "mounted":
         return "unfinished"
-    if not seen:
+    if not picture.enrolled:
+        return "not_enrolled"
+    if seen is None:
         return "vm_gone"
     if not any(drive.name == held.drive for drive in ours):
         return "ejected_by_hand"
     if any(drive.state == "tray_open" for drive in ours):
         return "tray_open"
     return "lease_ended" if held.lease_ends <= now else None
+
+
+def known_of(mounts: Iterable[Mount], files: Iterable[str], vms: Iterable[HypervisorVm], folder: Path) -> set[str]:
+    """The VMs with a mount, an ISO file, or one of our files in a drive. Pure."""
+    inserted = {vm_of_iso(folder, drive.holds) for vm in vms for drive in vm.drives}
+    return {mount.vm_uuid for mount in mounts} | set(files) | {vm_uuid for vm_uuid in inserted if vm_uuid is not None}
 
 
 class Reconciler:
@@ -101,8 +99,13 @@ class Reconciler:
         except OpenNGTError as exc:
             log.warning("reconcile_blind", code=exc.code, message=exc.message)
             return set()
-        found = suspects(parts.store.mounts.all(), files, vms, parts.media.folder, effects.now())
-        idle = sorted(vm_uuid for vm_uuid in found if not parts.engine.busy(vm_uuid))
+        seen = {vm.vm_uuid: vm for vm in vms}
+        idle = [
+            vm_uuid
+            for vm_uuid in sorted(known_of(parts.store.mounts.all(), files, vms, parts.media.folder))
+            if not parts.engine.busy(vm_uuid)
+            and fault_of(self._picture(vm_uuid, files, seen.get(vm_uuid)), effects.now()) is not None
+        ]
         outcomes = await asyncio.gather(*(self._settle(vm_uuid) for vm_uuid in idle))
         return {vm_uuid for vm_uuid, settled in zip(idle, outcomes, strict=True) if settled}
 
@@ -130,13 +133,19 @@ class Reconciler:
                 return False
 
     async def _fault(self, vm_uuid: str) -> str | None:
-        parts = self._parts
-        return fault_of(
-            parts.store.mounts.get(vm_uuid),
-            has_file=vm_uuid in await parts.media.of_vms(),
-            seen=await parts.hypervisor.find(vm_uuid),
-            iso=parts.media.path(vm_uuid),
-            now=effects.now(),
+        """Looked up afresh, while nobody else works on the VM."""
+        found = await self._parts.hypervisor.find(vm_uuid)
+        files = await self._parts.media.of_vms()
+        return fault_of(self._picture(vm_uuid, files, found[0] if found else None), effects.now())
+
+    def _picture(self, vm_uuid: str, files: Set[str], seen: HypervisorVm | None) -> Picture:
+        store, media = self._parts.store, self._parts.media
+        return Picture(
+            held=store.mounts.get(vm_uuid),
+            enrolled=store.registry.get(vm_uuid) is not None,
+            has_file=vm_uuid in files,
+            seen=seen,
+            iso=media.path(vm_uuid),
         )
 
     async def _forget_old_tasks(self) -> None:

@@ -109,6 +109,7 @@ async def revocation_holds(workshop: Workshop, operation: str, step: str) -> Non
     """T17: once the row is written, whatever comes after, no serial of the VM opens any more."""
     if operation == "disable" and step != "store.revoke.written":
         serials = [int(serial, 16) for serial in issued_serials(workshop.settings.state_dir)]
+        assert workshop.store.mounts.get(VM) is None
         verdicts = [workshop.store.ledger.judge(serial, effects.now()) for serial in serials]
         assert serials and not any(isinstance(verdict, Accepted) for verdict in verdicts)
 

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The link's fields: live in memory, on disk when something changed."""
+
+import asyncio
+import datetime
+from pathlib import Path
+
+from tests.fakes.workshop import VM, Workshop, open_workshop
+
+from openngt_service.ports import SessionInfo
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def session(name: str, generation: int = 2) -> SessionInfo:
+    return SessionInfo(VM, VM, name, 7, generation, "link", "198.51.100.7:40000", "tls", NOW, "0.1.0")
+
+
+async def enrol(workshop: Workshop) -> None:
+    workshop.hypervisor.add(VM, "web1", {"ide0": None})
+    await workshop.operations.enable("web1", {}, actor="test")
+
+
+def test_a_late_goodbye_of_an_old_session_does_not_end_the_new_one(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await enrol(workshop)
+            old, new = session("old"), session("new")
+            capabilities = await workshop.links.link_up(old, {})
+            assert capabilities == {"vss_snapshot": True, "self_service_restore": True}
+            await workshop.links.link_up(new, {})
+            await workshop.links.link_down(old, "replaced")
+            assert workshop.links.view(VM).session == new
+            assert [item.session for item in workshop.links.sessions()] == ["new"]
+            await workshop.links.link_down(new, "goodbye")
+            record = await workshop.operations.vm(VM)
+            assert not record["communication_link_active"] and record["transport"] is None
+            assert record["link"]["session"] is None and record["link"]["peer"] == "198.51.100.7:40000"
+
+    asyncio.run(main())
+
+
+def test_what_was_seen_last_survives_a_restart_and_nobody_is_connected_then(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await enrol(workshop)
+            await workshop.links.link_up(session("one"), {"guest_os_name": "Debian"})
+            await workshop.links.status(session("one"), {"guest_os_name": "Debian 13"})
+            workshop.links.refused("retired", "198.51.100.7:1", VM, 9)
+        async with open_workshop(tmp_path) as workshop:
+            record = await workshop.operations.vm(VM)
+            assert record["vm_info"] == {"guest_os_name": "Debian 13"} and record["agent_version"] == "0.1.0"
+            assert record["link"]["last_refusal"]["reason"] == "retired"
+            assert not record["communication_link_active"] and record["link"]["since"] == NOW
+
+    asyncio.run(main())
+
+
+def test_heartbeats_write_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await enrol(workshop)
+            await workshop.links.link_up(session("one"), {})
+            await workshop.links.flush()
+            wal = (tmp_path / "openngt.db-wal").stat().st_size
+            before = workshop.links.view(VM).row.last_seen
+            for _ in range(100):
+                workshop.links.heartbeat(session("one"), None)
+                await workshop.links.status(session("one"), {})
+            await workshop.links.flush()
+            assert (tmp_path / "openngt.db-wal").stat().st_size == wal
+            after = workshop.links.view(VM).row.last_seen
+            assert before is not None and after is not None and after >= before
+
+    asyncio.run(main())
+
+
+def test_refusals_of_nobody_leave_no_trace(tmp_path: Path) -> None:
+    """Whoever knocks without a certificate of ours must not be able to fill the database."""
+
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            for _ in range(100):
+                workshop.links.refused("no_certificate", "203.0.113.9:1", None, None)
+                workshop.links.refused("unknown_serial", "203.0.113.9:1", "no-such-vm", 1)
+            assert not workshop.links._views and not workshop.links._dirty
+
+    asyncio.run(main())
