@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A service process that a failpoint kills: `python -m tests.service.tasks.victim FOLDER OPERATION`.
+"""A service process that a failpoint kills.
 
-Writes a line for each operation whose answer it has got, at once, so that its murderer knows what was acknowledged.
+It writes a line for each operation whose answer it has got, at once, so that its murderer knows what was acknowledged.
 """
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,37 @@ from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt_service.store.task_rows import request_key
 
+ACKNOWLEDGED = "acknowledged"
 USERS = "/isos/debian.iso"
 KEY = request_key("test", "the key", "mount", {"vm": VM})
 
 
-def acknowledge(operation: str, result: Any) -> None:
-    os.write(1, f"{operation} {result}\n".encode())
+def acknowledge(workshop: Workshop, operation: str, result: Any) -> None:
+    with (workshop.settings.state_dir / ACKNOWLEDGED).open("a") as stream:
+        stream.write(f"{operation} {result}\n")
 
 
 async def enable(workshop: Workshop) -> None:
     workshop.hypervisor.add(VM, "web1", {"ide0": USERS, "ide1": None})
     await workshop.operations.enable("web1", {}, actor="test")
-    acknowledge("enable", "")
+    acknowledge(workshop, "enable", "")
 
 
 async def mount(workshop: Workshop) -> None:
     await enable(workshop)
     task = await workshop.operations.mount(VM, holder=HOLDER, config_only=True, actor="test", key=KEY)
-    acknowledge("task", task["task_id"])
-    acknowledge("mount", (await workshop.result(task))["serial"])
+    acknowledge(workshop, "task", task["task_id"])
+    acknowledge(workshop, "mount", (await workshop.result(task))["serial"])
 
 
 async def eject(workshop: Workshop) -> None:
     await mount(workshop)
-    acknowledge("eject", (await workshop.eject())["ejected"])
+    acknowledge(workshop, "eject", (await workshop.eject())["ejected"])
 
 
 async def disable(workshop: Workshop) -> None:
     await mount(workshop)
-    acknowledge("disable", (await workshop.operations.disable(VM, actor="test"))["revoked"])
+    acknowledge(workshop, "disable", (await workshop.operations.disable(VM, actor="test"))["revoked"])
 
 
 async def rotate(workshop: Workshop) -> None:
@@ -52,15 +53,19 @@ async def rotate(workshop: Workshop) -> None:
     await workshop.gateway.connect(iso[begin : iso.index(b"-----END CERTIFICATE-----", begin) + 30])
     while not workshop.gateway.calls:
         await asyncio.sleep(0.01)
-    acknowledge("rotate", workshop.gateway.calls[0][2]["generation"])
+    acknowledge(workshop, "rotate", workshop.gateway.calls[0][2]["generation"])
     await asyncio.sleep(5)  # the failpoint after the call is met by now
 
 
-async def main() -> None:
-    folder, operation = Path(sys.argv[1]), globals()[sys.argv[2]]
+OPERATIONS = {operation.__name__: operation for operation in (mount, eject, disable, rotate)}
+
+
+async def perform(folder: Path, operation: str) -> None:
     async with open_workshop(folder) as workshop:
-        await operation(workshop)
+        await OPERATIONS[operation](workshop)
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+def run(folder: Path, operation: str, step: str) -> None:
+    """The life of the process."""
+    os.environ["OPENNGT_FAILPOINT"] = step
+    asyncio.run(perform(folder, operation))
