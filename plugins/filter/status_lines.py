@@ -31,10 +31,10 @@ ROWS = (
 
 
 def status_lines(vms: Sequence[dict[str, Any]], agent: dict[str, Any] | None = None) -> list[str]:
-    """Aligned lines; `-` where a side knows nothing, `no answer` for the whole of a side that said nothing."""
+    """Aligned lines; `-` where a side knows nothing, and the head says so when a whole side is silent."""
     record = vms[0] if vms else None
     rows = [(label, shown(record, ours), shown(agent, theirs)) for label, ours, theirs in ROWS]
-    heads = ("", "service" if record else "service: not enrolled", "guest" if agent else "guest: no answer")
+    heads = ("", "service" if record else "service: not enrolled", "guest" if agent else "guest: no agent answers")
     widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(3)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + mark(row)

@@ -73,12 +73,30 @@ def mounted_disc(
     Unmounted at the end also when somebody else had mounted it: a disc in use cannot be ejected. Other discs are left
     as they were. A disc that was inserted this moment is waited for.
     """
-    disc = _find(label, mount_point, vm_uuid, warn, pause)
-    folder, _ours = _mount(disc.device, mount_point)
+    with _folder(mount_point):
+        disc = _find(label, mount_point, vm_uuid, warn, pause)
+        folder, _ours = _mount(disc.device, mount_point)
+        try:
+            yield folder
+        finally:
+            _unmount(folder)
+
+
+@contextlib.contextmanager
+def _folder(path: str) -> Iterator[None]:
+    """Have the folder for a while; what was missing of it is removed again."""
+    missing = []
+    while not os.path.exists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for each in reversed(missing):
+        os.mkdir(each, 0o755)
     try:
-        yield folder
+        yield
     finally:
-        _unmount(folder)
+        for each in missing:
+            if not os.listdir(each):
+                os.rmdir(each)
 
 
 def _find(
@@ -126,7 +144,6 @@ def _mount(device: str, mount_point: str) -> Tuple[str, bool]:
     existing = _where(device)
     if existing is not None:
         return existing, False
-    os.makedirs(mount_point, mode=0o755, exist_ok=True)
     done = run(["mount", "-t", "iso9660", "-o", MOUNT_OPTIONS, device, mount_point])
     if done.returncode != 0:
         said = done.stderr.strip() or "exit status {0}".format(done.returncode)
