@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What runs in guests, under every Python from 3.6 on that this machine has.
-
-More of them are found with OPENNGT_TEST_PYTHONS, folders separated by colons.
-"""
+"""What runs in guests, under every Python from 3.6 on that this machine has."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from tests.interpreters import interpreters
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -31,21 +28,7 @@ except errors.OpenNGTError as error:
 """
 
 
-def interpreters() -> list[str]:
-    """Each version once; only those that really start, since a version manager's shim may answer to a name."""
-    names = [f"python3.{minor}" for minor in range(6, 16)]
-    folders = [folder for folder in os.environ.get("OPENNGT_TEST_PYTHONS", "").split(":") if folder]
-    path = os.pathsep.join([*folders, os.environ["PATH"]])
-    found = [(name, shutil.which(name, path=path)) for name in names]
-    return [program for name, program in found if program and runs_as(program, name.removeprefix("python"))]
-
-
-def runs_as(program: str, version: str) -> bool:
-    ask = [program, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    return subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip() == version
-
-
-@pytest.mark.parametrize("python", interpreters(), ids=lambda path: Path(path).name)
+@pytest.mark.parametrize("python", interpreters().values(), ids=interpreters())
 def test_the_guest_side_runs(python: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins/module_utils"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([python, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.interpreters import interpreters
 
 from openngt import agent_bundle
 from openngt.agent_bundle import agent_modules, build_zipapp, installer_source
@@ -20,19 +21,6 @@ from openngt.iso.payload import tools_payload
 LIBRARY = Path(agent_bundle.__file__).parent
 ON_DISK = LIBRARY / "agent"
 DIGEST = "import hashlib; from openngt.agent_bundle import *; print(hashlib.sha256(build_zipapp()).hexdigest())"
-
-
-def pythons() -> list[str]:
-    """Every Python 3 from 3.6 on that this machine has, by trying; OPENNGT_TEST_PYTHONS adds folders."""
-    folders = [folder for folder in os.environ.get("OPENNGT_TEST_PYTHONS", "").split(os.pathsep) if folder]
-    path = os.pathsep.join([*folders, os.environ["PATH"]])
-    found = []
-    for minor in range(6, 15):
-        program = shutil.which(f"python3.{minor}", path=path)
-        says = [program, "-c", "import sys; print(sys.version_info[1])"]
-        if program and subprocess.run(says, capture_output=True, text=True, check=False).stdout == f"{minor}\n":
-            found.append(program)
-    return found
 
 
 def entries() -> dict[str, bytes]:
@@ -64,7 +52,7 @@ def test_entries_have_one_date_one_mode_and_no_compression() -> None:
     assert kinds == {((2026, 1, 1, 0, 0, 0), 0o100644, zipfile.ZIP_STORED, 3)}
 
 
-@pytest.mark.parametrize("python", [sys.executable, *pythons()])
+@pytest.mark.parametrize("python", [sys.executable, *interpreters().values()])
 def test_the_digest_is_the_same_and_the_zipapp_runs_on(python: str, tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(LIBRARY.parent), "PYTHONDONTWRITEBYTECODE": "1"}
     built = subprocess.run(
