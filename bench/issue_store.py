@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Durable certificates through the ledger: key, signature, row, audit row and fsync, before the caller has any of it.
+
+Two loads: large batches, and many callers with one certificate each, who share commits. On the disk of the temporary
+folder (TMPDIR): where an fsync is slow, choose the folder of the real database.
+"""
+
+import asyncio
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from openngt.effects import now
+from openngt.pki.authority import Authority, create_authority
+from openngt_service.config import Settings
+from openngt_service.store.ledger import IssueRequest
+from openngt_service.store.opening import Store, open_store
+from openngt_service.store.registry import Capabilities
+
+VMS = 500
+BATCH = 500
+SECONDS = 4.0
+CALLERS = 64
+PEER_CERTIFICATES = 20
+GOAL_PER_SECOND = 2000
+
+
+def requests(count: int) -> list[IssueRequest]:
+    return [IssueRequest(str(uuid.UUID(int=1 + n % VMS)), "link", timedelta(days=1000)) for n in range(count)]
+
+
+async def rate(issue: Callable[[], Awaitable[int]]) -> float:
+    """Certificates a second, until the time is up."""
+    await issue()
+    begin, done = time.perf_counter(), 0
+    while time.perf_counter() - begin < SECONDS:
+        done += await issue()
+    return done / (time.perf_counter() - begin)
+
+
+async def ours(store: Store) -> tuple[float, float]:
+    for n in range(VMS):
+        await store.registry.enable(str(uuid.UUID(int=1 + n)), f"vm{n}", Capabilities(), actor="bench")
+    one_each = [requests(CALLERS)[n : n + 1] for n in range(CALLERS)]
+
+    async def batch() -> int:
+        return len(await store.ledger.issue(requests(BATCH), actor="bench"))
+
+    async def callers() -> int:
+        answers = await asyncio.gather(*(store.ledger.issue(request, actor="bench") for request in one_each))
+        return sum(len(answer) for answer in answers)
+
+    rates = await rate(batch), await rate(callers)
+    assert (await store.audit.verify()).problem is None, "what was counted is on record"
+    return rates
+
+
+def measure(folder: Path, authority: Authority) -> tuple[float, float]:
+    async def main() -> tuple[float, float]:
+        store = open_store(Settings(state_dir=folder), authority)
+        try:
+            return await ours(await store.load())
+        finally:
+            store.close()
+
+    return asyncio.run(main())
+
+
+def openssl(folder: Path) -> float:
+    """The same certificate by the command line, as a script does it: key and request, then the signature; fsynced."""
+    extensions = folder / "extensions"
+    extensions.write_text("extendedKeyUsage=critical,clientAuth\nsubjectAltName=URI:urn:openngt:vm:x\n")
+    key, request, certificate = (folder / name for name in ("leaf.key", "leaf.csr", "leaf.pem"))
+    begin = time.perf_counter()
+    for number in range(PEER_CERTIFICATES):
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        make = ["openssl", "req", "-new", *curve, "-nodes", "-subj", f"/CN={number}", "-keyout", key, "-out", request]
+        subprocess.run(make, capture_output=True, check=True)
+        ca = ["-CA", folder / "ca/ca.pem", "-CAkey", folder / "ca/ca.key", "-extfile", extensions]
+        sign = ["openssl", "x509", "-req", "-days", "1000", "-in", request, "-out", certificate, *ca]
+        subprocess.run(sign, capture_output=True, check=True)
+        subprocess.run(["sync", certificate], check=True)
+    return PEER_CERTIFICATES / (time.perf_counter() - begin)
+
+
+def rows() -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        authority = create_authority(folder / "ca", common_name="bench", now=now())
+        peer = openssl(folder)
+        measured = zip(("batches of 500", "64 callers at once"), measure(folder, authority), strict=True)
+        return [
+            {
+                "name": f"issue certificates, durable, ledger included: {load}",
+                "value": round(value, 1),
+                "unit": "certificates/s",
+                "peer": "openssl req and x509 per certificate",
+                "peer_value": round(peer, 1),
+                "ratio": round(value / peer, 1),
+                "goal": f"at least {GOAL_PER_SECOND:,}/s on 2 cores",
+                "met": value >= GOAL_PER_SECOND,
+            }
+            for load, value in measured
+        ]
