@@ -27,7 +27,7 @@ BATCH = 500
 SECONDS = 4.0
 CALLERS = 64
 PEER_CERTIFICATES = 20
-GOAL_PER_SECOND = 2000
+GOALS = {"batches of 500": 2000, "64 callers at once": 500}
 
 
 def requests(count: int) -> list[IssueRequest]:
@@ -93,7 +93,7 @@ def rows() -> list[dict[str, Any]]:
         folder = Path(name)
         authority = create_authority(folder / "ca", common_name="bench", now=now())
         peer = openssl(folder)
-        measured = zip(("batches of 500", "64 callers at once"), measure(folder, authority), strict=True)
+        measured = zip(GOALS, measure(folder, authority), strict=True)
         return [
             {
                 "name": f"issue certificates, durable, ledger included: {load}",
@@ -102,8 +102,8 @@ def rows() -> list[dict[str, Any]]:
                 "peer": "openssl req and x509 per certificate",
                 "peer_value": round(peer, 1),
                 "ratio": round(value / peer, 1),
-                "goal": f"at least {GOAL_PER_SECOND:,}/s on 2 cores",
-                "met": value >= GOAL_PER_SECOND,
+                "goal": f"at least {GOALS[load]:,}/s on 2 cores",
+                "met": value >= GOALS[load],
             }
             for load, value in measured
         ]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from openngt import effects
 
@@ -22,6 +22,11 @@ from .database import GENESIS, Database
 __all__ = ["AuditEntry", "AuditHead", "AuditLog", "AuditReport", "AuditRow", "append"]
 
 PAGE = 1000
+
+# Built once: every change of the service appends a row.
+INSERT = insert(schema.audit)
+HEAD = select(schema.service.c.audit_sequence, schema.service.c.audit_hash)
+MOVE_HEAD = update(schema.service).values(audit_sequence=bindparam("sequence"), audit_hash=bindparam("hash"))
 
 
 @dataclass(frozen=True)
@@ -110,12 +115,12 @@ def append(connection: Connection, entries: Sequence[AuditEntry]) -> None:
                 "hash": previous,
             }
         )
-    connection.execute(insert(schema.audit), rows)
-    connection.execute(update(schema.service).values(audit_sequence=sequence, audit_hash=previous))
+    connection.execute(INSERT, rows)
+    connection.execute(MOVE_HEAD, {"sequence": sequence, "hash": previous})
 
 
 def _head(connection: Connection) -> AuditHead:
-    row = connection.execute(select(schema.service.c.audit_sequence, schema.service.c.audit_hash)).one()
+    row = connection.execute(HEAD).one()
     return AuditHead(row.audit_sequence, row.audit_hash)
 
 

@@ -19,6 +19,17 @@ __all__ = ["LIVE", "Entry", "change", "entry_of", "load", "promote", "row_of", "
 LIVE: frozenset[SerialState] = frozenset({"next", "current"})
 NAMES_IN_ONE_STATEMENT = 500
 
+# Built once: building a statement costs more than SQLite takes to run it.
+RETIRE_NEXT = (
+    update(schema.certificates)
+    .where(schema.certificates.c.vm_uuid == bindparam("of_vm"), schema.certificates.c.state == "next")
+    .values(state="retired")
+)
+INSERT = insert(schema.certificates)
+ENABLED = select(schema.vms.c.vm_uuid, schema.vms.c.ngt_uuid).where(
+    schema.vms.c.vm_uuid.in_(bindparam("names", expanding=True)), schema.vms.c.enabled
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -48,23 +59,18 @@ def store_issued(connection: Connection, entries: Sequence[Entry], at: datetime.
     for entry in entries:
         generations[entry.vm_uuid] = max(entry.generation, generations.get(entry.vm_uuid, 0))
     _require_enabled(connection, {entry.vm_uuid: entry.ngt_uuid for entry in entries})
-    table = schema.certificates
-    connection.execute(
-        update(table).where(table.c.vm_uuid == bindparam("of_vm"), table.c.state == "next").values(state="retired"),
-        [{"of_vm": vm_uuid} for vm_uuid in generations],
-    )
-    connection.execute(insert(table), [row_of(entry, at) for entry in entries])
+    connection.execute(RETIRE_NEXT, [{"of_vm": vm_uuid} for vm_uuid in generations])
+    connection.execute(INSERT, [row_of(entry, at) for entry in entries])
     raise_generations(connection, generations)
     audit.append(connection, [trace(actor, "certificate.issue", entry) for entry in entries])
 
 
 def _require_enabled(connection: Connection, ngt_uuids: Mapping[str, str]) -> None:
     """Asked inside the transaction: while a certificate was being signed its VM may have ended this life (T18)."""
-    vm_uuids, table = list(ngt_uuids), schema.vms
+    vm_uuids = list(ngt_uuids)
     for start in range(0, len(vm_uuids), NAMES_IN_ONE_STATEMENT):
         names = vm_uuids[start : start + NAMES_IN_ONE_STATEMENT]
-        query = select(table.c.vm_uuid, table.c.ngt_uuid).where(table.c.vm_uuid.in_(names), table.c.enabled)
-        enabled = {row.vm_uuid: row.ngt_uuid for row in connection.execute(query)}
+        enabled = {row.vm_uuid: row.ngt_uuid for row in connection.execute(ENABLED, {"names": names})}
         for vm_uuid in names:
             if enabled.get(vm_uuid) != ngt_uuids[vm_uuid]:
                 raise not_enrolled(vm_uuid)

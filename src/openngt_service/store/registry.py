@@ -28,6 +28,12 @@ __all__ = [
     "save",
 ]
 
+RAISE_GENERATION = (
+    update(schema.vms)
+    .where(schema.vms.c.vm_uuid == bindparam("of_vm"), schema.vms.c.generation < bindparam("to"))
+    .values(generation=bindparam("to"))
+)
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -217,9 +223,5 @@ def save(connection: Connection, vm: Vm, *, new: bool) -> None:
 def raise_generations(connection: Connection, generations: Mapping[str, int]) -> None:
     """Note the generations that certificates carry; a lower one than the row's changes nothing."""
     if generations:
-        connection.execute(
-            update(schema.vms)
-            .where(schema.vms.c.vm_uuid == bindparam("of_vm"), schema.vms.c.generation < bindparam("to"))
-            .values(generation=bindparam("to")),
-            [{"of_vm": vm_uuid, "to": generation} for vm_uuid, generation in generations.items()],
-        )
+        raised = [{"of_vm": vm_uuid, "to": generation} for vm_uuid, generation in generations.items()]
+        connection.execute(RAISE_GENERATION, raised)
