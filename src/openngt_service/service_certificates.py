@@ -6,10 +6,12 @@ import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from openngt import effects
+from openngt.errors import OpenNGTError
 from openngt.pki.authority import Authority, create_authority, load_authority
 from openngt.pki.expiry import days_left
 from openngt.pki.inspect import load_certificate
@@ -18,6 +20,8 @@ from openngt.pki.issue import VM_VALIDITY, issue_service_certificate
 from .config import Settings
 
 __all__ = ["api_names", "ensure_authority", "ensure_server_certificate", "renew_certificates"]
+
+log = structlog.get_logger(__name__)
 
 RENEWAL_DAYS = 45
 """With so many days left a server certificate is made anew."""
@@ -54,11 +58,10 @@ def ensure_server_certificate(
     path: Path, authority: Authority, names: Sequence[str], now: datetime.datetime
 ) -> datetime.datetime:
     """A PEM file (0600: key, leaf) for `names`, issued again when missing, ending soon, or for others. -> its end."""
-    if path.exists():
-        certificate = load_certificate(path.read_bytes())
-        not_after = certificate.not_valid_after_utc
-        fits = names_of(certificate) == set(names) and is_issued_by(certificate, authority)
-        if fits and days_left(not_after, now) > RENEWAL_DAYS:
+    present = present_certificate(path)
+    if present is not None and names_of(present) == set(names) and is_issued_by(present, authority):
+        not_after = present.not_valid_after_utc
+        if days_left(not_after, now) > RENEWAL_DAYS:
             return not_after
     issued = issue_service_certificate(
         authority,
@@ -69,6 +72,17 @@ def ensure_server_certificate(
     )
     effects.write_private(str(path), issued.client_pem)
     return issued.not_after
+
+
+def present_certificate(path: Path) -> x509.Certificate | None:
+    """None for a file that is missing, or holds no certificate: either way one has to be made."""
+    if not path.exists():
+        return None
+    try:
+        return load_certificate(path.read_bytes())
+    except OpenNGTError as exc:
+        log.warning("certificate_replaced", path=str(path), reason=exc.message)
+        return None
 
 
 def names_of(certificate: x509.Certificate) -> set[str]:

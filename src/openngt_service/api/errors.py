@@ -57,6 +57,7 @@ STATUS: dict[str, int] = {
     "TASK_FAILED": 500,
     "AGENT_FAILED": 502,
     "HYPERVISOR_FAILED": 502,
+    "AGENT_TIMED_OUT": 504,
     "TASK_TIMED_OUT": 504,
     "NO_SPACE": 507,
 }

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole service as a process: start, the way of an agent through it, restart, conflicts, signals, bad settings."""
+
+import asyncio
+import re
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.agent_client import AgentClient, client_context
+from tests.fakes.service import ServiceProcess
+
+from openngt import effects
+from openngt.errors import OpenNGTError
+from openngt.pki.authority import create_authority
+from openngt.pki.ensure_certificate import CertificateOrder, ensure_certificate
+
+VM = "6f2b1a9c-0d3e-4f5a-8b7c-1234567890ab"
+CLIENT_PEM = re.compile(rb"-----BEGIN PRIVATE KEY-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
+
+
+def openssl(*arguments: str) -> str:
+    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    """Waits as long as a slow machine may need; what never comes true fails."""
+    pause = threading.Event()
+    for _ in range(600):
+        if what():
+            return
+        pause.wait(0.1)
+    raise AssertionError("it never came true")
+
+
+def failed_start(service: ServiceProcess, **extra: str) -> str:
+    """The one error line of a start that must fail."""
+    process = service.launch(extra)
+    assert process.wait(60) == 1, service.stderr
+    assert "Traceback" not in service.stderr
+    errors = [line for line in service.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, service.stderr
+    return errors[0]
+
+
+async def live_through(service: ServiceProcess, bootstrap: Path, identity: Path) -> None:
+    """What an agent does: comes with the ISO's certificate, is given a better one, comes back, lets go of the disc."""
+    name = service.client().ca()["service_name"]
+    ca_file = service.state_dir / "ca/ca.pem"
+    first = await AgentClient.connect(service.gateway_port, client_context(ca_file, bootstrap), name)
+    await first.start()
+    assert first.welcome["kind"] == "bootstrap"
+    rotate = await first.read()
+    assert rotate is not None
+    assert rotate["method"] == "identity.rotate"
+    identity.write_text(rotate["params"]["client_pem"])
+    generation = rotate["params"]["generation"]
+    first.send({"jsonrpc": "2.0", "id": rotate["id"], "result": {"generation": generation}})
+    second = await AgentClient.connect(service.gateway_port, client_context(ca_file, identity), name)
+    assert await second.start() == {"vss_snapshot": True, "self_service_restore": True}
+    await second.ask("heartbeat", {"disc_mounted": False})
+    while service.client().vm(VM)["tools_iso_mounted"]:
+        await asyncio.sleep(0.2)
+        await second.ask("heartbeat", {"disc_mounted": False})
+    vm = service.client().vm(VM)
+    assert (vm["communication_link_active"], vm["transport"], vm["generation"]) == (True, "tls", generation)
+    assert (vm["certificate"]["kind"], vm["certificate"]["state"]) == ("link", "current")
+    second.close()
+
+
+def test_from_enabling_to_a_proven_link_and_back_to_nothing(own_service: ServiceProcess, tmp_path: Path) -> None:
+    own_service.start()
+    client = own_service.client()
+    client.enable("web01")
+    steps: list[str] = []
+    task = client.wait_task(client.mount(VM, "test", 600, config_only=True), 60, lambda now: steps.append(now["step"]))
+    assert task["result"]["drive"] == "cd0"
+    assert task["result"]["ca_sha256"] == client.ca()["ca_sha256"]
+    iso = own_service.state_dir / "iso" / f"{VM}.iso"
+    assert own_service.hypervisor.media() == sorted(["/isos/debian.iso", str(iso)])
+    bootstrap = CLIENT_PEM.search(iso.read_bytes())
+    assert bootstrap is not None
+    (tmp_path / "bootstrap.pem").write_bytes(bootstrap.group())
+
+    asyncio.run(live_through(own_service, tmp_path / "bootstrap.pem", tmp_path / "identity.pem"))
+
+    assert own_service.hypervisor.media() == ["/isos/debian.iso"]
+    assert not iso.exists()
+    eventually(lambda: not client.vm(VM)["communication_link_active"])
+    assert len(client.disable(VM)["revoked"]) == 1
+    assert [vm["vm_name"] for vm in client.vms()] == []
+    verbs = {row["verb"] for row in client.audit()}
+    assert {"vm.enable", "vm.mount", "vm.eject", "token.create", "certificate.issue"} <= verbs, verbs
+
+
+def test_a_restart_keeps_everything(own_service: ServiceProcess) -> None:
+    own_service.start()
+    client = own_service.client()
+    client.enable(VM, {"vss_snapshot": False})
+    secret = client.create_token("ci", "viewer")["token"]
+    before = (client.vms(), client.ca(), list(client.audit()), (own_service.state_dir / "api.pem").read_bytes())
+    client.close()
+    assert own_service.stop(signal.SIGINT) == 0
+    own_service.start()
+    client = own_service.client()
+    after = (client.vms(), client.ca(), list(client.audit()), (own_service.state_dir / "api.pem").read_bytes())
+    assert after == before
+    assert own_service.client(secret).vms() == before[0]
+    own_service.stop()
+    (own_service.state_dir / "ca/ca.key").write_text("no key")
+    assert "[CERTIFICATE_INVALID]" in failed_start(own_service)
+
+
+def test_sigterm_ends_it_though_somebody_waits(own_service: ServiceProcess) -> None:
+    own_service.start()
+    client = own_service.client()
+    client.enable(VM)
+    own_service.hypervisor.change(VM, "cd0", holds="/isos/other.iso")
+    task = client.mount(VM, "test", 600)
+    answers: list[Any] = []
+
+    def wait() -> None:
+        with own_service.client() as waiter:
+            answers.append(waiter.task(task["task_id"], wait=30))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert own_service.stop(signal.SIGTERM) == 0
+    waiting.join(30)
+    assert len(answers) == 1
+    assert own_service.process is not None
+    assert not Path(f"/proc/{own_service.process.pid}").exists()
+    with pytest.raises(OpenNGTError) as caught:
+        client.ca()
+    assert caught.value.code == "ENDPOINT_UNREACHABLE"
+
+
+def test_the_announcement_tells_where_the_token_is_and_not_the_token(service: ServiceProcess) -> None:
+    assert service.endpoint in service.stdout
+    assert str(service.state_dir / "admin.token") in service.stdout
+    assert service.client().vms()
+    assert service.token not in service.stdout + service.stderr
+    assert "PRIVATE KEY" not in service.stdout + service.stderr
+
+
+def test_what_is_secret_is_closed_to_others(service: ServiceProcess) -> None:
+    assert service.state_dir.stat().st_mode & 0o777 == 0o700
+    for name in ("admin.token", "api.pem", "gateway.pem", "ca/ca.key", "openngt.db"):
+        assert (service.state_dir / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_the_server_certificates_satisfy_openssl(service: ServiceProcess) -> None:
+    ca_file = str(service.state_dir / "ca/ca.pem")
+    for name in ("api.pem", "gateway.pem"):
+        openssl("verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", ca_file, str(service.state_dir / name))
+    names = openssl("x509", "-in", str(service.state_dir / "api.pem"), "-noout", "-ext", "subjectAltName")
+    assert {"DNS:localhost", "DNS:guest-tools.example", "IP Address:192.0.2.7"} <= set(re.split(r",\s|\s\s+|\n", names))
+
+
+def test_a_second_service_on_the_folder_is_told_who_holds_it(service: ServiceProcess, tmp_path: Path) -> None:
+    assert service.process is not None
+    second = ServiceProcess(tmp_path, {"state_dir": str(service.state_dir)})
+    error = failed_start(second)
+    assert error == f"error: process {service.process.pid} works in {service.state_dir} [SERVICE_CONFLICT]"
+    assert service.client().vms()
+
+
+def test_starts_that_must_fail_say_why_in_one_line_with_the_code(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        cases = [
+            ({"OPENNGT_API_PORT": port}, "SERVICE_CONFLICT", port),
+            ({"OPENNGT_VALIDITY_DAYS": "-1"}, "CONFIG_INVALID", "validity_days"),
+            ({"OPENNGT_STATE_DIR": "/proc/openngt"}, "PERMISSION_DENIED", "/proc/openngt"),
+        ]
+        for number, (settings, code, named) in enumerate(cases):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            error = failed_start(ServiceProcess(folder), **settings)
+            assert f"[{code}]" in error
+            assert named in error
+
+
+def test_a_ca_made_without_a_service_is_taken_up_and_its_certificates_adopted(
+    own_service: ServiceProcess, tmp_path: Path
+) -> None:
+    ca_folder = own_service.state_dir / "ca"
+    own_service.state_dir.mkdir(mode=0o700)
+    create_authority(ca_folder, common_name="made before", now=effects.now())
+    client_pem = tmp_path / "client.pem"
+    ensure_certificate(CertificateOrder(ca_folder, client_pem, VM, "web01"), check=False, now=effects.now())
+    own_service.start()
+    adopted = own_service.cli("ca", "adopt", str(ca_folder), "--output", "json")
+    assert '"adopted": 1' in adopted.stdout, adopted.stderr
+    assert '"adopted": 0' in own_service.cli("ca", "adopt", str(ca_folder), "--output", "json").stdout
+
+    async def connect() -> AgentClient:
+        name = own_service.client().ca()["service_name"]
+        context = client_context(ca_folder / "ca.pem", client_pem)
+        agent = await AgentClient.connect(own_service.gateway_port, context, name)
+        await agent.start()
+        agent.close()
+        return agent
+
+    assert asyncio.run(connect()).welcome["kind"] == "external"
