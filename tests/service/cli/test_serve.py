@@ -80,7 +80,7 @@ def test_from_enabling_to_a_proven_link_and_back_to_nothing(own_service: Service
     client = own_service.client()
     client.enable("web01")
     steps: list[str] = []
-    task = client.wait_task(client.mount(VM, "test", 600, config_only=True), 60, lambda now: steps.append(now["step"]))
+    task = client.wait_task(client.mount(VM, "test", 600), 60, lambda now: steps.append(now["step"]))
     assert task["result"]["drive"] == "cd0"
     assert task["result"]["ca_sha256"] == client.ca()["ca_sha256"]
     iso = own_service.state_dir / "iso" / f"{VM}.iso"
