@@ -62,6 +62,7 @@ REMEDIES = {
     "PROTOCOL_ERROR": "update agent and service to versions that belong together; the agent's journal has the frame",
     "RATE_LIMITED": "wait a moment and repeat",
     "SERVICE_CONFLICT": "another process owns the state folder or the port; stop it first",
+    "STORE_FAILED": "read details and the service's log; check the disk and, for SQLite, PRAGMA integrity_check",
     "TASK_FAILED": "read the task: openngt task show",
     "TASK_TIMED_OUT": "the task goes on in the service; look at it and repeat with a longer timeout",
     "TLS_NOT_TRUSTED": "give the service's CA file (option ca_file); verification cannot be switched off",

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from openngt import effects
@@ -81,7 +81,8 @@ class Database:
         `committed` runs on the event loop after the commit, in commit order, even when the caller has been cancelled
         meanwhile: what mirrors the database in memory belongs there. A failure of `function` fails this write alone.
 
-        Raises what `function` raised, or NO_SPACE when the disk is full; nothing of this write is kept then.
+        Raises what `function` raised; NO_SPACE when the disk is full, STORE_FAILED when it or the database fails.
+        Nothing of this write is kept then.
         """
         loop = asyncio.get_running_loop()
         write = _Write(function, committed, loop, loop.create_future())
@@ -101,8 +102,11 @@ class Database:
         self.engine.dispose()
 
     def _read(self, function: Callable[[Connection], T]) -> T:
-        with self.engine.connect() as connection:
-            return function(connection)
+        try:
+            with self.engine.connect() as connection:
+                return function(connection)
+        except DBAPIError as exc:
+            raise _translated(exc) from exc
 
     def _run_writer(self) -> None:
         stopping = False
@@ -157,37 +161,46 @@ def _transaction_is_lost(connection: Connection) -> bool:
 
 
 def _answer(group: list[_Write]) -> None:
-    """One wake-up of the loop for the whole group, which keeps commit order."""
+    """Wake each loop once for the whole group; commit order is kept."""
     by_loop: dict[asyncio.AbstractEventLoop, list[_Write]] = {}
     for write in group:
         by_loop.setdefault(write.loop, []).append(write)
     for loop, writes in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_resolve, writes)
+            loop.call_soon_threadsafe(_resolve_each, loop, writes)
         except RuntimeError:  # the loop was closed: its callers are gone, what they wrote is committed
             log.warning("store_caller_gone", writes=len(writes))
 
 
-def _resolve(writes: list[_Write]) -> None:
+def _resolve_each(loop: asyncio.AbstractEventLoop, writes: list[_Write]) -> None:
+    """Each in a call of its own, so that a defect in one `committed` does not leave the other callers waiting."""
     for write in writes:
+        loop.call_soon(_resolve, write)
+
+
+def _resolve(write: _Write) -> None:
+    try:
         if write.error is None and write.committed is not None:
             write.committed(write.result)
+    finally:
         if write.future.done():
-            continue
-        if write.error is None:
+            pass  # the caller was cancelled
+        elif write.error is None:
             write.future.set_result(write.result)
         else:
             write.future.set_exception(write.error)
 
 
-def _translated(error: BaseException) -> BaseException:
-    """NO_SPACE where a full disk is the cause, also when it is hidden behind the rollback that failed after it."""
+def _translated(error: DBAPIError) -> Exception:
+    """NO_SPACE or STORE_FAILED; what tells of the caller's data (a row that exists) or of a defect stays as it is."""
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None:  # a full disk may be hidden behind the rollback that failed after it
         code, state = getattr(cause, "sqlite_errorcode", None), getattr(cause, "sqlstate", None)
         if code == sqlite3.SQLITE_FULL or state == POSTGRESQL_DISK_FULL:
             return OpenNGTError("NO_SPACE", "the database cannot grow: its file system is full; nothing was changed")
         cause = cause.__cause__ or cause.__context__
+    if type(error) in (OperationalError, DatabaseError):
+        return OpenNGTError("STORE_FAILED", f"the database failed: {error.orig}")
     return error
 
 

@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 
 import structlog
 
+from openngt.errors import OpenNGTError
+
 from .links import Links
 from .operations import Operations
 from .parts import Parts
@@ -52,7 +54,10 @@ class Background:
         self._loops.clear()
         await self.rotation.stop()
         await self._parts.engine.stop()
-        await self._links.flush()
+        try:
+            await self._links.flush()
+        except OpenNGTError as exc:
+            log.warning("links_not_written", code=exc.code)
 
     def _begin(self, name: str, work: Coroutine[None, None, None]) -> None:
         loop = asyncio.create_task(work, name=name)

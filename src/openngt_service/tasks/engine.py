@@ -19,6 +19,8 @@ __all__ = ["Progress", "TaskEngine", "Work"]
 
 log = structlog.get_logger(__name__)
 
+RETRY_SECONDS = 1.0
+
 
 @dataclass
 class _Live:
@@ -131,9 +133,23 @@ class TaskEngine:
         except asyncio.CancelledError:
             worker.cancel()
             await asyncio.wait({worker})
-        await self._store(live, **_end(live.record, worker))
-        del self._live[live.record.task_id]
+        live.record = replace(live.record, updated=effects.now(), **_end(live.record, worker))
         live.finished.set()
+        await self._store_end(live.record)
+        del self._live[live.record.task_id]
+
+    async def _store_end(self, record: TaskRecord) -> None:
+        """On a full disk again and again, until the service stops; who waits for the task has its end already (F8)."""
+        while True:
+            try:
+                await self._rows.update(record)
+            except OpenNGTError as exc:
+                log.warning("task_end_not_stored", task_id=record.task_id, state=record.state, code=exc.code)
+                if self._stopping:
+                    return
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
 
     async def _take_turn(self, live: _Live, work: Work) -> dict[str, Any]:
         vm_uuid = live.record.vm_uuid

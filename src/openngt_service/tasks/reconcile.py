@@ -86,7 +86,10 @@ class Reconciler:
         while True:
             await self.settle_all()
             each_time()
-            await self._forget_old_tasks()
+            try:
+                await self._forget_old_tasks()
+            except OpenNGTError as exc:
+                log.warning("tasks_not_forgotten", code=exc.code)
             await asyncio.sleep(self._parts.settings.reconcile_seconds)
 
     async def settle_all(self) -> set[str]:

@@ -200,3 +200,38 @@ def test_the_database_file_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(OpenNGTError) as failure:
         open_database(f"sqlite:///{tmp_path / 'missing' / 'openngt.db'}")
     assert failure.value.code == "SERVICE_CONFLICT"
+
+
+def test_a_damaged_database_is_told_by_name(tmp_path: Path) -> None:
+    """F9: a page that was overwritten on the disk is an error with a name, and never read as data."""
+
+    async def main(database: Database) -> None:
+        with pytest.raises(OpenNGTError) as failure:
+            await database.read(lambda connection: connection.execute(select(schema.tokens)).all())
+        assert failure.value.code == "STORE_FAILED"
+
+    open_database(url(tmp_path)).close()
+    with sqlite3.connect(tmp_path / "openngt.db") as connection:
+        [page] = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'tokens'").fetchone()
+        [size] = connection.execute("PRAGMA page_size").fetchone()
+    with (tmp_path / "openngt.db").open("r+b") as stream:
+        stream.seek((page - 1) * size)
+        stream.write(b"\xff" * size)
+    database = open_database(url(tmp_path))
+    asyncio.run(main(database))
+    database.close()
+
+
+def test_a_mirror_that_breaks_does_not_leave_the_other_callers_waiting(tmp_path: Path) -> None:
+    def breaks(epoch: int) -> None:
+        raise AssertionError("a defect in a mirror")
+
+    async def main(database: Database) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        async with asyncio.timeout(20):
+            writes = [database.write(raise_epoch, committed=breaks), database.write(raise_epoch)]
+            assert await asyncio.gather(*writes) == [2, 3]
+
+    database = open_database(url(tmp_path))
+    asyncio.run(main(database))
+    database.close()
