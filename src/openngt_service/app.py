@@ -21,8 +21,8 @@ from openngt.version import __version__
 
 from .assembly import Foundation, Service
 from .config import Settings
+from .hypervisors import open_hypervisor
 from .hypervisors.base import Hypervisor
-from .hypervisors.qemu import QemuHypervisor
 from .logging import configure_logging
 from .service_certificates import ensure_authority
 from .store.lock import state_lock
@@ -37,17 +37,13 @@ CA_NAME = "openngt CA"
 RENEWAL_SECONDS = 86400.0
 MakeHypervisor = Callable[[Settings], Hypervisor]
 
-ADAPTERS: dict[str, MakeHypervisor] = {
-    "qemu": lambda settings: QemuHypervisor(settings.qemu_directory),
-}
-
 
 def run(settings: Settings, make_hypervisor: MakeHypervisor | None = None) -> None:
     """Serve until SIGTERM or SIGINT. OpenNGTError when it cannot start, for the command line to show in one line."""
     settings = with_ports(settings.for_serving())
     configure_logging(settings.log_format, settings.log_level)
     os.umask(0o077)
-    adapter = make_hypervisor or ADAPTERS[settings.hypervisor]
+    adapter = make_hypervisor or open_hypervisor
     with state_lock(settings.state_dir):
         authority, created = ensure_authority(settings, CA_NAME, effects.now())
         if created:

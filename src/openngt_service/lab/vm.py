@@ -30,7 +30,7 @@ __all__ = ["Lab", "LabVm"]
 
 LAB_FILE = "lab.json"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
-BOOT_SECONDS = {"kvm": 120.0, "tcg": 300.0}
+BOOT_SECONDS = {"kvm": 120.0, "tcg": 600.0}
 STOP_SECONDS = 10.0
 
 
