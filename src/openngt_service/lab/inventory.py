@@ -22,6 +22,7 @@ def inventory(lab: Lab, vms: Iterable[LabVm], user: GuestUser) -> dict[str, Any]
         "ansible_ssh_private_key_file": str(lab.key),
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_pipelining": True,
+        "ansible_ssh_timeout": 60,  # an emulated guest may take longer than Ansible's 10 s to answer a sudo
     }
     if user == "operator":
         lookup = f"lookup('ansible.builtin.file', {str(lab.operator_password)!r})"
