@@ -3,14 +3,10 @@
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,14 +23,13 @@ from .accelerator import choose_accelerator
 from .demo_views import Row, compare, guest_view, service_view
 from .image import ensure_image
 from .inventory import inventory
-from .process import end_process, free_port, processes_naming, run_logged
+from .process import processes_naming, run_logged
+from .service_process import HOST_SEEN_FROM_GUESTS, ServiceProcess, clean_environment
 from .vm import Lab
 
 __all__ = ["Demo", "main"]
 
 VMS = ("web1", "db1")
-HOST_SEEN_FROM_GUESTS = "10.0.2.2"  # QEMU's user network maps it to the host's loopback
-READY_SECONDS = 60
 RECAP = re.compile(r"^(?P<host>\S+)\s*:\s*(?P<counts>ok=.*)$")
 
 
@@ -53,10 +48,11 @@ class Demo:
     def __init__(self, directory: Path, dist: Path) -> None:
         self.directory = directory.absolute()
         self.dist = dist.absolute()
-        self.state = self.directory / "state"
         self.logs = self.directory / "logs"
         self.lab = Lab(self.directory / "lab", detail)
         self.bin = self.directory / "venv/bin"
+        self.service = ServiceProcess(self.directory, self.bin / "openngt", self.logs / "service.log")
+        self.state = self.service.state
         self.step = "start"
 
     # The steps, in their order.
@@ -98,32 +94,11 @@ class Demo:
             self.lab.wait(vm)
 
     def start_service(self) -> None:
-        api, gateway = free_port(), free_port()
-        settings = {
-            "state_dir": str(self.state),
-            "api_port": api,
-            "gateway_host": "127.0.0.1",
-            "gateway_port": gateway,
-            "cluster_ip": HOST_SEEN_FROM_GUESTS,
-            "qemu_directory": str(self.lab.directory),
-        }
-        self.state.mkdir(mode=0o700)
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
-        (self.directory / "openngt.toml").write_text("".join(lines), encoding="utf-8")
+        settings = self.service.configure(self.lab.directory)
+        api, gateway = settings["api_port"], settings["gateway_port"]
         self._write_inventory(gateway)
         detail(f"API https://127.0.0.1:{api}, agents at {HOST_SEEN_FROM_GUESTS}:{gateway}, log {self._log('service')}")
-        with self._log("service").open("ab") as log:
-            # Its own session: Ctrl-C is for the demo, which then ends the service in order.
-            process = subprocess.Popen(
-                [str(self.bin / "openngt"), "serve", "--config", str(self.directory / "openngt.toml")],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self._environment(),
-                start_new_session=True,
-            )
-        self._service_pid_file.write_text(str(process.pid), encoding="ascii")
-        self._wait_until_ready(process)
+        self.service.start()
 
     def first_play(self) -> None:
         self._play("install-1")
@@ -161,11 +136,7 @@ class Demo:
 
     def shut_down(self) -> None:
         """Ends service and VMs of this demo, of an earlier run too, and deletes their data; logs stay."""
-        if self._service_pid_file.exists():
-            pid = int(self._service_pid_file.read_text(encoding="ascii"))
-            if pid in processes_naming(str(self.directory / "openngt.toml")):
-                end_process(pid, seconds=20)
-            self._service_pid_file.unlink()
+        self.service.stop()
         self.lab.down()
         run_logged(["rm", "-rf", "--", str(self.state)], self._log("end"))
 
@@ -187,24 +158,16 @@ class Demo:
 
     # How it is done.
 
-    @property
-    def _service_pid_file(self) -> Path:
-        return self.directory / "service.pid"
-
     def _log(self, name: str) -> Path:
         self.logs.mkdir(parents=True, exist_ok=True)
         return self.logs / f"{name}.log"
-
-    def _environment(self) -> dict[str, str]:
-        """Without the caller's own OPENNGT_ and ANSIBLE_ variables: they would change what the demo shows."""
-        return {key: value for key, value in os.environ.items() if not key.startswith(("OPENNGT_", "ANSIBLE_"))}
 
     def _ansible_environment(self) -> dict[str, str]:
         home = self.directory / "ansible"
         home.mkdir(parents=True, exist_ok=True)
         (home / "ansible.cfg").write_text("[defaults]\nnocows = true\n", encoding="ascii")
         return {
-            **self._environment(),
+            **clean_environment(),
             "ANSIBLE_CONFIG": str(home / "ansible.cfg"),
             "ANSIBLE_HOME": str(home),
             "ANSIBLE_COLLECTIONS_PATH": str(self.directory / "collections"),
@@ -219,28 +182,15 @@ class Demo:
         path = self.directory / "inventory.yml"
         path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
-    def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                raise OpenNGTError("COMMAND_FAILED", f"the service ended at once; log: {self._log('service')}")
-            with contextlib.suppress(OpenNGTError):
-                self._openngt_json("vm", "list")
-                return
-            time.sleep(0.5)
-        raise OpenNGTError("COMMAND_TIMED_OUT", f"the service is not ready in {READY_SECONDS} s; see its log")
-
     def _openngt_json(self, *arguments: str) -> Any:
         command = [str(self.bin / "openngt"), "--state-dir", str(self.state), *arguments, "--output", "json"]
-        return json.loads(run_logged(command, self._log("openngt"), self._environment()))
+        return json.loads(run_logged(command, self._log("openngt"), clean_environment()))
 
     def _play(self, name: str) -> dict[str, dict[str, int]]:
         """Run the playbook; counts of the recap by host."""
         environment = {
             **self._ansible_environment(),
-            "OPENNGT_ENDPOINT": (self.state / "api.endpoint").read_text(encoding="utf-8").strip(),
-            "OPENNGT_TOKEN": (self.state / "admin.token").read_text(encoding="utf-8").strip(),
-            "OPENNGT_CA_FILE": str(self.state / "ca/ca.pem"),
+            **self.service.environment(),
         }
         command = [str(self.bin / "ansible-playbook"), "openngt.guest_tools.install"]
         command += ["-i", str(self.directory / "inventory.yml")]
