@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The gateway's bounds, and the three small machines that keep them. No I/O; time comes in as monotonic seconds."""
 
+import functools
 import ipaddress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -125,6 +126,7 @@ class DeadlineWheel(Generic[Item]):
                 self.schedule(item)
 
 
+@functools.lru_cache(maxsize=1024)
 def address_key(host: str) -> str:
     """What counts as one peer: an IPv4 address, or an IPv6 /64, which one host can fill with addresses of its own."""
     address = ipaddress.ip_address(host.partition("%")[0])

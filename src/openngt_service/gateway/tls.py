@@ -7,6 +7,7 @@ connection does not depend on the loop (asyncio allocates 256 KiB for each).
 """
 
 import contextlib
+import os
 import ssl
 from pathlib import Path
 from typing import Final
@@ -44,7 +45,7 @@ def server_context(identity_file: Path, ca_file: Path) -> ssl.SSLContext:
             raise OpenNGTError("CONFIG_INVALID", f"{identity_file} holds a private key and must have mode 0600")
         # Bare, not create_default_context(CLIENT_AUTH): that one requires no client certificate.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(identity_file)
+        _load_identity(context, identity_file.read_bytes() + ca_file.read_bytes())
         context.load_verify_locations(ca_file)
     except (OSError, ssl.SSLError) as exc:
         raise OpenNGTError(
@@ -57,6 +58,14 @@ def server_context(identity_file: Path, ca_file: Path) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     context.num_tickets = 0  # OP_NO_TICKET alone leaves TLS 1.3 with tickets that name a session kept here
     return context
+
+
+def _load_identity(context: ssl.SSLContext, pem: bytes) -> None:
+    """Key, leaf and CA as an explicit chain: OpenSSL else builds and verifies that chain anew in every handshake."""
+    with os.fdopen(os.memfd_create("openngt-gateway"), "wb") as memory:  # load_cert_chain takes files only
+        memory.write(pem)
+        memory.flush()
+        context.load_cert_chain(f"/proc/self/fd/{memory.fileno()}")
 
 
 def refusal_of(failure: ssl.SSLError) -> Refusal:

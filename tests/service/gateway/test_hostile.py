@@ -271,6 +271,25 @@ def test_a_bad_frame_ends_the_session_and_nothing_else(play: Play, world: Any, g
     play(scenario)
 
 
+def resident_kib() -> int:
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+
+
+def test_announced_gigabytes_are_never_allocated(play: Play, world: Any) -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            await w.still_serves()
+            before = resident_kib()
+            for _ in range(20):
+                agent = await w.agent()
+                agent.send_raw(GARBAGE["length bomb"] + b"x" * 1000)
+                assert await agent.closed()
+            assert resident_kib() - before < 20 * 1024, "20 x 4 GiB were announced"
+            await w.still_serves()
+
+    play(scenario)
+
+
 def test_plaintext_inside_an_established_tls_session_is_a_bad_frame(play: Play, world: Any) -> None:
     async def scenario() -> None:
         async with world() as w:

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an idle agent costs the gateway, beside what an idle client costs nats-server, in one run on one machine.
+
+Server, nats-server and the load generator are processes of their own, so that each server's CPU and memory are read
+from /proc and nothing else is in them. Both servers see the same certificates, TLS versions and beats.
+"""
+
+import asyncio
+import json
+import logging
+import resource
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import structlog
+import uvloop
+from openngt import effects
+from openngt.pki.authority import create_authority
+from openngt.pki.issue import VmCertificateRequest, issue_service_certificate, issue_vm_certificate
+from openngt_service.gateway.limits import Limits
+from openngt_service.gateway.metrics import GatewayMetrics
+from openngt_service.gateway.server import Gateway, GatewaySettings
+from openngt_service.gateway.tls import server_context
+from openngt_service.ports import Refusal, SessionInfo
+from prometheus_client import CollectorRegistry
+from tests.fakes.ledger import FakeLedger
+
+__all__ = ["rows"]
+
+AGENTS = 2000
+HEARTBEAT_SECONDS = 3
+BEAT_ROUNDS = 3
+AT_ONCE = 8
+NAME = "guest-tools.bench"
+PEER = "nats-server, the same mutual TLS"
+PEER_RATIO = 1.5
+GOALS = {"memory": 45.0, "connect": 1.2, "heartbeat": 60.0}
+HELLO = {"protocol": 1, "agent_version": "0.1.0", "boot_id": "bench", "status": {"guest_os_type": "linux"}}
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row each for memory, CPU to connect and CPU of a heartbeat. Needs nats-server and a minute."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    with tempfile.TemporaryDirectory(prefix="openngt-bench-") as name:
+        folder = Path(name)
+        _make_certificates(folder)
+        ours = _measure(folder, "gateway")
+        peer = _measure(folder, "nats")
+    units = {"memory": "KiB", "connect": "ms CPU", "heartbeat": "µs CPU"}
+    names = {
+        "memory": f"gateway: memory of an idle agent, {AGENTS} connected",
+        "connect": f"gateway: CPU to connect an agent, {AGENTS} connected",
+        "heartbeat": f"gateway: CPU of a heartbeat, {AGENTS} connected",
+    }
+    return [_row(names[key], ours[key], units[key], peer[key], goal) for key, goal in GOALS.items()]
+
+
+def _row(name: str, value: float, unit: str, peer_value: float, goal: float) -> dict[str, Any]:
+    ratio = value / peer_value
+    return {
+        "name": name,
+        "value": round(value, 3),
+        "unit": unit,
+        "peer": PEER,
+        "peer_value": round(peer_value, 3),
+        "ratio": round(ratio, 3),
+        "goal": f"<= {goal:g} {unit}, <= {PEER_RATIO} x peer",
+        "met": value <= goal and ratio <= PEER_RATIO,
+    }
+
+
+def _make_certificates(folder: Path) -> None:
+    now = effects.now()
+    authority = create_authority(folder / "ca", common_name="Bench CA", now=now)
+    service = issue_service_certificate(authority, dns_names=[NAME], now=now)
+    effects.write_private(str(folder / "gateway.pem"), service.client_pem)
+    with (folder / "agents.jsonl").open("w") as agents:
+        for number in range(AGENTS):
+            request = VmCertificateRequest(str(uuid.uuid4()), str(uuid.uuid4()), 1, "link")
+            issued = issue_vm_certificate(authority, request, now=now)
+            path = folder / f"{number}.pem"
+            path.write_bytes(issued.client_pem)
+            agent = {"serial": issued.serial, "vm_uuid": request.vm_uuid, "ngt_uuid": request.ngt_uuid}
+            agents.write(json.dumps(agent) + "\n")
+
+
+def _measure(folder: Path, kind: str) -> dict[str, float]:
+    start = {"gateway": _start_gateway, "nats": _start_nats}[kind]
+    with start(folder) as (pid, port), _load(folder, kind, port) as say:
+        say("warm up")
+        time.sleep(1)
+        memory, cpu = _memory(pid), _cpu(pid)
+        say("connect")
+        connecting = _cpu(pid) - cpu
+        time.sleep(2)
+        grown, cpu = _memory(pid) - memory, _cpu(pid)
+        say("beat")
+        beating = _cpu(pid) - cpu
+    return {
+        "memory": grown / AGENTS,
+        "connect": connecting / AGENTS * 1e3,
+        "heartbeat": beating / (AGENTS * BEAT_ROUNDS) * 1e6,
+    }
+
+
+def _memory(pid: int) -> float:
+    """Resident KiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return float(status.split("VmRSS:")[1].split()[0])
+
+
+def _cpu(pid: int) -> float:
+    """Seconds on a CPU of all threads; finer than the clock ticks of /proc/<pid>/stat."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+
+@contextmanager
+def _process(arguments: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(arguments, text=True, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def _start_gateway(folder: Path) -> Iterator[tuple[int, int]]:
+    with _process([sys.executable, "-m", "bench.gateway", "serve", str(folder)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield process.pid, int(process.stdout.readline())
+
+
+@contextmanager
+def _start_nats(folder: Path) -> Iterator[tuple[int, int]]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    identity, authority = folder / "gateway.pem", folder / "ca/ca.pem"
+    (folder / "nats.conf").write_text(
+        f'listen: "127.0.0.1:{port}"\nping_interval: "10m"\n'
+        f'tls {{ cert_file: "{identity}", key_file: "{identity}", ca_file: "{authority}", verify: true, timeout: 5 }}\n'
+    )
+    with _process(["nats-server", "-c", str(folder / "nats.conf")], stderr=subprocess.DEVNULL) as process:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.1)
+        yield process.pid, port
+
+
+class Say(Protocol):
+    def __call__(self, command: str) -> None: ...
+
+
+@contextmanager
+def _load(folder: Path, kind: str, port: int) -> Iterator[Say]:
+    arguments = [sys.executable, "-m", "bench.gateway", "agents", str(folder), kind, str(port)]
+    with _process(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        commands, answers = process.stdin, process.stdout
+
+        def say(command: str) -> None:
+            commands.write(command + "\n")
+            commands.flush()
+            answer = answers.readline().strip()
+            if answer != command:
+                raise RuntimeError(f"the load generator died at: {command}")
+
+        yield say
+
+
+# In the gateway's process.
+
+
+class Deaf:
+    """GatewayEvents that keep nothing, so that what is measured is the gateway's own."""
+
+    async def link_up(self, session: SessionInfo, status: dict[str, Any]) -> dict[str, Any]:
+        return {"vss_snapshot": True, "self_service_restore": True}
+
+    async def link_down(self, session: SessionInfo, reason: str) -> None: ...
+
+    async def status(self, session: SessionInfo, status: dict[str, Any]) -> None: ...
+
+    def heartbeat(self, session: SessionInfo, disc_mounted: bool | None) -> None: ...
+
+    def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None: ...
+
+
+async def _serve(folder: Path) -> None:
+    ledger = FakeLedger()
+    for line in (folder / "agents.jsonl").read_text().splitlines():
+        agent = json.loads(line)
+        ledger.add(int(agent["serial"], 16), agent["vm_uuid"], agent["ngt_uuid"])
+    # Agents beat when the load generator says so: between its phases they are idle for longer than is allowed.
+    limits = Limits(heartbeat_seconds=60.0, accepts_per_second=1e6, accepts_burst=10**6)
+    gateway = Gateway(
+        GatewaySettings(str(uuid.uuid4()), "bench", host="127.0.0.1", port=0, limits=limits),
+        server_context(folder / "gateway.pem", folder / "ca/ca.pem"),
+        ledger,
+        Deaf(),
+        GatewayMetrics(CollectorRegistry()),
+    )
+    await gateway.start()
+    print(gateway.port, flush=True)
+    await asyncio.Event().wait()
+
+
+# In the load generator's process.
+
+
+class Client:
+    """One blocking TLS client; what it says is given by its subclass."""
+
+    def __init__(self, folder: Path, number: int, port: int) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(folder / "ca/ca.pem")
+        context.load_cert_chain(folder / f"{number}.pem")
+        plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.before_tls(plain)
+        self.connection = context.wrap_socket(plain, server_hostname=NAME)
+        self.after_tls()
+
+    def before_tls(self, plain: socket.socket) -> None: ...
+
+    def after_tls(self) -> None: ...
+
+    def beat(self) -> None: ...
+
+
+class Agent(Client):
+    def after_tls(self) -> None:
+        self.file: IO[bytes] = self.connection.makefile("rb", buffering=4096)
+        self._read()
+        self._ask(1, "hello", HELLO)
+
+    def beat(self) -> None:
+        self._ask(2, "heartbeat", {"disc_mounted": False})
+
+    def _ask(self, request_id: int, method: str, params: dict[str, Any]) -> None:
+        body = json.dumps({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}).encode()
+        self.connection.sendall(struct.pack(">I", len(body)) + body)
+        assert b'"result"' in self._read()
+
+    def _read(self) -> bytes:
+        (length,) = struct.unpack(">I", self.file.read(4))
+        return self.file.read(int(length))
+
+
+class NatsClient(Client):
+    def before_tls(self, plain: socket.socket) -> None:
+        while not plain.recv(4096).endswith(b"\r\n"):  # INFO
+            pass
+
+    def after_tls(self) -> None:
+        self.connection.sendall(b'CONNECT {"verbose":false,"pedantic":false,"lang":"bench","version":"1"}\r\n')
+        self.beat()
+
+    def beat(self) -> None:
+        self.connection.sendall(b"PING\r\n")
+        answer = b""
+        while not answer.endswith(b"PONG\r\n"):
+            answer += self.connection.recv(4096)
+
+
+def _agents(folder: Path, kind: str, port: int) -> None:
+    make = {"gateway": Agent, "nats": NatsClient}[kind]
+    clients: list[Client] = []
+    for line in sys.stdin:
+        command = line.strip()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            if command == "warm up":
+                for client in pool.map(lambda number: make(folder, number, port), range(64)):
+                    client.connection.close()
+            elif command == "connect":
+                clients = list(pool.map(lambda number: make(folder, number, port), range(AGENTS)))
+        if command == "beat":
+            _beat_at_the_real_pace(clients)
+        print(command, flush=True)
+
+
+def _beat_at_the_real_pace(clients: list[Client]) -> None:
+    """Spread over the interval as those of a fleet are, not in bursts, which would cost the server less."""
+    start, count = time.monotonic(), 0
+    for _ in range(BEAT_ROUNDS):
+        for client in clients:
+            due = start + count * HEARTBEAT_SECONDS / len(clients)
+            time.sleep(max(0.0, due - time.monotonic()))
+            client.beat()
+            count += 1
+
+
+def main() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    role, folder = sys.argv[1], Path(sys.argv[2])
+    if role == "serve":
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(folder))
+    else:
+        _agents(folder, sys.argv[3], int(sys.argv[4]))
+
+
+if __name__ == "__main__":
+    main()
