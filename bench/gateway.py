@@ -25,6 +25,9 @@ from typing import IO, Any, Protocol
 
 import structlog
 import uvloop
+from prometheus_client import CollectorRegistry
+from tests.fakes.ledger import FakeLedger
+
 from openngt import effects
 from openngt.pki.authority import create_authority
 from openngt.pki.issue import VmCertificateRequest, issue_service_certificate, issue_vm_certificate
@@ -33,8 +36,6 @@ from openngt_service.gateway.metrics import GatewayMetrics
 from openngt_service.gateway.server import Gateway, GatewaySettings
 from openngt_service.gateway.tls import server_context
 from openngt_service.ports import Refusal, SessionInfo
-from prometheus_client import CollectorRegistry
-from tests.fakes.ledger import FakeLedger
 
 __all__ = ["rows"]
 

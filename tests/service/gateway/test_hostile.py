@@ -5,9 +5,12 @@ import asyncio
 import contextlib
 import datetime
 import os
+import resource
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from tests.fakes.agent_client import AgentClient
 
 from openngt_service.gateway import tls
@@ -428,3 +432,38 @@ def test_the_reason_of_a_failed_handshake_is_a_pure_function(text: str | None, r
     failure = ssl.SSLError(1, "text")
     failure.reason = text  # type: ignore[assignment]  # OpenSSL gives none for some failures
     assert tls.refusal_of(failure) == refusal
+
+
+def test_running_out_of_file_descriptors_stops_nobody_who_is_connected_and_passes(pki: Pki, world: Any) -> None:
+    async def scenario() -> None:
+        async with world(handshake_seconds=0.5) as w:
+            agent = await w.agent()
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            used = len(list(Path("/proc/self/fd").iterdir()))
+            flood = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", FLOOD, str(w.gateway.port), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            assert flood.stdin is not None and flood.stdout is not None
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, hard))
+                flood.stdin.write(b"go\n")
+                assert await flood.stdout.readline() == b"connected\n"
+                assert (await agent.ask("heartbeat", {}))["result"] == {}
+                await w.until(lambda: len(w.events.refusals()) >= 10)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                flood.kill()
+                await flood.wait()
+            await w.still_serves()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the service's loop; the stock one logs errors
+        runner.run(scenario())
+
+
+FLOOD = """
+import socket, sys, time
+sys.stdin.readline()
+connections = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(60)]
+print("connected", flush=True)
+time.sleep(30)
+"""
