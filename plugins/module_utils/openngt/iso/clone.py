@@ -31,6 +31,8 @@ NOT_THIS_WAY = frozenset(
     {errno.EINVAL, errno.ENOSYS, errno.ENOTTY, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY, errno.EXDEV}
 )
 CHUNK = 1 << 20
+BLOCK = 4096
+"""Of the usual file systems."""
 
 
 def clone(template: Template, slots: Mapping[str, bytes], destination: Path, *, fsync: bool = True) -> CloneMethod:
@@ -44,25 +46,46 @@ def clone(template: Template, slots: Mapping[str, bytes], destination: Path, *, 
     with file_errors(str(template.path)):
         source = os.open(template.path, os.O_RDONLY)
     try:
-        _check_unchanged(template, source)
+        regions = _filled_regions(template, source, content)
         with unfinished(destination, fsync=fsync) as target:
             method = copy(source, target, template.size)
             failpoint("iso.clone.copied")
-            for path, slot in content.items():
-                _write(target, slot, template.slots[path])
+            for offset, region in regions:
+                _write(target, region, offset)
             failpoint("iso.clone.patched")
     finally:
         os.close(source)
     return method
 
 
-def _check_unchanged(template: Template, source: int) -> None:
-    """A slot is written only where the file, as it is now, has that slot empty."""
-    changed = os.fstat(source).st_size != template.size or any(
-        os.pread(source, size, template.slots[path]) != template.blank(path) for path, size in SLOTS.items()
-    )
-    if changed:
+def _filled_regions(template: Template, source: int, content: Mapping[str, bytes]) -> list[tuple[int, bytes]]:
+    """(offset, bytes) to write: whole blocks of the template with the slots filled.
+
+    A write of a part of a shared block would make the file system read the rest of it from the disk first. A slot is
+    filled only where the file, as it is now, has that slot empty: otherwise it is DISC_INVALID.
+    """
+    regions = [(start, bytearray(os.pread(source, end - start, start))) for start, end in _blocks(template)]
+    unchanged = os.fstat(source).st_size == template.size
+    for path, slot in content.items():
+        start, region = next(found for found in reversed(regions) if found[0] <= template.slots[path])
+        at = slice(template.slots[path] - start, template.slots[path] - start + len(slot))
+        unchanged = unchanged and region[at] == template.blank(path)
+        region[at] = slot
+    if not unchanged:
         raise invalid(f"the template {template.path} is not the file that was opened; open it again")
+    return [(start, bytes(region)) for start, region in regions]
+
+
+def _blocks(template: Template) -> list[tuple[int, int]]:
+    """Spans of whole blocks that hold the slots, ascending; neighbours are one."""
+    spans: list[tuple[int, int]] = []
+    for offset, size in sorted((template.slots[path], size) for path, size in SLOTS.items()):
+        start = offset // BLOCK * BLOCK
+        end = min(-(-(offset + size) // BLOCK) * BLOCK, template.size)
+        if spans and start <= spans[-1][1]:
+            start, _ = spans.pop()
+        spans.append((start, end))
+    return spans
 
 
 def copy(source: int, target: int, size: int) -> CloneMethod:

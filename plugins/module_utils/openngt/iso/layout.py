@@ -65,10 +65,8 @@ def path_problem(path: str) -> str | None:
     """
     if not path or path.startswith("/"):
         return "is empty or absolute"
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in path):
-        return "is not valid Unicode"
     if UNSUITABLE.search(path):
-        return 'holds a control character or one of " * : < > ? \\ |'
+        return 'holds a control character, half a surrogate pair, or one of " * : < > ? \\ |'
     names = path.split("/")
     if len(names) > MOST_LEVELS:
         return f"has more than {MOST_LEVELS} levels"

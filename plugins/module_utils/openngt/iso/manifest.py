@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NoReturn, get_args
 
 from ..errors import OpenNGTError
@@ -68,7 +68,8 @@ class Manifest:
         """
         content = canonical_json(
             {
-                **asdict(self),
+                **vars(self),
+                "files": [vars(entry) for entry in self.files],
                 "format": FORMAT,
                 "created": format_time(self.created),
                 "expires": format_time(self.expires),

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A VM's ISO from a template, beside programs that author the same files anew and beside a plain copy of the file.
+
+Ours is `prepare` and `write_iso`; the certificate is signed before, `bench.issue` measures that. All run in turns on
+the same file system with the source in the page cache; a value is the median, a ratio that of two medians. Alone:
+python -m bench iso
+"""
+
+import contextlib
+import datetime
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openngt.effects import now
+from openngt.iso.layout import CLIENT, SLOTS
+from openngt.iso.payload import PayloadFile, tools_payload
+from openngt.iso.template import Template, ensure_template, padded
+from openngt.iso.tools_iso import Cluster, Unsigned, Vm, prepare, write_iso
+from openngt.iso.volume import author
+from openngt.pki.authority import Authority, create_authority
+from openngt.pki.issue import VmCertificateRequest, issue_vm_certificate
+
+PAYLOADS_MB = (160, 632)
+REPEAT_OURS, REPEAT_PEERS = 7, 3
+FAST_MS, REPEAT_FAST = 20, 5
+DISK_MB = 6000
+VM, NGT = "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21", "0b7e21aa-55c6-4a1f-9d3a-8a554d0e6f1c"
+CLUSTER = "c1a57e12-0000-4000-8000-00000000c1a5"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, and what its file system can do."""
+
+    folder: Path
+    reflink: bool
+
+    @property
+    def name(self) -> str:
+        return "reflink" if self.reflink else "no reflink"
+
+
+def rows() -> list[Row]:
+    with tempfile.TemporaryDirectory(dir=work_folder(), prefix="bench-iso-") as work:
+        folder = Path(work)
+        (folder / "plain").mkdir()
+        result = measured(Place(folder / "plain", reflink=False))
+        with reflink_disk(folder) as disk:
+            result += measured(Place(disk, reflink=True)) if isinstance(disk, Path) else [not_measured(disk)]
+    return result
+
+
+def work_folder() -> Path:
+    """On a disk, not in memory: /tmp often is a tmpfs."""
+    folder = Path(__file__).resolve().parents[1] / "build"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def reflink_disk(folder: Path) -> Iterator[Path | str]:
+    """A new xfs in a file, mounted by loop; or why there is none. It shares blocks whatever / can do."""
+    image, point = folder / "xfs.img", folder / "reflink"
+    point.mkdir()
+    with image.open("wb") as stream:
+        stream.truncate(DISK_MB << 20)
+    for command in (["mkfs.xfs", "-q", "-m", "reflink=1", str(image)], ["mount", "-o", "loop", str(image), str(point)]):
+        if shutil.which(command[0]) is None:
+            yield f"{command[0]} is not installed"
+            return
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            yield f"{command[0]}: {done.stderr.strip()}"
+            return
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", str(point)], check=True)
+
+
+def measured(place: Place) -> list[Row]:
+    authority = create_authority(place.folder / "ca", common_name="bench", now=now())
+    result = []
+    for megabytes in PAYLOADS_MB:
+        extras = place.folder / f"extras-{megabytes}"
+        extras.mkdir()
+        write_payload(extras / "payload.bin", megabytes)
+        result += measured_with(place, authority, extras, megabytes)
+        shutil.rmtree(extras)
+    return result
+
+
+def write_payload(path: Path, megabytes: int) -> None:
+    block = os.urandom(1 << 20)
+    with path.open("wb") as stream:
+        for number in range(megabytes):
+            stream.write(number.to_bytes(8, "big") + block[8:])
+
+
+def measured_with(place: Place, authority: Authority, extras: Path, megabytes: int) -> list[Row]:
+    payload = tools_payload(extras)
+    template = ensure_template(place.folder / "templates", payload)
+    unsigned, client_pem = signed(template, authority)
+    target = place.folder / "vm.iso"
+
+    def ours(*, fsync: bool) -> None:
+        write_iso(template, own_content(template, authority), client_pem, target, fsync=fsync)
+
+    def copy(*, fsync: bool) -> None:
+        shutil.copyfile(template.path, target)
+        if fsync:
+            with target.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+    candidates: dict[str, Callable[[], None]] = {
+        "ours": lambda: ours(fsync=False),
+        "ours, fsync": lambda: ours(fsync=True),
+        "plain copy": lambda: copy(fsync=False),
+        "plain copy, fsync": lambda: copy(fsync=True),
+        **authoring(place.folder, payload, {**unsigned.slots, CLIENT: client_pem}, target),
+    }
+    medians = in_turns(candidates, target)
+    shutil.rmtree(place.folder / "templates")
+    return judged(place, f"per-VM ISO, {megabytes} MB payload, {place.name}", medians)
+
+
+def own_content(template: Template, authority: Authority) -> Unsigned:
+    time_of_making = now()
+    return prepare(
+        template,
+        Vm(VM, "web-1", NGT),
+        Cluster(CLUSTER, "192.0.2.10", authority.certificate_pem),
+        generation=1,
+        created=time_of_making,
+        expires=time_of_making + datetime.timedelta(days=1),
+    )
+
+
+def signed(template: Template, authority: Authority) -> tuple[Unsigned, bytes]:
+    unsigned = own_content(template, authority)
+    request = VmCertificateRequest(VM, NGT, 1, "bootstrap", manifest_sha256=unsigned.manifest_sha256)
+    return unsigned, issue_vm_certificate(authority, request, now=now()).client_pem
+
+
+def authoring(
+    folder: Path, payload: tuple[PayloadFile, ...], slots: Mapping[str, bytes], target: Path
+) -> dict[str, Callable[[], None]]:
+    """The peers: each writes the same files into a new volume with Joliet and Rock Ridge."""
+    tree = folder / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    content = {path: padded(path, slots[path]) for path in SLOTS}
+    files: dict[str, bytes | Path] = {**{file.entry.path: file.content for file in payload}, **content}
+    for path, source in files.items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, Path):
+            (tree / path).hardlink_to(source)
+        else:
+            (tree / path).write_bytes(source)
+
+    def with_pycdlib() -> None:
+        with target.open("w+b") as stream:
+            author(stream, files)
+
+    def program(*command: str) -> Callable[[], None]:
+        options = ["-quiet", "-J", "-r", "-V", "NUTANIX_TOOLS", "-o", str(target), str(tree)]
+        return lambda: subprocess.run([*command, *options], check=True, capture_output=True) and None
+
+    peers = {"pycdlib": with_pycdlib}
+    if shutil.which("xorriso"):
+        peers["xorriso"] = program("xorriso", "-as", "mkisofs")
+    if shutil.which("genisoimage"):
+        peers["genisoimage"] = program("genisoimage")
+    return peers
+
+
+def in_turns(candidates: Mapping[str, Callable[[], None]], target: Path) -> dict[str, float]:
+    """Median milliseconds of each. Nothing that another left dirty is written back inside a measurement."""
+    samples: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn in range(REPEAT_OURS):
+        for name, run in candidates.items():
+            if turn >= REPEAT_PEERS and not name.startswith(("ours", "plain")):
+                continue
+            for _ in range(REPEAT_FAST if name.startswith("ours") and samples[name][:1] < [FAST_MS] else 1):
+                target.unlink(missing_ok=True)
+                os.sync()
+                begin = time.perf_counter()
+                run()
+                samples[name].append(1000 * (time.perf_counter() - begin))
+    target.unlink()
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def judged(place: Place, name: str, medians: Mapping[str, float]) -> list[Row]:
+    least = 100 if place.reflink else 5
+    result = []
+    for durable in ("", ", fsync"):
+        value, copy = medians["ours" + durable], medians["plain copy" + durable]
+        if place.reflink:
+            goal, met = ("at most 1 ms", value <= 1) if not durable else ("given beside it", True)
+        else:
+            goal, met = "at most 1.15 x", value <= 1.15 * copy
+        result.append(row(name + durable, value, "plain copy" + durable, copy, goal, met))
+    for peer in ("pycdlib", "xorriso", "genisoimage"):
+        if peer in medians:
+            value = medians["ours"]
+            result.append(
+                row(name, value, peer, medians[peer], f"at least {least} x faster", value * least <= medians[peer])
+            )
+    return result
+
+
+def row(name: str, value: float, peer: str | None, peer_value: float | None, goal: str, met: bool) -> Row:
+    return {
+        "name": name,
+        "value": value,
+        "unit": "ms",
+        "peer": peer,
+        "peer_value": peer_value,
+        "ratio": value / peer_value if peer_value else None,
+        "goal": goal,
+        "met": met,
+    }
+
+
+def not_measured(why: str) -> Row:
+    return row(f"per-VM ISO, reflink: not measured, {why}", 0.0, None, None, "at most 1 ms", met=False)
+
+
+if __name__ == "__main__":
+    for measurement in rows():
+        print(measurement)
