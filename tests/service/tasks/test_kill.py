@@ -35,7 +35,7 @@ STEPS = {
     "tasks.eject.deleted": "eject",
     "tasks.eject.persisted": "eject",
     "tasks.rotate.handed": "rotate",
-    # The ISO library's own steps, met on the way.
+    # Steps of the ISO library that are met on the way; its own tests have a case for each that there is.
     "iso.template.authored": "mount",
     "iso.template.verified": "mount",
     "iso.clone.copied": "mount",
@@ -49,8 +49,8 @@ STEPS = {
 
 def test_every_step_in_the_code_has_its_case(failpoints: Callable[[Path], set[str]]) -> None:
     service = ROOT / "src/openngt_service"
-    iso = ROOT / "plugins/module_utils/openngt/iso"
-    assert failpoints(service / "store") | failpoints(service / "tasks") | failpoints(iso) == STEPS.keys()
+    ours = {step for step in STEPS if not step.startswith("iso.")}
+    assert failpoints(service / "store") | failpoints(service / "tasks") == ours
 
 
 # Children of one process that has imported everything: a clean process each time, without its second of imports.
