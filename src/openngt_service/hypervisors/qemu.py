@@ -111,7 +111,10 @@ class QemuHypervisor:
         async with self._conversation(self._one(vm_uuid)) as qmp:
             if qmp is None:
                 return False  # the medium went with the process
-            if not holds_file(await _drive_named(qmp, drive), iso):
+            found = await _drive_named(qmp, drive)
+            if not holds_file(found, iso):
+                if found.state == "empty":
+                    await _drop_node(qmp, drive)  # of an eject that was killed half-way: it keeps the file open
                 return False
             if not await self._take_out(qmp, drive, iso):
                 if not force:

@@ -162,6 +162,19 @@ def test_what_a_killed_insert_left_behind_is_cleaned_up_by_the_next(
     assert asyncio.run(machine.media())["cd0"] == str(iso)
 
 
+def test_what_a_killed_eject_left_behind_is_cleaned_up_by_the_next(
+    adapter: QemuHypervisor, start: Start, iso: Path
+) -> None:
+    machine = start("web1")
+    asyncio.run(adapter.insert(machine.vm_uuid, "cd0", iso))
+    asyncio.run(machine.ask("blockdev-open-tray", id="cd0"))
+    asyncio.run(machine.ask("blockdev-remove-medium", id="cd0"))
+    opened = Path(f"/proc/{machine.process.pid}/fd")
+    assert iso in [link.readlink() for link in opened.iterdir()]
+    assert asyncio.run(adapter.eject(machine.vm_uuid, "cd0", iso)) is False
+    assert iso not in [link.readlink() for link in opened.iterdir()]
+
+
 def test_two_inserts_at_once_put_one_disc_in_and_refuse_the_other(
     adapter: QemuHypervisor, start: Start, tmp_path: Path, iso: Path
 ) -> None:
