@@ -23,7 +23,7 @@ from .config import Settings
 from .gateway.limits import Limits
 from .gateway.metrics import GatewayMetrics
 from .gateway.server import Gateway, GatewaySettings
-from .gateway.tls import server_context
+from .gateway.tls import load_identity, server_context
 from .health.checks import Facts
 from .health.readiness import Readiness
 from .health.runner import HealthRunner
@@ -145,7 +145,8 @@ class Service:
             foundation.settings, foundation.authority, foundation.store.identity.service_name, effects.now()
         )
         self.api.reload()
-        self.gateway.context.load_cert_chain(foundation.settings.gateway_pem)
+        settings = foundation.settings
+        load_identity(self.gateway.context, settings.gateway_pem, settings.ca_directory / "ca.pem")
 
     def _make_gateway(self) -> Gateway:
         settings = self.foundation.settings

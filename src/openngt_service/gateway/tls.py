@@ -17,7 +17,7 @@ from openngt.errors import OpenNGTError
 from ..ports import Refusal
 from .jsonrpc import Violation
 
-__all__ = ["TlsChannel", "refusal_of", "server_context"]
+__all__ = ["TlsChannel", "load_identity", "refusal_of", "server_context"]
 
 # A client's whole flight with a chain of certificates is a tenth of this.
 MAXIMUM_HANDSHAKE: Final = 64 * 1024
@@ -40,17 +40,13 @@ def server_context(identity_file: Path, ca_file: Path) -> ssl.SSLContext:
     `identity_file` holds key and certificate. CONFIG_INVALID when it is open to others than its owner, or when
     either file cannot be used.
     """
+    # Bare, not create_default_context(CLIENT_AUTH): that one requires no client certificate.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    load_identity(context, identity_file, ca_file)
     try:
-        if identity_file.stat().st_mode & 0o077:
-            raise OpenNGTError("CONFIG_INVALID", f"{identity_file} holds a private key and must have mode 0600")
-        # Bare, not create_default_context(CLIENT_AUTH): that one requires no client certificate.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        _load_identity(context, identity_file.read_bytes() + ca_file.read_bytes())
         context.load_verify_locations(ca_file)
     except (OSError, ssl.SSLError) as exc:
-        raise OpenNGTError(
-            "CONFIG_INVALID", f"cannot use {identity_file} with {ca_file} as the gateway's identity: {exc}"
-        ) from exc
+        raise OpenNGTError("CONFIG_INVALID", f"cannot trust agents by {ca_file}: {exc}") from exc
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -60,12 +56,22 @@ def server_context(identity_file: Path, ca_file: Path) -> ssl.SSLContext:
     return context
 
 
-def _load_identity(context: ssl.SSLContext, pem: bytes) -> None:
-    """Key, leaf and CA as an explicit chain: OpenSSL else builds and verifies that chain anew in every handshake."""
-    with os.fdopen(os.memfd_create("openngt-gateway"), "wb") as memory:  # load_cert_chain takes files only
-        memory.write(pem)
-        memory.flush()
-        context.load_cert_chain(f"/proc/self/fd/{memory.fileno()}")
+def load_identity(context: ssl.SSLContext, identity_file: Path, ca_file: Path) -> None:
+    """Give new connections this key and certificate, at start and when it has been renewed. CONFIG_INVALID as above.
+
+    The chain is loaded with the CA in it, for OpenSSL would otherwise build and verify it anew in every handshake.
+    """
+    try:
+        if identity_file.stat().st_mode & 0o077:
+            raise OpenNGTError("CONFIG_INVALID", f"{identity_file} holds a private key and must have mode 0600")
+        with os.fdopen(os.memfd_create("openngt-gateway"), "wb") as memory:  # load_cert_chain takes files only
+            memory.write(identity_file.read_bytes() + b"\n" + ca_file.read_bytes())
+            memory.flush()
+            context.load_cert_chain(f"/proc/self/fd/{memory.fileno()}")
+    except (OSError, ssl.SSLError) as exc:
+        raise OpenNGTError(
+            "CONFIG_INVALID", f"cannot use {identity_file} with {ca_file} as the gateway's identity: {exc}"
+        ) from exc
 
 
 def refusal_of(failure: ssl.SSLError) -> Refusal:
