@@ -138,7 +138,8 @@ class FakeHypervisor:
                 vm_uuid,
                 vm["vm_name"],
                 vm["power_state"],
-                tuple(_drive(name, drive) for name, drive in vm["drives"].items()),
+                # As the real adapters: of a VM that cannot be asked no drive is known.
+                tuple(_drive(*drive) for drive in vm["drives"].items() if vm["power_state"] != "unknown"),
             )
             for vm_uuid, vm in self._load().items()
         ]

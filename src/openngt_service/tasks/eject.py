@@ -14,6 +14,7 @@ from openngt.failpoints import failpoint
 from ..store.audit import AuditEntry
 from ..store.mounts import Mount
 from .engine import Progress
+from .hypervisor import require_known
 from .parts import Parts
 
 __all__ = ["EjectRequest", "clear", "eject", "require_holder"]
@@ -83,10 +84,13 @@ async def _restored(parts: Parts, held: Mount | None) -> AsyncIterator[None]:
 
 
 async def _empty_drives(parts: Parts, vm_uuid: str, *, force: bool) -> bool:
-    """Only drives that hold this VM's own ISO are touched; a VM that is gone has none."""
+    """Only drives that hold this VM's own ISO are touched; a VM that is gone has none. HYPERVISOR_FAILED for one that
+    does not tell what it holds.
+    """
     iso = parts.media.path(vm_uuid)
     ejected = False
     for vm in await parts.hypervisor.find(vm_uuid):
+        require_known(vm)
         for drive in vm.drives:
             if drive.holds == str(iso):
                 ejected |= await parts.hypervisor.eject(vm_uuid, drive.name, iso, force=force)

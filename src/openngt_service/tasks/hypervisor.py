@@ -11,9 +11,19 @@ from openngt.errors import OpenNGTError
 from ..hypervisors.base import Hypervisor, HypervisorVm
 from ..store.registry import near_names
 
-__all__ = ["PatientHypervisor"]
+__all__ = ["PatientHypervisor", "require_known"]
 
 T = TypeVar("T")
+
+
+def require_known(vm: HypervisorVm) -> None:
+    """HYPERVISOR_FAILED for a VM that the adapter cannot ask: its list of drives then means nothing."""
+    if vm.power_state == "unknown":
+        raise OpenNGTError(
+            "HYPERVISOR_FAILED",
+            f"the hypervisor cannot say what VM {vm.vm_name} does and holds",
+            {"outcome": "not_done"},
+        )
 
 
 class PatientHypervisor:

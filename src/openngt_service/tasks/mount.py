@@ -23,6 +23,7 @@ from ..store.mounts import Mount
 from ..store.registry import Vm
 from .eject import clear
 from .engine import Progress
+from .hypervisor import require_known
 from .parts import Parts
 
 __all__ = ["MountPlan", "MountRequest", "describe_drives", "mount", "plan_mount", "require_free"]
@@ -91,6 +92,7 @@ def require_free(held: Mount | None, request: MountRequest, now: datetime.dateti
 
 
 def require_running(seen: HypervisorVm) -> None:
+    require_known(seen)
     if seen.power_state != "on":
         raise OpenNGTError(
             "VM_POWERED_OFF",

@@ -49,6 +49,8 @@ class Picture:
 def fault_of(picture: Picture, now: datetime.datetime) -> str | None:
     """Why the VM's mount has to be ended, in a word; None when all is as it should be. Pure."""
     held, seen = picture.held, picture.seen
+    if seen is not None and seen.power_state == "unknown":
+        return None  # nobody knows what its drives hold: no answer is not an empty drive
     ours = [drive for drive in seen.drives if drive.holds == str(picture.iso)] if seen is not None else []
     if held is None:
         return "orphan" if ours or picture.has_file else None

@@ -10,6 +10,7 @@ import pytest
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt import effects
+from openngt.errors import OpenNGTError
 from openngt_service.hypervisors.base import Drive, HypervisorVm
 from openngt_service.store.mounts import Mount
 from openngt_service.tasks.media import vm_of_iso
@@ -47,6 +48,8 @@ ORDER = Picture(HELD, True, True, LOADED, ISO)
         (replace(ORDER, seen=vm(Drive("ide0", "loaded", str(ISO)), Drive("ide1", "empty"))), "ejected_by_hand"),
         (replace(ORDER, seen=vm(Drive("ide1", "tray_open", str(ISO)))), "tray_open"),
         (replace(ORDER, held=replace(HELD, lease_ends=NOW)), "lease_ended"),
+        (replace(ORDER, seen=HypervisorVm(VM, "web1", "unknown")), None),
+        (Picture(None, True, True, HypervisorVm(VM, "web1", "unknown"), ISO), None),
     ],
 )
 def test_what_is_wrong_with_a_mount(picture: Picture, fault: str | None) -> None:
@@ -154,6 +157,27 @@ def test_a_hypervisor_that_does_not_answer_changes_nothing_and_is_asked_again(tm
             assert workshop.store.mounts.get(VM) is not None and workshop.iso_files() != []
             workshop.hypervisor.faults.clear()
             assert await workshop.background.reconciler.settle_all() == {VM}
+            assert clean(workshop)
+
+    asyncio.run(main())
+
+
+def test_a_vm_that_cannot_be_asked_keeps_its_mount_and_its_file(tmp_path: Path) -> None:
+    """Its drives are listed as none at all, which is not the same as none that holds the disc."""
+
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await mounted(workshop)
+            workshop.hypervisor.power(VM, "unknown")
+            assert await workshop.background.reconciler.settle_all() == set()
+            for call in (workshop.eject, lambda: workshop.mount(config_only=False)):
+                with pytest.raises(OpenNGTError) as failure:
+                    await call()
+                assert failure.value.code == "HYPERVISOR_FAILED"
+            assert workshop.iso_files() != []
+            assert workshop.store.mounts.all()[0].phase == "mounted"
+            workshop.hypervisor.power(VM, "on")
+            assert await workshop.eject() == {"ejected": True}
             assert clean(workshop)
 
     asyncio.run(main())
