@@ -38,8 +38,8 @@ class LinkView:
 class Links:
     """Implements `ports.GatewayEvents`. `load` once before use; `run` writes changes until it is cancelled.
 
-    `on_bootstrap` is called when an agent has connected with the certificate of its ISO, `on_disc_free` when a
-    heartbeat says that the guest has its tools disc not mounted. Both on the event loop; they must not block.
+    `on_bootstrap` is called when an agent has connected with the certificate of its ISO, `on_disc` for each heartbeat
+    that says whether the guest has its tools disc mounted. Both on the event loop; they must not block.
     """
 
     def __init__(self, rows: LinkRows, registry: Registry) -> None:
@@ -48,7 +48,7 @@ class Links:
         self._views: dict[str, LinkView] = {}
         self._dirty: set[str] = set()
         self.on_bootstrap: Callable[[SessionInfo], None] = lambda session: None
-        self.on_disc_free: Callable[[SessionInfo], None] = lambda session: None
+        self.on_disc: Callable[[SessionInfo, bool], None] = lambda session, mounted: None
 
     async def load(self) -> None:
         """Read what was last known; nobody is connected yet."""
@@ -90,8 +90,8 @@ class Links:
         view = self.view(session.vm_uuid)
         row = replace(view.row, last_seen=effects.now())
         self._views[session.vm_uuid] = replace(view, row=row, disc_mounted=disc_mounted)
-        if disc_mounted is False:
-            self.on_disc_free(session)
+        if disc_mounted is not None:
+            self.on_disc(session, disc_mounted)
 
     def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None:
         if vm_uuid is None or self._registry.known(vm_uuid) is None:

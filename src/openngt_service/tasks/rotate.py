@@ -31,6 +31,10 @@ ACTOR = "service"
 RETRY_SECONDS = 30.0
 """A rotation or an eject that failed is not tried again sooner: a new identity costs a generation each time."""
 
+DISC_FREE_SECONDS = 15.0
+"""For so long the guest must have let go of the disc: the holder of the mount may be about to use it, and usually ends
+it himself."""
+
 
 async def rotate(parts: Parts, vm_uuid: str, progress: Progress) -> dict[str, Any]:
     """Hand the agent its long-lived identity. Nothing to do when it has got one meanwhile."""
@@ -86,18 +90,24 @@ class Rotation:
         self._clock = clock
         self._under_way: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._not_before: dict[tuple[str, str], float] = {}
+        self._free_since: dict[str, float] = {}
         links.on_bootstrap = self.bootstrap_connected
-        links.on_disc_free = self.disc_is_free
+        links.on_disc = self.disc_reported
 
     def bootstrap_connected(self, session: SessionInfo) -> None:
         """Called for each bootstrap session when it begins, and again by `retry`."""
         vm_uuid = session.vm_uuid
         self._submit("rotate", vm_uuid, lambda progress: rotate(self._parts, vm_uuid, progress))
 
-    def disc_is_free(self, session: SessionInfo) -> None:
-        """Called for each heartbeat that says so; cheap when there is nothing to do."""
-        if disc_is_done(self._parts, session) and self._is_time("eject", session.vm_uuid):
-            self._submit("eject", session.vm_uuid, lambda progress: eject_done(self._parts, session, progress))
+    def disc_reported(self, session: SessionInfo, mounted: bool) -> None:
+        """Called for each heartbeat that says it; cheap when there is nothing to do."""
+        vm_uuid = session.vm_uuid
+        if mounted or not disc_is_done(self._parts, session):
+            self._free_since.pop(vm_uuid, None)
+            return
+        free_for = self._clock() - self._free_since.setdefault(vm_uuid, self._clock())
+        if free_for >= DISC_FREE_SECONDS and self._is_time("eject", vm_uuid):
+            self._submit("eject", vm_uuid, lambda progress: eject_done(self._parts, session, progress))
 
     def retry(self) -> None:
         """Look for agents that still live on their ISO's identity; called every few seconds."""

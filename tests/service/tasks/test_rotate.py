@@ -82,14 +82,17 @@ def test_the_key_on_the_disc_opens_nothing_once_the_new_one_was_used(tmp_path: P
     asyncio.run(main())
 
 
-def test_the_disc_goes_when_the_guest_lets_go_of_it_and_not_before(tmp_path: Path) -> None:
+def test_the_disc_goes_when_the_guest_has_let_go_of_it_for_a_while_and_not_before(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
+            now = 1000.0
+            workshop.background.rotation._clock = lambda: now
             session = await rotated(workshop)
-            workshop.links.heartbeat(session, True)
-            workshop.links.heartbeat(session, None)
-            await asyncio.sleep(0.05)
-            assert workshop.iso_files() != []
+            for passed, disc_mounted in ((0, False), (10, False), (14, True), (20, False), (34, None), (34, False)):
+                now = 1000.0 + passed
+                workshop.links.heartbeat(session, disc_mounted)
+            assert not workshop.background.rotation._under_way, "14 s at most in one go"
+            now = 1035.0
             for _ in range(5):
                 workshop.links.heartbeat(session, False)
             await until(lambda: workshop.iso_files() == [] and workshop.store.mounts.get(VM) is None)
@@ -102,12 +105,15 @@ def test_the_disc_goes_when_the_guest_lets_go_of_it_and_not_before(tmp_path: Pat
 def test_a_session_from_before_the_mount_does_not_end_it(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
+            now = 1000.0
+            workshop.background.rotation._clock = lambda: now
             session = await rotated(workshop)
             await workshop.eject()
             await workshop.mount()  # the agent is connected, the guest has not mounted the new disc yet
             workshop.links.heartbeat(session, False)
-            await asyncio.sleep(0.05)
-            assert await tasks_of(workshop, "eject") != []
+            now = 2000.0
+            workshop.links.heartbeat(session, False)
+            assert not workshop.background.rotation._under_way
             assert workshop.store.mounts.get(VM) is not None
 
     asyncio.run(main())
