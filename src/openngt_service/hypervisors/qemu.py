@@ -22,8 +22,8 @@ import structlog
 
 from openngt.errors import OpenNGTError
 
-from ._qmp import Qmp, open_qmp
 from .base import Drive, DriveState, HypervisorVm, PowerState
+from .qmp import Qmp, open_qmp
 from .vm_files import VmFile, list_vm_files
 
 __all__ = ["QemuHypervisor"]

@@ -5,8 +5,10 @@ import argparse
 import asyncio
 import json
 import re
+import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,8 +19,8 @@ from rich.table import Table
 
 from openngt.errors import OpenNGTError
 
-from ..hypervisors._qmp import open_qmp
 from ..hypervisors.qemu import drives_of
+from ..hypervisors.qmp import open_qmp
 from .accelerator import choose_accelerator
 from .demo_views import Row, compare, guest_view, service_view
 from .image import ensure_image
@@ -30,6 +32,7 @@ from .vm import Lab
 __all__ = ["Demo", "main"]
 
 VMS = ("web1", "db1")
+END_SECONDS = 15.0
 RECAP = re.compile(r"^(?P<host>\S+)\s*:\s*(?P<counts>ok=.*)$")
 
 
@@ -59,7 +62,7 @@ class Demo:
 
     def run(self) -> None:
         steps: list[tuple[str, Callable[[], None]]] = [
-            ("End what an earlier demo left", self.shut_down),
+            ("End what an earlier demo left", self.begin),
             ("Install wheel and collection from the artefacts", self.install_artefacts),
             ("Build the guest image (cached) and start " + " and ".join(VMS), self.start_vms),
             ("Start the service", self.start_service),
@@ -73,9 +76,12 @@ class Demo:
             say(f"== {number}/{len(steps)} {title}")
             action()
 
+    def begin(self) -> None:
+        self.shut_down()
+        shutil.rmtree(self.logs)
+
     def install_artefacts(self) -> None:
-        [wheel] = self.dist.glob("openngt-*.whl")
-        [tarball] = self.dist.glob("openngt-guest_tools-*.tar.gz")
+        wheel, tarball = self._artefact("openngt-*.whl"), self._artefact("openngt-guest_tools-*.tar.gz")
         if not (self.bin / "python").exists():
             run_logged([sys.executable, "-m", "venv", str(self.directory / "venv")], self._log("pip"))
         pip = [str(self.bin / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
@@ -141,7 +147,10 @@ class Demo:
         run_logged(["rm", "-rf", "--", str(self.state)], self._log("end"))
 
     def prove_ended(self) -> None:
-        left = processes_naming(str(self.directory))
+        """SSH connections that Ansible keeps open notice the end of their guest a moment later."""
+        deadline = time.monotonic() + END_SECONDS
+        while (left := processes_naming(str(self.directory))) and time.monotonic() < deadline:
+            time.sleep(0.2)
         if left:
             raise OpenNGTError("INTERNAL", f"processes left over: {sorted(left)}")
         say("0 processes left; logs are in " + str(self.logs))
@@ -153,10 +162,17 @@ class Demo:
         for name in VMS:
             say(f"  {openngt} lab ssh {directory} {name}")
         say(f"  {openngt} --state-dir {self.state} vm list")
-        say(f"  API: {(self.state / 'api.endpoint').read_text(encoding='utf-8').strip()}/docs")
+        endpoint = self.state / "api.endpoint"
+        say("  API: " + (endpoint.read_text(encoding="utf-8").strip() if endpoint.exists() else "not started"))
         say("End it: make demo-down")
 
     # How it is done.
+
+    def _artefact(self, pattern: str) -> Path:
+        found = list(self.dist.glob(pattern))
+        if len(found) != 1:
+            raise OpenNGTError("INVALID_INPUT", f"{self.dist} must hold one {pattern}, not {len(found)}: scripts/dist")
+        return found[0]
 
     def _log(self, name: str) -> Path:
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -188,10 +204,7 @@ class Demo:
 
     def _play(self, name: str) -> dict[str, dict[str, int]]:
         """Run the playbook; counts of the recap by host."""
-        environment = {
-            **self._ansible_environment(),
-            **self.service.environment(),
-        }
+        environment = {**self._ansible_environment(), **self.service.environment()}
         command = [str(self.bin / "ansible-playbook"), "openngt.guest_tools.install"]
         command += ["-i", str(self.directory / "inventory.yml")]
         output = run_logged(command, self._log(name), environment, each_line=detail)

@@ -97,19 +97,27 @@ def test_the_recap_is_read_by_host_and_must_name_every_vm() -> None:
 
 
 def test_a_failing_step_is_named_with_the_logs_and_everything_is_shut_down(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist/openngt-0.1.0-py3-none-any.whl").write_bytes(b"no wheel")
     (tmp_path / "dist/openngt-guest_tools-0.1.0.tar.gz").write_bytes(b"no tarball")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
     demo = Demo(tmp_path / "demo", tmp_path / "dist")
+    demo.bin.mkdir(parents=True)
+    (demo.bin / "python").write_text("#!/bin/sh\necho no such wheel\nexit 7\n", encoding="ascii")
+    (demo.bin / "python").chmod(0o755)
     assert attempt(demo, keep=False) == 1
     said = capsys.readouterr().out
     assert "FAILED in step: Install wheel and collection from the artefacts" in said
+    assert f"python ended with status 7; log: {demo.logs}/pip.log\nno such wheel" in said
     assert f"logs: {demo.logs}" in said
     assert "Shut everything down" in said
     assert not demo.state.exists()
+
+
+def test_artefacts_that_are_not_built_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert attempt(Demo(tmp_path / "demo", tmp_path), keep=False) == 1
+    assert "must hold one openngt-*.whl, not 0" in capsys.readouterr().out
 
 
 def test_a_failed_program_is_reported_with_its_last_words_and_log(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One short QMP conversation with one QEMU process, with a limit on every wait and one kind of error.
 
-Private to the qemu adapter. A conversation lasts for one call of the adapter: QEMU serves one client a socket at a
-time, so a connection that is kept open would lock out everybody else who may look at the VM.
+For the qemu adapter and the lab. A conversation lasts for one piece of work: QEMU serves one client a socket at a time,
+so a connection that is kept open would lock out everybody else who may look at the VM.
 """
 
 import asyncio
