@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -22,35 +21,32 @@ from openngt.version import __version__
 from .assembly import Foundation, Service
 from .config import Settings
 from .hypervisors import open_hypervisor
-from .hypervisors.base import Hypervisor
 from .logging import configure_logging
 from .service_certificates import ensure_authority
 from .store.lock import state_lock
 from .store.opening import open_store
 from .supervisor import notify
 
-__all__ = ["MakeHypervisor", "run"]
+__all__ = ["run"]
 
 log = structlog.get_logger(__name__)
 
 CA_NAME = "openngt CA"
 RENEWAL_SECONDS = 86400.0
-MakeHypervisor = Callable[[Settings], Hypervisor]
 
 
-def run(settings: Settings, make_hypervisor: MakeHypervisor | None = None) -> None:
+def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. OpenNGTError when it cannot start, for the command line to show in one line."""
     settings = with_ports(settings.for_serving())
     configure_logging(settings.log_format, settings.log_level)
     os.umask(0o077)
-    adapter = make_hypervisor or open_hypervisor
     with state_lock(settings.state_dir):
         authority, created = ensure_authority(settings, CA_NAME, effects.now())
         if created:
             log.info("ca_created", path=str(settings.ca_directory), ca_sha256=authority.ca_sha256)
         store = open_store(settings, authority)
         try:
-            uvloop.run(serve(Foundation(settings, authority, store), adapter))
+            uvloop.run(serve(Foundation(settings, authority, store)))
         finally:
             store.close()
 
@@ -63,13 +59,13 @@ def with_ports(settings: Settings) -> Settings:
         return settings.model_copy(update={"gateway_port": probe.getsockname()[1]})
 
 
-async def serve(foundation: Foundation, make_hypervisor: MakeHypervisor) -> None:
+async def serve(foundation: Foundation) -> None:
     """Everything on the event loop, until a signal."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as running:
-        service = Service(foundation, make_hypervisor(foundation.settings))
+        service = Service(foundation, open_hypervisor(foundation.settings))
         await service.start(running)
         renewal = asyncio.create_task(renew_daily(service), name="renewal")
         running.callback(renewal.cancel)

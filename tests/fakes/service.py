@@ -15,8 +15,8 @@ from pathlib import Path
 from tests.fakes.hypervisor import FakeHypervisor
 
 from openngt.client import Client
-from openngt_service import app
 from openngt_service.cli import main
+from openngt_service.hypervisors import ADAPTERS
 
 __all__ = ["ServiceProcess"]
 
@@ -57,6 +57,10 @@ class ServiceProcess:
     @property
     def token(self) -> str:
         return (self.state_dir / "admin.token").read_text().strip()
+
+    @property
+    def ca_file(self) -> str:
+        return str(self.state_dir / "ca/ca.pem")
 
     @property
     def gateway_port(self) -> int:
@@ -120,7 +124,7 @@ class ServiceProcess:
             self.process.wait()
 
     def client(self, token: str | None = None) -> Client:
-        return Client(self.endpoint, token or self.token, str(self.state_dir / "ca/ca.pem"))
+        return Client(self.endpoint, token or self.token, self.ca_file)
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """`openngt …` on the service's host, as a process."""
@@ -154,5 +158,5 @@ class ServiceProcess:
 
 
 if __name__ == "__main__":
-    app.ADAPTERS["qemu"] = lambda _: FakeHypervisor(Path(os.environ[HYPERVISOR]))
+    ADAPTERS["qemu"] = lambda _: FakeHypervisor(Path(os.environ[HYPERVISOR]))
     main()

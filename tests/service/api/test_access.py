@@ -2,12 +2,12 @@
 """Every call of the API with every kind of caller: the table is the truth, and nothing stands outside it."""
 
 import http.client
-import json
 import ssl
 from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from tests.fakes.raw_http import call
 
 from openngt.errors import OpenNGTError
 from openngt_service.api import routes_admin, routes_open, routes_vms
@@ -24,22 +24,6 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/tokens"): {"name": "made-here", "role": "viewer"},
 }
 PARAMETERS = {"vm": "a", "task_id": "0" * 32, "name": "the-viewer-2"}
-
-
-def call(api: Any, method: str, path: str, token: str | None = None, body: Any = None) -> tuple[int, Any]:
-    """One request without the client, which would refuse to send what is tried here."""
-    context = ssl.create_default_context(cafile=api.ca_file)
-    host, _, port = api.endpoint.removeprefix("https://").partition(":")
-    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
-    headers = {"Content-Type": "application/json"}
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    connection.request(method, path, content, headers)
-    answer = connection.getresponse()
-    data = answer.read()
-    connection.close()
-    return answer.status, json.loads(data) if data.startswith(b"{") else data
 
 
 def routes() -> set[tuple[str, str]]:
