@@ -60,7 +60,8 @@ options:
     default: /mnt/nutanix/ngt
   wait_seconds:
     description:
-      - How long the agent has to connect and take its long-lived identity. V(0) does not wait.
+      - How long the agent has to connect and take its long-lived identity.
+      - V(0) asks for a running agent only, connected or not, as is right before there is a service.
     type: float
     default: 60.0
   allow_unsupported_distribution:
@@ -157,7 +158,12 @@ def define_module() -> AnsibleModule:
 
 def run(params: Dict[str, Any], check_mode: bool, warn: Warn) -> Dict[str, Any]:
     """Plan, apply unless `check_mode`, and the module's result."""
-    wanted = agent_plan.Wanted(params["state"] == "present", params["version"] or __version__, params["ca_sha256"])
+    wanted = agent_plan.Wanted(
+        present=params["state"] == "present",
+        version=params["version"] or __version__,
+        ca_sha256=params["ca_sha256"],
+        linked=params["wait_seconds"] > 0,
+    )
     observed = agent_steps.observe(wanted)
     plan = agent_plan.plan(observed, wanted)
     steps = []

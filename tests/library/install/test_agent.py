@@ -17,8 +17,9 @@ from openngt.install.disc import Disc, candidates, choose, mounted_disc, read_ma
 
 UUID = "564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11"
 OTHER = "00000000-0000-4000-8000-000000000000"
-PRESENT = Wanted(True, "0.1.0", None)
-ABSENT = Wanted(False, "0.1.0", None)
+PRESENT = Wanted(True, "0.1.0", None, True)
+ABSENT = Wanted(False, "0.1.0", None, True)
+UNLINKED = PRESENT._replace(linked=False)
 WELL: dict[str, Any] = {
     "agent_version": "0.1.0",
     "service": {"active": "active"},
@@ -41,10 +42,12 @@ def seen(**changes: Any) -> Observed:
         (seen(agent_version="0.0.9"), PRESENT, "install", "version 0.0.9 is installed, 0.1.0 is wanted"),
         (seen(service={"active": "failed"}), PRESENT, "install", "its service does not run"),
         (seen(identity={"kind": "bootstrap"}), PRESENT, "install", "it has no long-lived identity"),
-        (seen(identity=None), PRESENT, "install", "it has no long-lived identity"),
+        (seen(identity=None), PRESENT, "install", "it has no identity"),
         (seen(link={"active": False}), PRESENT, "install", "its link is not active"),
         (seen(), PRESENT._replace(ca_sha256="aa"), "none", "version 0.1.0 runs and its link is active"),
         (seen(), PRESENT._replace(ca_sha256="bb"), "install", "it trusts another CA"),
+        (seen(link=None, identity={"kind": "bootstrap"}), UNLINKED, "none", "version 0.1.0 runs"),
+        (seen(link=None, identity=None), UNLINKED, "install", "it has no identity"),
         (Observed(None, []), ABSENT, "none", "nothing of the agent is here"),
         (Observed(None, HERE), ABSENT, "uninstall", "found /usr/local/openngt"),
         (seen(), ABSENT, "uninstall", "found /usr/local/openngt"),

@@ -14,7 +14,15 @@ Observed = NamedTuple(
     ],
 )
 
-Wanted = NamedTuple("Wanted", [("present", bool), ("version", str), ("ca_sha256", Optional[str])])
+Wanted = NamedTuple(
+    "Wanted",
+    [
+        ("present", bool),
+        ("version", str),
+        ("ca_sha256", Optional[str]),
+        ("linked", bool),  # also connected, with its long-lived identity; False: there may be no service yet
+    ],
+)
 
 Plan = NamedTuple(
     "Plan",
@@ -37,9 +45,11 @@ def plan(observed: Observed, wanted: Wanted) -> Plan:
         return Plan("uninstall", "found {0}".format(", ".join(observed.leftovers)), before, after)
     reasons = _shortcomings(observed, wanted)
     if not reasons:
-        return Plan("none", "version {0} runs and its link is active".format(wanted.version), before, before)
-    known = {"installed": True, "version": wanted.version, "service": "active", "identity": "link", "link_active": True}
-    after = dict(before, **known)
+        linked = " and its link is active" if wanted.linked else ""
+        return Plan("none", "version {0} runs{1}".format(wanted.version, linked), before, before)
+    after = dict(before, installed=True, version=wanted.version, service="active")
+    if wanted.linked:
+        after.update(identity="link", link_active=True)
     if wanted.ca_sha256:
         after["ca_sha256"] = wanted.ca_sha256
     return Plan("install", "; ".join(reasons), before, after)
@@ -63,11 +73,13 @@ def _shortcomings(observed: Observed, wanted: Wanted) -> List[str]:
         reasons.append("version {0} is installed, {1} is wanted".format(status.get("agent_version"), wanted.version))
     if (status.get("service") or {}).get("active") != "active":
         reasons.append("its service does not run")
-    if identity.get("kind") in (None, "bootstrap"):
+    if not identity.get("kind"):
+        reasons.append("it has no identity")
+    elif wanted.linked and identity["kind"] == "bootstrap":
         reasons.append("it has no long-lived identity")
     if wanted.ca_sha256 and identity.get("ca_sha256") not in (None, wanted.ca_sha256):
         reasons.append("it trusts another CA")
-    if not (status.get("link") or {}).get("active"):
+    if wanted.linked and not (status.get("link") or {}).get("active"):
         reasons.append(NO_LINK)
     return reasons
 
