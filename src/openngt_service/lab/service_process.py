@@ -39,12 +39,13 @@ class ServiceProcess:
         self.log = log
         self.state = self.directory / "state"
         self.settings_file = self.directory / "openngt.toml"
+        self.gateway_port = 0
         self._pid_file = self.directory / "service.pid"
         self._process: subprocess.Popen[bytes] | None = None
 
     def configure(self, qemu_directory: Path, **more: Any) -> dict[str, Any]:
         """Write the settings, with ports that are free at this moment, for each `start` from now on; what they are."""
-        settings = {
+        settings: dict[str, Any] = {
             "state_dir": str(self.state),
             "api_port": free_port(),
             "gateway_host": "127.0.0.1",
@@ -53,6 +54,7 @@ class ServiceProcess:
             "qemu_directory": str(qemu_directory),
             **more,
         }
+        self.gateway_port = settings["gateway_port"]
         self.state.mkdir(mode=0o700, exist_ok=True)
         # A JSON string, number or boolean is a TOML one.
         lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
