@@ -47,9 +47,10 @@ def plan(observed: Observed, wanted: Wanted) -> Plan:
     if not reasons:
         linked = " and its link is active" if wanted.linked else ""
         return Plan("none", "version {0} runs{1}".format(wanted.version, linked), before, before)
-    after = dict(before, installed=True, version=wanted.version, service="active")
+    identity = "link" if wanted.linked else before.get("identity") or "bootstrap"
+    after = dict(before, installed=True, version=wanted.version, service="active", identity=identity)
     if wanted.linked:
-        after.update(identity="link", link_active=True)
+        after["link_active"] = True
     if wanted.ca_sha256:
         after["ca_sha256"] = wanted.ca_sha256
     return Plan("install", "; ".join(reasons), before, after)
