@@ -190,7 +190,8 @@ def in_turns(candidates: Mapping[str, Callable[[], None]], target: Path) -> dict
         for name, run in candidates.items():
             if turn >= REPEAT_PEERS and not name.startswith(("ours", "plain")):
                 continue
-            for _ in range(REPEAT_FAST if name.startswith("ours") and samples[name][:1] < [FAST_MS] else 1):
+            fast = bool(samples[name]) and samples[name][0] < FAST_MS
+            for _ in range(REPEAT_FAST if fast else 1):
                 target.unlink(missing_ok=True)
                 os.sync()
                 begin = time.perf_counter()
