@@ -32,6 +32,7 @@ LAB_FILE = "lab.json"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 BOOT_SECONDS = {"kvm": 120.0, "tcg": 600.0}
 STOP_SECONDS = 10.0
+TELL_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Lab:
         seconds = BOOT_SECONDS[vm.accelerator]
         started = time.monotonic()
         self._report(f"{vm.name}: booting (at most {seconds:g} s; console: {vm.console})")
-        answer = "no answer yet"
+        answer, told = "no answer yet", started
         while time.monotonic() - started < seconds:
             if vm.pid is None:
                 raise OpenNGTError("GUEST_UNREACHABLE", f"{vm.name}: QEMU ended; console: {vm.console}")
@@ -140,6 +141,9 @@ class Lab:
                     self._report(f"{vm.name}: answers over SSH after {time.monotonic() - started:.0f} s")
                     return
                 answer = done.stderr.strip()
+            if time.monotonic() - told > TELL_SECONDS:
+                told = time.monotonic()
+                self._report(f"{vm.name}: {told - started:.0f} s, console: {_last_line(vm.console)}")
             time.sleep(0.5)
         raise OpenNGTError(
             "GUEST_UNREACHABLE",
@@ -236,6 +240,13 @@ def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
 def _value(path: Path) -> str:
     """A comma in a QEMU option's value is written twice."""
     return str(path).replace(",", ",,")
+
+
+def _last_line(console: Path) -> str:
+    """What the guest said last, without the colours of its terminal."""
+    lines = console.read_text(encoding="utf-8", errors="replace").splitlines() if console.exists() else []
+    plain = (re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[^ -~]", "", line).strip() for line in reversed(lines[-20:]))
+    return next((line for line in plain if line), "silent")
 
 
 def _greets(port: int) -> bool:
