@@ -15,7 +15,8 @@ from openngt.errors import OpenNGTError
 
 from ..lab.accelerator import choose_accelerator
 from ..lab.image import ensure_image
-from ..lab.inventory import GuestUser, inventory
+from ..lab.inventory import GuestUser, inventory, service_variables
+from ..lab.service_process import ServiceProcess
 from ..lab.vm import Lab, LabVm
 from .output import Column, Form, Output, show_list
 
@@ -115,15 +116,38 @@ def ssh(
 
 @app.command("down")
 def down(directory: Directory, names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]")] = None) -> None:
-    """End VMs and delete their disks; all of them when none is named."""
+    """End VMs and delete their disks; all of them, and the lab's service, when none is named."""
+    if not names:
+        service_beside(directory).stop()
+        shutil.rmtree(service_beside(directory).directory, ignore_errors=True)
     Lab(directory, report).down(names or [])
+
+
+def service_beside(directory: Path) -> ServiceProcess:
+    folder = directory.absolute() / ".service"
+    return ServiceProcess(folder, Path(sys.executable).with_name("openngt"), folder / "service.log")
+
+
+@app.command("serve")
+def serve(directory: Directory) -> None:
+    """Start a service for the lab's VMs in the background; `openngt lab down` ends it."""
+    service = service_beside(directory)
+    service.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    service.stop()
+    service.configure(directory.absolute())
+    service.start()
+    typer.echo(f"{service.environment()['OPENNGT_ENDPOINT']}, state in {service.state}, log {service.log}")
 
 
 @app.command("inventory")
 def show_inventory(
     directory: Directory, user: Annotated[GuestUser, typer.Option(help="Who Ansible logs in as.")] = "root"
 ) -> None:
-    """An Ansible inventory (YAML) of the running VMs."""
+    """An Ansible inventory (YAML) of the running VMs; with the lab's service in it, when `openngt lab serve` runs."""
     lab = Lab(directory, report)
     running = [vm for vm in lab.vms() if vm.pid is not None]
-    typer.echo(yaml.safe_dump(inventory(lab, running, user), sort_keys=False), nl=False)
+    document = inventory(lab, running, user)
+    service = service_beside(directory)
+    if settings := service.settings():
+        document["all"]["vars"] |= service_variables(service, settings["gateway_port"])
+    typer.echo(yaml.safe_dump(document, sort_keys=False), nl=False)

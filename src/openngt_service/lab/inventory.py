@@ -5,10 +5,11 @@ import shlex
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from .service_process import HOST_SEEN_FROM_GUESTS, ServiceProcess
 from .ssh import ssh_options
 from .vm import Lab, LabVm
 
-__all__ = ["GuestUser", "inventory"]
+__all__ = ["GuestUser", "inventory", "service_variables"]
 
 GuestUser = Literal["root", "admin", "operator"]
 """root; a sudoer without password; a sudoer with one."""
@@ -28,6 +29,17 @@ def inventory(lab: Lab, vms: Iterable[LabVm], user: GuestUser) -> dict[str, Any]
         lookup = f"lookup('ansible.builtin.file', {str(lab.operator_password)!r})"
         common["ansible_become_password"] = "{{ " + lookup + " }}"
     return {"all": {"hosts": {vm.name: _host(vm) for vm in vms}, "vars": common}}
+
+
+def service_variables(service: ServiceProcess, gateway_port: int) -> dict[str, Any]:
+    """What our playbooks need to reach the service beside the lab; the token is looked up from its file, too."""
+    return {
+        "openngt_endpoint": service.environment()["OPENNGT_ENDPOINT"],
+        "openngt_ca_file": service.environment()["OPENNGT_CA_FILE"],
+        "openngt_token": "{{ lookup('ansible.builtin.file', " + repr(str(service.state / "admin.token")) + ") }}",
+        "guest_agent_gateway_host": HOST_SEEN_FROM_GUESTS,
+        "guest_agent_gateway_port": gateway_port,
+    }
 
 
 def _host(vm: LabVm) -> dict[str, Any]:

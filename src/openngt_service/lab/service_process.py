@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ class ServiceProcess:
         lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
         self.settings_file.write_text("".join(lines), encoding="utf-8")
         return settings
+
+    def settings(self) -> dict[str, Any]:
+        """As `configure` wrote them, by whichever process; empty when it never did."""
+        if not self.settings_file.exists():
+            return {}
+        return tomllib.loads(self.settings_file.read_text(encoding="utf-8"))
 
     def start(self) -> None:
         """Until it answers the admin; COMMAND_FAILED or COMMAND_TIMED_OUT name the log."""
