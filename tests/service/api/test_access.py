@@ -3,6 +3,7 @@
 
 import http.client
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +123,11 @@ def test_an_unknown_caller_writes_no_audit_rows(api: Any) -> None:
     for _ in range(3):
         call(api, "DELETE", "/v1/vms/a", "wrong")
     assert len(api.audit()) == before
+
+
+def test_the_docs_table_of_roles_is_the_tables() -> None:
+    lines = (Path(__file__).resolve().parents[3] / "docs/api.md").read_text().splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith(("| `GET /", "| `P", "| `DELETE /"))]
+    told = {tuple(call.strip("`").split(" ")): role for call, role in rows if not role.startswith("none")}
+    assert told == {call: rule.role for call, rule in RULES.items()}
+    assert {call.strip("`").removeprefix("GET ") for call, role in rows if role.startswith("none")} == OPEN_CALLS
