@@ -17,7 +17,7 @@ from .engine import Progress
 from .hypervisor import require_known
 from .parts import Parts
 
-__all__ = ["EjectRequest", "clear", "eject", "require_holder"]
+__all__ = ["EjectRequest", "clear", "eject", "require_holder", "vm_busy"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,15 @@ def require_holder(held: Mount | None, request: EjectRequest, now: datetime.date
     if held is None or request.force or held.phase != "mounted":
         return
     if held.holder != request.holder and held.lease_ends > now:
-        raise OpenNGTError(
-            "VM_BUSY",
-            f"{held.holder} has the VM's ISO in {held.drive} until {held.lease_ends:%H:%M:%S} UTC",
-            {"holder": held.holder, "lease_ends": held.lease_ends.isoformat()},
-        )
+        raise vm_busy(held)
+
+
+def vm_busy(held: Mount) -> OpenNGTError:
+    return OpenNGTError(
+        "VM_BUSY",
+        f"{held.holder} has the VM's ISO in {held.drive} until {held.lease_ends:%H:%M:%S} UTC",
+        {"holder": held.holder, "lease_ends": held.lease_ends.isoformat()},
+    )
 
 
 async def clear(parts: Parts, vm_uuid: str, *, actor: str, force: bool, unused: bool = False) -> bool:

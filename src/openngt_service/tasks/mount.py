@@ -21,7 +21,7 @@ from ..store.audit import AuditEntry
 from ..store.ledger import IssueRequest
 from ..store.mounts import Mount
 from ..store.registry import Vm
-from .eject import clear
+from .eject import clear, vm_busy
 from .engine import Progress
 from .hypervisor import require_known
 from .parts import Parts
@@ -84,11 +84,7 @@ def require_free(held: Mount | None, request: MountRequest, now: datetime.dateti
     if held is None or held.phase != "mounted":
         return  # what is not `mounted` and has no task at work was left by a crash
     if held.holder not in (request.holder, request.holder_is_dead) and held.lease_ends > now:
-        raise OpenNGTError(
-            "VM_BUSY",
-            f"{held.holder} has the VM's ISO in {held.drive} until {held.lease_ends:%H:%M:%S} UTC",
-            {"holder": held.holder, "lease_ends": held.lease_ends.isoformat()},
-        )
+        raise vm_busy(held)
 
 
 def require_running(seen: HypervisorVm) -> None:
