@@ -181,10 +181,10 @@ class Connection(asyncio.Protocol):
         if self._ended is not None or self._channel is None:
             return
         self._session = Session(self._hub.welcome(self), self._hub.limits, self._loop.time())
-        self._hub.wheel.schedule(self)
         self._transport.resume_reading()
         self._flush()
-        self.data_received(b"")
+        if self._channel.unread:
+            self.data_received(b"")
 
     def admit(self, capabilities: dict[str, Any]) -> None:
         """Answer `hello`. No effect on a connection that has ended meanwhile."""
@@ -257,8 +257,10 @@ class Connection(asyncio.Protocol):
                 self._resolve(event)
             else:
                 self._hub.happened(self, event)
-        self._hub.metrics.frames_received.inc(session.received - before)
-        self._hub.wheel.schedule(self)  # a frame that has begun, or the end of the wait for hello, may be due earlier
+        self._hub.metrics.frames_received += session.received - before
+        if session.hurried:
+            session.hurried = False
+            self._hub.wheel.schedule(self)
         self._flush()
 
     def _resolve(self, reply: Reply) -> None:
@@ -282,7 +284,7 @@ class Connection(asyncio.Protocol):
         if queued > self._hub.limits.send_queue_bytes:
             self.end("slow_consumer")
             return
-        self._hub.metrics.frames_sent.inc(frames)
+        self._hub.metrics.frames_sent += frames
         self._transport.write(self._channel.send(plaintext))
 
     def _last_words(self, reason: str, farewell: bool) -> bytes:

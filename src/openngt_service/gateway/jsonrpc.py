@@ -28,6 +28,7 @@ __all__ = [
     "Response",
     "Violation",
     "decode",
+    "done",
     "failure",
     "notification",
     "request",
@@ -239,6 +240,14 @@ def notification(method: str, params: dict[str, Any]) -> bytes:
 
 def result(request_id: int | str, value: dict[str, Any]) -> bytes:
     return _frame({"jsonrpc": "2.0", "id": request_id, "result": value})
+
+
+def done(request_id: int | str) -> bytes:
+    """`result` with nothing to tell: the answer to each heartbeat, and so worth its own short way."""
+    if isinstance(request_id, str):
+        return result(request_id, {})
+    body = b'{"jsonrpc":"2.0","id":%d,"result":{}}' % request_id
+    return _HEADER.pack(len(body)) + body
 
 
 def failure(request_id: int | str, code: int, message: str) -> bytes:

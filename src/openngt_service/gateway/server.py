@@ -209,7 +209,7 @@ class Gateway:
         if isinstance(event, Goodbye) or info is None:
             connection.end("goodbye")
         elif isinstance(event, Heartbeat):
-            self.metrics.heartbeats.inc()
+            self.metrics.heartbeats += 1
             self._events.heartbeat(info, event.disc_mounted)
         elif isinstance(event, Status):
             self._keep_status(connection, info, event.status)

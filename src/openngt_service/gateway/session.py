@@ -88,6 +88,7 @@ class Session:
         "_methods",
         "_outgoing",
         "_since",
+        "hurried",
         "received",
         "state",
     )
@@ -100,6 +101,8 @@ class Session:
         self._calls: dict[int, object] = {}
         self._last_call = 0
         self.received = 0
+        self.hurried = False
+        """Set when `deadline` has moved earlier; whoever keeps the time takes note and clears it."""
         self._hello_id: int | str | None = None
         self._since = self._heard = self._budget_at = now
         self._frame_since: float | None = None
@@ -124,6 +127,7 @@ class Session:
             self._frame_since = None
         elif bodies or self._frame_since is None:
             self._frame_since = now
+            self.hurried = True
         return events
 
     def take(self) -> tuple[int, bytes]:
@@ -214,7 +218,7 @@ class Session:
                 self._outgoing.append(jsonrpc.failure(request_id, exc.code, str(exc)))
             return None
         if request_id is not None and not isinstance(event, Hello):  # `admit` answers hello
-            self._outgoing.append(jsonrpc.result(request_id, {}))
+            self._outgoing.append(jsonrpc.done(request_id))
         return event
 
     def _reply(self, message: Response) -> Reply | None:
@@ -232,6 +236,7 @@ class Session:
         boot_id = None if params.get("boot_id") is None else _text(params, "boot_id")
         hello = Hello(_text(params, "agent_version"), boot_id, _object(params, "status"))
         self._hello_id = message.id
+        self.hurried = True
         self._enter(State.GREETED)
         return hello
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from tests.fakes.agent_client import AgentClient
 
 from openngt_service.gateway import tls
@@ -467,3 +469,20 @@ connections = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ i
 print("connected", flush=True)
 time.sleep(30)
 """
+
+
+@pytest.mark.parametrize("serial", [1, 127, 128, 255, 256, 2**64, 2**158, 2**159 - 1])
+def test_the_serial_is_read_from_the_certificate_as_another_parser_reads_it(pki: Pki, serial: int) -> None:
+    request = x509.load_pem_x509_certificate(pki.identity().client_pem.read_bytes().split(b"KEY-----\n")[-1])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(request.subject)
+        .issuer_name(request.issuer)
+        .public_key(request.public_key())
+        .serial_number(serial)
+        .not_valid_before(request.not_valid_before_utc)
+        .not_valid_after(request.not_valid_after_utc)
+        .sign(pki.authority.private_key, hashes.SHA256())
+    )
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    assert tls.serial_of(der) == x509.load_der_x509_certificate(der).serial_number == serial

@@ -198,6 +198,11 @@ def test_what_is_encoded_is_a_frame_that_decodes_to_the_same() -> None:
     ]
 
 
+@pytest.mark.parametrize("request_id", [0, -1, 2**63, "x", 'quote " and ü'])
+def test_the_short_way_to_an_empty_result_leads_to_the_same_bytes(request_id: int | str) -> None:
+    assert jsonrpc.done(request_id) == jsonrpc.result(request_id, {})
+
+
 def test_a_message_that_an_agent_would_refuse_for_its_size_is_not_sent() -> None:
     with pytest.raises(OpenNGTError) as caught:
         jsonrpc.request(1, "a", {"x": "y" * jsonrpc.MAXIMUM_FRAME})
