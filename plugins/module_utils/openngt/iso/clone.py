@@ -83,7 +83,7 @@ def _blocks(template: Template) -> list[tuple[int, int]]:
         start = offset // BLOCK * BLOCK
         end = min(-(-(offset + size) // BLOCK) * BLOCK, template.size)
         if spans and start <= spans[-1][1]:
-            start, _ = spans.pop()
+            start = spans.pop()[0]
         spans.append((start, end))
     return spans
 
