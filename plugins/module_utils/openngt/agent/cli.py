@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, TextIO
 
 from . import identity as identities
 from . import runtime_status, service, verify
@@ -36,21 +36,24 @@ def main(arguments: Optional[List[str]] = None) -> int:
     as_json = options.output == "json"
 
     def say(line: str) -> None:
-        print(line, file=sys.stderr if as_json else sys.stdout, flush=True)
+        _write(sys.stderr if as_json else sys.stdout, line)
 
     try:
         answer = COMMANDS[options.command](this_guest(say), options)
     except AgentError as exc:
         if as_json:
-            print(json.dumps(dict(exc.to_dict(), ok=False), sort_keys=True), flush=True)
+            _write(sys.stdout, json.dumps(dict(exc.to_dict(), ok=False), sort_keys=True))
         else:
-            print("{0}: {1}\n{2}".format(exc.code, exc.message, exc.remedy), file=sys.stderr)
+            _write(sys.stderr, "{0}: {1}\n{2}".format(exc.code, exc.message, exc.remedy))
         return 1
-    if as_json:
-        print(json.dumps(answer, sort_keys=True), flush=True)
-    else:
-        print(IN_WORDS[options.command](answer), flush=True)
+    _write(sys.stdout, json.dumps(answer, sort_keys=True) if as_json else IN_WORDS[options.command](answer))
     return 0
+
+
+def _write(stream: TextIO, line: str) -> None:
+    # At once: who installs over SSH wants to see each step when it happens.
+    stream.write(line + "\n")
+    stream.flush()
 
 
 def _parser() -> argparse.ArgumentParser:

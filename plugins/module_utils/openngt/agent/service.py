@@ -177,10 +177,10 @@ def _signer(ca_pem: str, current: Identity) -> str:
     return fingerprints[0]
 
 
-def serve(paths: Paths, runner: Runner = run, environment: Mapping[str, str] = os.environ) -> int:
+def serve(paths: Paths, runner: Runner = run, environment: Optional[Mapping[str, str]] = None) -> int:
     """Run until SIGTERM or SIGINT; exit status 0."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
-    notifier = Notifier(environment)
+    notifier = Notifier(os.environ if environment is None else environment)
     waiter = Waiter(notifier.beat)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: waiter.stop())
