@@ -33,6 +33,8 @@ __all__ = ["Demo", "main"]
 
 VMS = ("web1", "db1")
 END_SECONDS = 15.0
+# SIGINT among them: a shell that runs us in the background has it ignored.
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RECAP = re.compile(r"^(?P<host>\S+)\s*:\s*(?P<counts>ok=.*)$")
 
 
@@ -243,14 +245,14 @@ def _cell(value: Any) -> str:
 
 
 def interrupt(number: int, _frame: object) -> NoReturn:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does: through its shutdown."""
+    """Every signal that ends a program ends the demo through its shutdown."""
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def attempt(demo: Demo, *, keep: bool) -> int:
     """Exit status. Whatever happens, everything is shut down, unless it is to be kept for looking around."""
     status = 1
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in END_SIGNALS:
         signal.signal(number, interrupt)
     try:
         demo.run()
@@ -264,7 +266,7 @@ def attempt(demo: Demo, *, keep: bool) -> int:
         if keep:
             demo.explain_keep()
         else:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in END_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             say("== Shut everything down")
             demo.shut_down()

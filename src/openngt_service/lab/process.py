@@ -44,11 +44,16 @@ def run_logged(
             raise OpenNGTError("COMMAND_NOT_FOUND", f"command not found: {command[0]}") from exc
         with process:
             assert process.stdout is not None
-            for line in process.stdout:
-                stream.write(line)
-                said.append(line)
-                if each_line is not None:
-                    each_line(line.rstrip())
+            try:
+                for line in process.stdout:
+                    stream.write(line)
+                    said.append(line)
+                    if each_line is not None:
+                        each_line(line.rstrip())
+            except BaseException:
+                process.terminate()  # a signal for us alone must not leave it running
+                process.wait()
+                raise
     if process.returncode:
         name = Path(command[0]).name
         last = "".join(said[-5:]).strip()

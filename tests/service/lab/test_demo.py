@@ -2,8 +2,10 @@
 """The demo's judgement: it must see every difference, and everything that is left over."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,33 @@ def test_a_failing_step_is_named_with_the_logs_and_everything_is_shut_down(
     assert f"logs: {demo.logs}" in said
     assert "Shut everything down" in said
     assert not demo.state.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_demo_ends_its_programs_and_names_the_step(tmp_path: Path, number: int) -> None:
+    for name in ("openngt-0.1.0-py3-none-any.whl", "openngt-guest_tools-0.1.0.tar.gz"):
+        (tmp_path / name).write_bytes(b"")
+    slow = tmp_path / "demo/venv/bin/python"
+    slow.parent.mkdir(parents=True)
+    slow.write_text("#!/bin/sh\nexec sleep 600\n", encoding="ascii")
+    slow.chmod(0o755)
+    arguments = ["--directory", str(tmp_path / "demo"), "--dist", str(tmp_path)]
+    command = [sys.executable, "-u", "-m", "openngt_service.lab.demo", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        while "ansible-core" not in demo.stdout.readline():
+            assert demo.poll() is None
+        while not (children := Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()):
+            time.sleep(0.05)
+        demo.send_signal(number)
+        try:
+            said, _ = demo.communicate(timeout=60)
+        finally:
+            demo.kill()
+        assert demo.returncode == 130
+    assert "interrupted in step: Install wheel and collection from the artefacts" in said
+    assert "0 processes left" in said
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 
 
 def test_artefacts_that_are_not_built_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
