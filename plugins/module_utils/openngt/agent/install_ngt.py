@@ -66,7 +66,10 @@ def unmount(disc):  # type: (str) -> int
     status = subprocess.call(["umount", disc])
     if status == 0:
         print("Unmounted {0}; the disc can be ejected.".format(disc))
-    return status
+        return 0
+    # The usual reason is the shell that this was started from.
+    print("The agent is well, but {0} is in use and still mounted. Leave the folder, then: umount {0}".format(disc))
+    return 1
 
 
 if __name__ == "__main__":
