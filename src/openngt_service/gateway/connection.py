@@ -160,8 +160,12 @@ class Connection(asyncio.Protocol):
         deadline = self._session.deadline
         return deadline if self._send_deadline is None else min(deadline, self._send_deadline)
 
-    def expire(self, now: float) -> None:
-        if self._ended is not None:
+    def expire(self) -> None:
+        """End for the reason whose time is over, if it still is."""
+        deadline, now = self.deadline, self._loop.time()
+        if deadline is None or deadline > now:
+            self._hub.wheel.schedule(self)
+        elif self._ended is not None:
             self.abort()
         elif self._session is None:
             self.end("handshake_timeout" if self.accepted is None else "ledger_failed")

@@ -28,6 +28,8 @@ class Limits:
     accepts_per_second: float = 500.0
     accepts_burst: int = 1000
     connections: int = 20_000
+    sessions_per_vm: int = 3
+    """Before hello or after: the live one, its successor, and one that is about to be noticed dead."""
     drain_seconds: float = 5.0
 
     @property
@@ -59,7 +61,7 @@ class TokenBucket:
 class LogLimiter:
     """How many lines of one kind an attacker can make us write: `burst` in each `seconds`."""
 
-    def __init__(self, burst: int = 5, seconds: float = 10.0) -> None:
+    def __init__(self, burst: int = 20, seconds: float = 10.0) -> None:
         self._burst = burst
         self._seconds = seconds
         self._windows: dict[str, tuple[float, int]] = {}
@@ -82,10 +84,8 @@ class HasDeadline(Protocol):
 
     @property
     def deadline(self) -> float | None:
-        """Monotonic moment at which `expire` is wanted; it may move later by itself. None: forget me."""
+        """Monotonic moment; it may move later by itself. None: forget me."""
         ...
-
-    def expire(self, now: float) -> None: ...
 
 
 Item = TypeVar("Item", bound=HasDeadline)
@@ -113,17 +113,20 @@ class DeadlineWheel(Generic[Item]):
         item.slot = slot
         self._slots.setdefault(slot, []).append(item)
 
-    def turn(self, now: float) -> None:
-        """Expire what is due, at most one tick late."""
+    def turn(self, now: float) -> list[Item]:
+        """What is due, at most one tick late. It is forgotten here; its owner may schedule it again."""
         self._turned = int(now / self.tick_seconds)
+        due = []
         for slot in sorted(slot for slot in self._slots if slot <= self._turned):
             for item in self._slots.pop(slot):
                 if item.slot != slot:
                     continue  # moved to an earlier slot since
                 deadline = item.deadline
                 if deadline is not None and deadline <= now:
-                    item.expire(now)
-                self.schedule(item)
+                    due.append(item)
+                else:
+                    self.schedule(item)
+        return due
 
 
 @functools.lru_cache(maxsize=1024)

@@ -116,7 +116,7 @@ class Gateway:
             await _wait(self._all_lost, (end - self._loop.time()) / 2)
         for connection in list(self._open):
             connection.abort()
-        if not await self._sequencer.drain(max(0.0, end - self._loop.time())):
+        if not await self._sequencer.drain(max(0.5, end - self._loop.time())):
             self._log.warning("gateway_stopped_with_work_left")
         if self._turner is not None:
             self._turner.cancel()
@@ -178,6 +178,7 @@ class Gateway:
         self._leave_waiting_room(connection)
         accepted = connection.accepted
         assert accepted is not None, "contract of Hub.authenticated"
+        self._make_room(accepted.vm_uuid)
         self._by_vm.setdefault(accepted.vm_uuid, []).append(connection)
         self.metrics.accepted.inc()
         if accepted.state == "next":
@@ -241,6 +242,14 @@ class Gateway:
         waiting = self._unauthenticated.get(connection.origin)
         if waiting is not None and waiting.pop(connection, waiting) is None and not waiting:
             del self._unauthenticated[connection.origin]
+
+    def _make_room(self, vm_uuid: str) -> None:
+        """One VM's key, in whose hands ever, holds only so many connections open."""
+        connections = self._by_vm.get(vm_uuid, [])
+        if len(connections) >= self.limits.sessions_per_vm:
+            others = [connection for connection in connections if connection is not self._live.get(vm_uuid)]
+            for connection in others[:1]:
+                connection.end("superseded")
 
     def _forget(self, connection: Connection, vm_uuid: str) -> None:
         connections = self._by_vm[vm_uuid]
@@ -328,8 +337,9 @@ class Gateway:
             )
 
     def _turn(self) -> None:
-        self.wheel.turn(self._loop.time())
         self._turner = self._loop.call_later(self.wheel.tick_seconds, self._turn)
+        for connection in self.wheel.turn(self._loop.time()):
+            self._loop.call_soon(connection.expire)  # a defect in one then stops neither the others nor the time
 
 
 def _listen(host: str, port: int, send_buffer: int) -> socket.socket:

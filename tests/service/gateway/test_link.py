@@ -249,3 +249,15 @@ def test_a_port_in_use_is_a_conflict(play: Play, world: Any) -> None:
             assert caught.value.code == "SERVICE_CONFLICT"
 
     play(scenario)
+
+
+def test_one_identity_holds_only_so_many_connections_and_the_live_one_is_not_the_victim(play: Play, world: Any) -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            identity = w.enrol()
+            live = await w.agent(identity)
+            idle = [await w.connect(identity) for _ in range(5)]
+            assert [await connection.closed() for connection in idle[:3]] == [True] * 3
+            assert (await live.ask("heartbeat", {}))["result"] == {}
+
+    play(scenario)
