@@ -98,6 +98,7 @@ def feed(session: Session, stream: bytes, rng: random.Random) -> str:
     return "answered" if answered else "ignored"
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_hostile_streams_neither_crash_nor_hang_nor_fill_the_memory() -> None:
     rng = random.Random(20261121)
     limits = Limits(frames_burst=10**9)
