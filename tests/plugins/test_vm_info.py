@@ -1,78 +1,95 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Modules that only read: `vm_info` with its wait for a proven link, and `health_info`."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
-from plugins.module_utils.link import missing_for_proof
-from tests.fakes.api import FakeService
+import pytest
+from plugins.module_utils.link import missing_for_proof, wait_for_links
+
+# Under the name by which link.py knows it: the library imported twice has two classes.
+from plugins.module_utils.openngt.errors import OpenNGTError
+
+from .conftest import Fleet
 
 RunTasks = Callable[..., list[dict[str, Any]]]
 INFO = "openngt.guest_tools.vm_info"
 HEALTH = "openngt.guest_tools.health_info"
+LINKED = {"kind": "link", "generation": 4}
 
 
-def test_all_vms_or_the_named_ones(service: FakeService, run_tasks: RunTasks) -> None:
+def test_all_vms_or_the_named_ones(fleet: Fleet, run_tasks: RunTasks) -> None:
     for name in ("web01", "web02"):
-        service.add_vm(name)
-        service.enable(name, {})
+        fleet.add_vm(name, enrolled=True)
     [all_of_them, one, none] = run_tasks(
-        [{INFO: {}}, {INFO: {"vm": ["web02"]}}, {INFO: {"vm": ["nowhere"]}}], environment=service.environment
+        [{INFO: {}}, {INFO: {"vm": ["web02"]}}, {INFO: {"vm": ["nowhere"]}}], environment=fleet.environment
     )
     assert {vm["vm_name"] for vm in all_of_them["vms"]} == {"web01", "web02"}
     assert [vm["vm_name"] for vm in one["vms"]] == ["web02"]
     assert none["vms"] == [] and not none["changed"]
 
 
-def test_waiting_ends_with_the_link(service: FakeService, run_tasks: RunTasks) -> None:
-    vm_uuid = service.add_vm("web01")
-    service.enable("web01", {})
-    service.records[vm_uuid]["generation"] = 4
-    connecting = threading.Timer(3.0, service.connect, [vm_uuid])
-    connecting.start()
-    wait = {"vm": ["web01"], "wait_for_link": True, "generation": 4, "wait_seconds": 120}
-    [proven] = run_tasks([{INFO: wait}], environment=service.environment)
-    connecting.join()
-    assert proven["vms"][0]["communication_link_active"] is True
-
-
-def test_a_link_that_does_not_come_says_what_both_sides_saw(service: FakeService, run_tasks: RunTasks) -> None:
-    vm_uuid = service.add_vm("web01")
-    service.enable("web01", {})
-    service.records[vm_uuid]["link"]["last_refusal"] = {"reason": "retired", "at": "then"}
+def test_a_link_that_does_not_come_says_what_both_sides_saw(fleet: Fleet, run_tasks: RunTasks) -> None:
+    vm_uuid = fleet.add_vm("web01", enrolled=True)
     wait = {"vm": ["web01"], "wait_for_link": True, "wait_seconds": 0.1, "guest_saw": {"last_error": "TLS alert"}}
-    [failed, checked] = run_tasks([{INFO: wait}, {INFO: wait, "check_mode": True}], environment=service.environment)
+    [failed, checked, stranger] = run_tasks(
+        [{INFO: wait}, {INFO: wait, "check_mode": True}, {INFO: {**wait, "vm": ["nowhere"]}}],
+        environment=fleet.environment,
+    )
     assert failed["code"] == "LINK_NOT_ACTIVE"
-    assert "web01: no active link (the gateway refused it: retired)" in failed["msg"]
-    assert failed["details"]["service_saw"][0]["link"]["last_refusal"]["reason"] == "retired"
+    assert "web01: no active link" in failed["msg"]
+    [seen] = failed["details"]["service_saw"]
+    assert (seen["vm_uuid"], seen["missing"], seen["power_state"]) == (vm_uuid, "no active link", "on")
     assert failed["details"]["guest_saw"] == {"last_error": "TLS alert"}
     assert not checked.get("failed"), "in check mode nobody waits"
+    assert stranger["code"] in ("NOT_ENROLLED", "VM_NOT_FOUND")
+
+
+class Answers:
+    """A client whose VM answers with these records, one after the other."""
+
+    def __init__(self, *records: dict[str, Any]) -> None:
+        self.records = list(records)
+
+    def vm(self, _vm: str) -> dict[str, Any]:
+        return self.records.pop(0)
+
+
+def record(*, active: bool, **more: Any) -> dict[str, Any]:
+    return {"vm_name": "web01", "vm_uuid": "u", "communication_link_active": active, "certificate": None, **more}
+
+
+def test_waiting_ends_with_the_proof() -> None:
+    pauses: list[float] = []
+    last = record(active=True, certificate=LINKED)
+    client: Any = Answers(record(active=False), record(active=True), last)
+    assert wait_for_links(client, ["web01"], 60, generation=4, pause=pauses.append) == [last]
+    assert len(pauses) == 2
+
+
+def test_the_gateways_refusal_is_quoted() -> None:
+    refused = record(active=False, link={"last_refusal": {"reason": "retired", "at": "then"}})
+    client: Any = Answers(refused)
+    with pytest.raises(OpenNGTError, match=r"web01: no active link \(the gateway refused it: retired\)") as caught:
+        wait_for_links(client, ["web01"], 0)
+    assert caught.value.code == "LINK_NOT_ACTIVE"
 
 
 def test_what_proves_a_link() -> None:
-    certificate = {"kind": "link", "generation": 4}
-    good = {"communication_link_active": True, "certificate": certificate}
+    good = {"communication_link_active": True, "certificate": LINKED}
     assert missing_for_proof(good, None) is None
     assert missing_for_proof(good, 4) is None
     assert missing_for_proof(good, 5) == "the link runs with generation 4, not 5"
-    assert missing_for_proof({**good, "certificate": {**certificate, "kind": "bootstrap"}}, None) is not None
+    assert missing_for_proof({**good, "certificate": {**LINKED, "kind": "bootstrap"}}, None) is not None
     assert missing_for_proof({**good, "certificate": None}, None) is not None
     assert missing_for_proof({**good, "communication_link_active": False}, None) == "no active link"
 
 
-def test_health_checks_are_read_filtered_and_run(service: FakeService, run_tasks: RunTasks) -> None:
-    service.checks = [{"name": name, "state": "PASS", "message": "", "items": []} for name in ("first", "second")]
-    [read, run, checked, unknown] = run_tasks(
-        [
-            {HEALTH: {"checks": ["second"]}},
-            {HEALTH: {"run": True}},
-            {HEALTH: {"run": True}, "check_mode": True},
-            {HEALTH: {"checks": ["third"]}},
-        ],
-        environment=service.environment,
+def test_health_checks_are_read_filtered_and_run(fleet: Fleet, run_tasks: RunTasks) -> None:
+    [read, run, unknown] = run_tasks(
+        [{HEALTH: {"checks": ["ngt_link_check"]}}, {HEALTH: {"run": True}}, {HEALTH: {"checks": ["third"]}}],
+        environment=fleet.environment,
     )
-    assert [check["name"] for check in read["checks"]] == ["second"]
-    assert len(run["checks"]) == len(checked["checks"]) == 2
-    assert len(service.changes()) == 1, "check mode does not run the checks"
-    assert unknown["code"] == "INVALID_INPUT" and "first, second" in unknown["msg"]
+    assert [check["name"] for check in read["checks"]] == ["ngt_link_check"]
+    assert len(run["checks"]) > 1 and not run["changed"]
+    assert unknown["code"] == "INVALID_INPUT" and "ngt_link_check" in unknown["msg"]
