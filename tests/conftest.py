@@ -68,7 +68,8 @@ def collection() -> Path:
             galaxy = [program("ansible-galaxy"), "collection"]
             checked([*galaxy, "build", "--output-path", str(work)], environment)
             [tarball] = work.glob("*.tar.gz")
-            checked([*galaxy, "install", "--offline", "-p", str(work), str(tarball)], environment)
+            # Forced: galaxy does nothing where the developer's own collections path has this version already.
+            checked([*galaxy, "install", "--offline", "--force", "-p", str(work), str(tarball)], environment)
             work.rename(ready)
     return ready
 
