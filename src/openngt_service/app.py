@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from openngt import effects
+from openngt.errors import OpenNGTError
 from openngt.version import __version__
 
 from .assembly import Foundation, Service
@@ -67,8 +68,7 @@ async def serve(foundation: Foundation) -> None:
     async with AsyncExitStack() as running:
         service = Service(foundation, open_hypervisor(foundation.settings))
         await service.start(running)
-        renewal = asyncio.create_task(renew_daily(service), name="renewal")
-        running.callback(renewal.cancel)
+        service.beside("renewal", renew_daily(service), running)
         announce(service)
         notify("READY=1")
         await stop.wait()
@@ -80,7 +80,10 @@ async def serve(foundation: Foundation) -> None:
 async def renew_daily(service: Service) -> None:
     while True:
         await asyncio.sleep(RENEWAL_SECONDS)
-        service.renew_certificates()
+        try:
+            service.renew_certificates()
+        except OpenNGTError as exc:  # a full disk may have space again tomorrow, and there are 45 days
+            log.error("certificates_not_renewed", code=exc.code, reason=exc.message)
 
 
 def announce(service: Service) -> None:

@@ -2,11 +2,13 @@
 """How the parts of the service are put together. Nothing here decides anything: it hands each part the others."""
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry, Gauge, Info
 from sqlalchemy import Connection, text
 
@@ -38,6 +40,8 @@ from .tasks.media import Media
 from .tasks.parts import Parts
 
 __all__ = ["Foundation", "Service"]
+
+log = structlog.get_logger(__name__)
 
 HEALTH_PAGE = 1000
 ENDPOINT_FILE = "api.endpoint"
@@ -99,6 +103,7 @@ class Service:
         self.api = ApiServer(
             create_api(self.context), host=settings.api_host, port=settings.api_port, certificate=settings.api_pem
         )
+        self._loops: list[asyncio.Task[None]] = []
         self._count()
 
     @property
@@ -118,12 +123,22 @@ class Service:
         await self.background.start()
         running.push_async_callback(self.gateway.stop)
         await self.gateway.start()
-        checks = asyncio.create_task(self.health.run_forever(settings.health_interval_seconds), name="health")
-        running.callback(checks.cancel)
+        self.beside("health", self.health.run_forever(settings.health_interval_seconds), running)
         running.push_async_callback(self.api.stop)
         running.callback(self.context.stopping.set)
         await self.api.start()
         effects.replace_file(str(settings.state_dir / ENDPOINT_FILE), f"{self.endpoint}\n".encode())
+
+    def beside(self, name: str, work: Coroutine[Any, Any, None], running: AsyncExitStack) -> None:
+        """Run a loop until the service stops; one that ends before that is a defect, which readiness shows."""
+        loop = asyncio.create_task(work, name=name)
+        loop.add_done_callback(self._report)
+        self._loops.append(loop)
+        running.callback(loop.cancel)
+
+    def _report(self, loop: asyncio.Task[None]) -> None:
+        if not loop.cancelled():
+            log.error("loop_ended", loop=loop.get_name(), exc_info=loop.exception())
 
     async def look(self) -> Facts:
         """What the health checks are judged on."""
@@ -201,7 +216,7 @@ class Service:
             raise OpenNGTError("CA_EXPIRED", "the CA has expired")
 
     async def _probe_background(self) -> None:
-        if not self.background.alive:
+        if not self.background.alive or any(loop.done() for loop in self._loops):
             raise OpenNGTError("INTERNAL", "a background loop has ended")
 
     def _count(self) -> None:

@@ -28,6 +28,7 @@ __all__ = ["OPEN_CALLS", "RULES", "Access", "GuardedRoute", "Rule"]
 
 log = structlog.get_logger(__name__)
 
+LONGEST_NAME = 255
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -104,7 +105,7 @@ async def audit_failure(audit: AuditLog, verb: str, actor: str, request: Request
     """The failed attempt's row. What succeeds is audited by whoever does it, in the same transaction."""
     reference = request.path_params.get("vm")
     vm_uuid = reference if reference is not None and re.match(UUID, reference) else None
-    details = {"vm": reference} if reference is not None and vm_uuid is None else {}
+    details = {"vm": reference[:LONGEST_NAME]} if reference is not None and vm_uuid is None else {}
     try:
         await audit.record(AuditEntry(actor, verb, vm_uuid, error.code, details))
     except OpenNGTError as exc:  # a full disk must not hide why the call failed

@@ -20,6 +20,10 @@ from ..store.task_rows import RequestKey
 __all__ = ["Replays"]
 
 
+OVERHEAD_BYTES = 1024
+"""What keeping even an empty answer costs, about."""
+
+
 @dataclass
 class Kept:
     request_sha256: str
@@ -27,13 +31,9 @@ class Kept:
     at: float
     response: Response | None = None
 
-    @property
-    def size(self) -> int:
-        return len(self.response.body) if self.response is not None else 0
-
 
 class Replays:
-    """Bounded by age (seconds) and by bytes of kept answers; the oldest go first."""
+    """Bounded by age (seconds) and by memory; the oldest answers go first."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Replays:
         self._max_bytes = max_bytes
         self._clock = clock
         self._kept: OrderedDict[tuple[str, str], Kept] = OrderedDict()
+        self._bytes = 0
 
     async def run(self, key: RequestKey | None, call: Callable[[], Awaitable[Response]]) -> Response:
         """The kept answer for `key`, or `call`'s; an equal request that is still at work is waited for.
@@ -69,12 +70,19 @@ class Replays:
             if kept.response is None:
                 del self._kept[place]
             kept.done.set()
+        self._bytes += size_of(kept.response)
         return kept.response
 
     def _trim(self) -> None:
-        size = sum(kept.size for kept in self._kept.values())
-        for place, kept in list(self._kept.items()):
-            too_old = self._clock() - kept.at > self._max_age
-            if kept.response is not None and (too_old or size > self._max_bytes):
-                size -= kept.size
-                del self._kept[place]
+        """From the oldest on, up to the first that may stay or is still at work."""
+        while self._kept:
+            place, oldest = next(iter(self._kept.items()))
+            too_old = self._clock() - oldest.at > self._max_age
+            if oldest.response is None or not (too_old or self._bytes > self._max_bytes):
+                return
+            self._bytes -= size_of(oldest.response)
+            del self._kept[place]
+
+
+def size_of(response: Response) -> int:
+    return len(response.body) + OVERHEAD_BYTES
