@@ -40,6 +40,7 @@ lint: venv ## ruff, mypy, ansible-lint, ansible-test sanity, changelog, generate
 	scripts/generated --check
 	PATH=$(abspath $(BIN)):$$PATH scripts/ansible-lint
 	$(BIN)/antsibull-changelog lint
+	scripts/plugin-docs
 	scripts/sanity
 
 docs: venv ## the documentation site, in build/docs/html
