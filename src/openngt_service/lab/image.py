@@ -45,6 +45,18 @@ PACKAGES = (
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 DISK_MB = 3072
 
+# Inside the tree, because in a user namespace nothing else can be written by the tree's owner. An ordinary user's PATH
+# lacks the folder of mke2fs.
+MAKE_DISK = """\
+set -eu
+cd "$1"
+mkdir .root
+find . -mindepth 1 -maxdepth 1 ! -name .root -exec mv -t .root {} +
+truncate -s "$2" disk.raw
+PATH=$PATH:/usr/sbin:/sbin mke2fs -q -t ext4 -L lab -d .root disk.raw
+chmod 0644 disk.raw
+"""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -128,10 +140,8 @@ def _build(wanted: Recipe, image: Image, cache: Path, report: Report) -> None:
     for name in ("vmlinuz", "initrd.img"):
         shutil.copyfile(tree / name, result / name)  # links at the root of the tree, to the kernel that was installed
     report("writing the file system")
-    disk = result / "disk.raw"
-    with disk.open("wb") as stream:
-        stream.truncate(wanted.disk_mb << 20)
-    run_logged([*_as_owner(), "mke2fs", "-q", "-t", "ext4", "-L", "lab", "-d", str(tree), str(disk)], log)
+    run_logged([*_as_owner(), "sh", "-c", MAKE_DISK, "make-disk", str(tree), str(wanted.disk_mb << 20)], log)
+    run_logged(["cp", "--sparse=always", str(tree / "disk.raw"), str(result / "disk.raw")], log)
     _sync(result)
     result.rename(image.folder)
     _remove(work, log)
@@ -160,8 +170,9 @@ def _as_owner() -> list[str]:
 
 
 def _remove(work: Path, log: Path) -> None:
-    if work.exists():
-        run_logged([*_as_owner(), "rm", "-rf", "--one-file-system", str(work)], log)
+    tree = work / "tree"
+    if tree.exists():
+        run_logged([*_as_owner(), "find", str(tree), "-xdev", "-mindepth", "1", "-delete"], log)
     if work.exists():
         shutil.rmtree(work)
 

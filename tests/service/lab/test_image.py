@@ -84,9 +84,9 @@ def test_a_failed_build_names_the_log_and_publishes_nothing(tmp_path: Path, call
 
 
 def test_what_a_killed_build_left_is_removed(tmp_path: Path, calls: Path) -> None:
-    torn = tmp_path / "cache/image.unfinished/tree"
+    torn = tmp_path / "cache/image.unfinished/tree/boot"
     torn.mkdir(parents=True)
-    (torn / "vmlinuz").write_text("torn", encoding="ascii")
+    (torn.parent / "vmlinuz").write_text("torn", encoding="ascii")
     assert ensure_image(quiet, tmp_path / "cache").kernel.read_text(encoding="ascii") == "kernel\n"
 
 
