@@ -116,7 +116,6 @@ details:
   type: dict
 """
 
-import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -152,8 +151,8 @@ def run(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
         force, timeout = params["force"], params["timeout"]
         eject = None
         if plan.action == "disable":
-            mine = holder.describe(os.getppid())
-            eject = mounting.plan_eject(client, plan.vm, mine, holder.is_dead, force=force)
+            # In nobody's name: whoever lives and holds the disc has to let go of it first.
+            eject = mounting.plan_eject(client, plan.vm, "", holder.is_dead, force=force)
         record = plan.record
         if not check_mode:
             if eject is not None:

@@ -84,7 +84,11 @@ def test_service_takes_the_library_by_pip_name_and_never_the_agent_or_ansible(pa
 
 @pytest.mark.parametrize(
     "path",
-    [p for room in ("modules", "action", "inventory", "doc_fragments") for p in python_files(ROOT / "plugins" / room)],
+    [
+        p
+        for room in ("modules", "action", "filter", "inventory", "doc_fragments")
+        for p in python_files(ROOT / "plugins" / room)
+    ],
     ids=ids,
 )
 def test_plugins_import_ansible_and_the_library_relatively(path: Path) -> None:

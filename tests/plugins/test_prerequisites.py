@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Module and action plugin `prerequisites`: this machine stands for a guest, with and without a Python."""
 
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -98,3 +99,12 @@ def test_a_package_manager_that_fails_is_quoted(run_tasks: RunTasks, tmp_path: P
 def test_a_version_that_is_none_is_refused_by_name(run_tasks: RunTasks) -> None:
     [result] = run_tasks([on(sys.executable, minimum_python="three")])
     assert result["code"] == "INVALID_INPUT" and "minimum_python" in result["msg"]
+
+
+def test_a_guest_that_does_not_answer_is_unreachable_by_code(run_tasks: RunTasks) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound, not listening: nobody else gets the port meanwhile
+        where = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": closed.getsockname()[1]}
+        [result] = run_tasks([{PREREQUISITES: {}, "vars": where, "ignore_unreachable": True}])
+    assert result["unreachable"] is True
+    assert result["code"] == "GUEST_UNREACHABLE" and result["remedy"]
