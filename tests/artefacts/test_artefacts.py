@@ -121,7 +121,8 @@ def test_modules_of_the_tarball_make_an_iso_that_openssl_and_xorriso_read(instal
     python = f"ansible_python_interpreter={installed / 'venv/bin/python'}"
     steps = {
         "ca": f"path={installed}/ca",
-        "iso": f"path={installed}/vm.iso ca_path={installed}/ca vm_uuid={vm} vm_name=web1 cluster_ip=192.0.2.10",
+        "iso": f"path={installed}/vm.iso ca_path={installed}/ca vm_uuid={vm} vm_name=web1 cluster_ip=192.0.2.10"
+        " cluster_uuid=0005914e-9e36-5a1e-a000-000000009578",
     }
     for module, arguments in steps.items():
         done = run(
