@@ -53,7 +53,7 @@ def command(options, disc):  # type: (argparse.Namespace, str | None) -> list[st
     if options.operation == "uninstall":
         return [sys.executable, agent, "uninstall"]
     if disc is None:
-        sys.exit("DISC_NOT_FOUND: this script installs from the tools disc that it stands on")
+        raise SystemExit("DISC_NOT_FOUND: this script installs from the tools disc that it stands on")
     found = [sys.executable, agent, "install", "--source", disc, "--wait", options.wait]
     if options.ca_sha256:
         found += ["--ca-sha256", options.ca_sha256]
@@ -65,14 +65,16 @@ def command(options, disc):  # type: (argparse.Namespace, str | None) -> list[st
 def unmount(disc):  # type: (str) -> int
     status = subprocess.call(["umount", disc])
     if status == 0:
-        print("Unmounted {0}; the disc can be ejected.".format(disc))
+        sys.stdout.write("Unmounted {0}; the disc can be ejected.\n".format(disc))
         return 0
     # The usual reason is the shell that this was started from.
-    print("The agent is well, but {0} is in use and still mounted. Leave the folder, then: umount {0}".format(disc))
+    sys.stdout.write(
+        "The agent is well, but {0} is in use and still mounted. Leave the folder, then: umount {0}\n".format(disc)
+    )
     return 1
 
 
 if __name__ == "__main__":
     if sys.version_info < (3, 6):
-        sys.exit("This installer needs Python 3.6 or newer: sudo python3 " + os.path.abspath(__file__))
-    sys.exit(main())
+        raise SystemExit("This installer needs Python 3.6 or newer: sudo python3 " + os.path.abspath(__file__))
+    raise SystemExit(main())
