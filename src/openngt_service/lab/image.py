@@ -46,7 +46,7 @@ LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr
 DISK_MB = 3072
 
 # Inside the tree, because in a user namespace nothing else can be written by the tree's owner. An ordinary user's PATH
-# lacks the folder of mke2fs.
+# lacks the folder of mke2fs. No part of the recipe: this is how the disk is written, not what is on it.
 MAKE_DISK = """\
 set -eu
 cd "$1"
