@@ -190,7 +190,8 @@ class Lab:
     def _boot(self, vm: LabVm, image: Image) -> LabVm:
         """QEMU binds the port later than we choose it; when somebody took it meanwhile, another one is tried."""
         for _ in range(5):
-            shutil.rmtree(vm.sockets or "/nonexistent", ignore_errors=True)
+            if vm.sockets:
+                shutil.rmtree(vm.sockets, ignore_errors=True)
             vm = replace(vm, ssh_port=free_port(), sockets=tempfile.mkdtemp(prefix="openngt-lab-"))
             folder = Path(vm.folder)
             replace_file(str(folder / LAB_FILE), json.dumps(asdict(vm), indent=2).encode() + b"\n")
