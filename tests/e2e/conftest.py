@@ -23,6 +23,7 @@ from openngt_service.lab.service_process import ServiceProcess
 from openngt_service.lab.vm import Lab, LabVm
 
 from ..conftest import program
+from .hands import monitor
 from .plays import Ansible, prepare
 
 # Whatever state a test left: no disc mounted, no installer at work, no file of the agent, Python and SSH as they were.
@@ -84,6 +85,8 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
         guests = Guests(lab, WarmVm(**vars(web)), WarmVm(**vars(db)), users_disc)
         for vm in guests.both:
             lab.wait(vm)
+        for vm, drive in ((guests.web, "cd0"), (guests.web, "cd1"), (guests.db, "cd0")):
+            monitor(vm, "eject", id=drive, force=True)  # what a killed session left in kept guests
         yield guests
         for vm in guests.both:
             vm.hang_up()
@@ -105,6 +108,7 @@ def service(guests: Guests, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     service.configure(guests.lab.directory)
     try:
         service.start()
+        restore(guests, service)  # kept guests may be as a killed session left them
         yield service
     finally:
         status = service.stop()
@@ -127,8 +131,7 @@ def ansible(
 
 @pytest.fixture
 def restored(guests: Guests, service: ServiceProcess) -> Iterator[None]:
-    """Guests and service as they were before the first test, when this one begins and when it is over."""
-    restore(guests, service)
+    """Guests and service are left as they were before the first test."""
     yield
     restore(guests, service)
 

@@ -3,8 +3,7 @@
 
 import asyncio
 import subprocess
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from openngt_service.hypervisors.qemu import QemuHypervisor
 from openngt_service.lab.vm import LabVm
 
 from .conftest import Guests
+from .hands import PRESS_EJECT, said, until
 
 pytestmark = pytest.mark.guest
-
-LIMIT_SECONDS = 60
 
 
 @pytest.fixture
@@ -34,19 +32,6 @@ def disc(tmp_path: Path) -> Path:
 
 def do(action: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(action)
-
-
-def said(vm: LabVm, command: str) -> str:
-    done = vm.ssh(command)
-    assert done.returncode == 0, done
-    return done.stdout.strip()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.5)
 
 
 def label_device(vm: LabVm) -> str:
@@ -94,8 +79,7 @@ def test_a_guest_that_does_not_let_go_is_named_and_force_takes_the_disc(guests: 
 def test_a_person_who_ejects_in_the_guest_leaves_a_drive_that_can_be_emptied(
     guests: Guests, adapter: QemuHypervisor, inserted: Path
 ) -> None:
-    eject = "import fcntl, os; fcntl.ioctl(os.open('/dev/sr0', os.O_RDONLY | os.O_NONBLOCK), 0x5309)"
-    said(guests.web, f'python3 -c "{eject}"')
+    said(guests.web, PRESS_EJECT)
     assert do(adapter.find("web"))[0].drives[0] == Drive("cd0", "tray_open", str(inserted))
     assert do(adapter.eject(guests.web.vm_uuid, "cd0", inserted)) is True
     assert do(adapter.find("web"))[0].drives[0] == Drive("cd0", "empty")
