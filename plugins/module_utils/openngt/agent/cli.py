@@ -105,6 +105,8 @@ def _uninstall(guest: Guest, _options: argparse.Namespace) -> Answer:
 
 def _verify(guest: Guest, options: argparse.Namespace) -> Answer:
     """The disc's words if the agent of this guest would take it now; DISC_OLDER when it was used up."""
+    if not guest.is_root:  # who this VM is, and whom it trusts, is for root to read
+        raise AgentError("PERMISSION_DENIED", "verify must run as root")
     stored = identities.load_or_none(guest.paths)
     disc = verify.read_disc(options.source)
     found = verify.verify(disc, verify.Trust(vm_uuid(guest.paths), stored, options.ca_sha256))
