@@ -20,6 +20,7 @@ VERSIONS = sorted(FOUND, key=lambda version: int(version.partition(".")[2]))
 def run_suite(version: str, pattern: str, material: Path) -> int:
     """How many tests ran, all of them well."""
     command = [FOUND[version], "-m", "unittest", "discover", "-s", str(SUITE), "-p", pattern]
+    # No locale, as in a unit or a cron job: Python 3.6 then takes file names for ASCII.
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join([str(material / "lib"), str(SUITE)]),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Installing and uninstalling in a temporary root: the plan, what is written, what is refused."""
 
+import io
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import unittest
 
-from openngt_agent import identity, uninstall, unit
+from openngt_agent import cli, identity, uninstall, unit
 from openngt_agent.errors import AgentError
 from openngt_agent.install import Observed, Options, install, plan
 from openngt_agent.install_steps import Target
@@ -323,6 +324,11 @@ class Commands(unittest.TestCase):
         self.assertEqual(len(out.splitlines()), 1)
         _status, out, err = self.zipapp("install", "--source", "/nonexistent")
         self.assertIn("Platform type is: ", out)
+
+    def test_a_name_that_the_terminal_cannot_show_does_not_cost_the_message(self):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+        cli._write(stream, "extras/\u00fc is not what the manifest says")
+        self.assertEqual(stream.buffer.getvalue(), b"extras/\\xfc is not what the manifest says\n")
 
     def test_senseless_arguments_are_status_2(self):
         for arguments in ((), ("install",), ("nonsense",), ("install", "--source", "x", "--wait", "-1")):

@@ -51,8 +51,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 
 def _write(stream: TextIO, line: str) -> None:
+    # In the C locale a file's name may not be printable; that must not cost the message.
+    encoding = stream.encoding or "ascii"
+    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     # At once: who installs over SSH wants to see each step when it happens.
-    stream.write(line + "\n")
     stream.flush()
 
 

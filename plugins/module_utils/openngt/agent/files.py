@@ -168,7 +168,8 @@ def open_below(folder: str, path: str) -> int:
 
     OSError, also for what is no regular file. A pipe or device in its place is never waited for.
     """
-    parts = path.split("/")
+    # As bytes: in the C locale, Python 3.6 cannot turn a name beyond ASCII into one of the file system's.
+    parts = path.encode("utf-8").split(b"/")
     here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in parts[:-1]:
