@@ -31,7 +31,6 @@ app.add_typer(health.app, name="health")
 app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")
 app.add_typer(lab.app, name="lab")
-app.add_typer(lab.app, name="lab")
 
 
 def show_version(wanted: bool) -> None:
