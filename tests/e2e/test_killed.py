@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Killed in the middle, by SIGKILL: the next run ends in the same place, nothing is there twice, nothing is left."""
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from openngt.client import Client
+from openngt_service.lab.demo_views import compare, guest_view, service_view
+from openngt_service.lab.service_process import ServiceProcess
 from openngt_service.lab.vm import LabVm
 
 from ..conftest import ROOT
 from .conftest import Guests
-from .hands import eject, mount, said
+from .hands import drives, eject, isos, mount, said, until
+from .plays import Ansible
 
 pytestmark = [pytest.mark.guest, pytest.mark.usefixtures("restored")]
 
@@ -68,3 +72,37 @@ def test_the_agents_installer_and_uninstaller_converge_from_a_kill_at_each_of_th
     said(vm, uninstall)
     assert said(vm, "rm /root/ngt_agent.pyz; ls -d /usr/local/openngt /run/openngt /usr/local/bin/ngtcli || :") == ""
     assert said(vm, "systemctl list-units --all --no-legend 'ngt*'") == ""
+
+
+def test_a_play_killed_with_its_disc_in_the_drive_and_again_while_it_installs_is_made_up_for_by_the_next(
+    guests: Guests, service: ServiceProcess, client: Client, ansible: Ansible
+) -> None:
+    vm = guests.web
+
+    def kill_when(condition: Callable[[], bool], what: str) -> None:
+        process = ansible.start("openngt.guest_tools.install", "--limit", "web")
+        try:
+            until(condition, what)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+    def mounted() -> bool:
+        found = client.vms([vm.vm_uuid])
+        return bool(found and found[0]["tools_iso_mounted"])
+
+    kill_when(mounted, "the mount")
+    assert isos(service.state) == [f"{vm.vm_uuid}.iso"]
+    first_holder = client.vm(vm.vm_uuid)["mount"]["holder"]
+    kill_when(lambda: vm.ssh("test -e /usr/local/openngt/agent").returncode == 0, "the installer's work")
+    assert client.vm(vm.vm_uuid)["mount"]["holder"] != first_holder
+
+    ansible.play("install", "--limit", "web").succeeded()
+
+    record = client.vm(vm.vm_uuid)
+    assert [row for row in compare("web", service_view(record), guest_view(vm)) if not row.agrees] == []
+    assert record["communication_link_active"] and record["certificate"]["kind"] == "link", record
+    assert isos(service.state) == []
+    assert drives(client, vm) == {"cd0": None, "cd1": None}
+    assert vm.ssh("findmnt -rno TARGET -t iso9660").stdout == ""
+    assert said(vm, "pgrep -fc 'ngt_agent.pyz run'") == "1"
