@@ -25,7 +25,7 @@ from .accelerator import choose_accelerator
 from .demo_views import Row, compare, guest_view, service_view
 from .image import ensure_image
 from .inventory import inventory
-from .process import processes_naming, run_logged
+from .process import END_SIGNALS, processes_naming, run_logged
 from .service_process import HOST_SEEN_FROM_GUESTS, ServiceProcess, clean_environment
 from .vm import Lab
 
@@ -33,8 +33,6 @@ __all__ = ["Demo", "main"]
 
 VMS = ("web1", "db1")
 END_SECONDS = 15.0
-# SIGINT among them: a shell that runs us in the background has it ignored.
-END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RECAP = re.compile(r"^(?P<host>\S+)\s*:\s*(?P<counts>ok=.*)$")
 
 

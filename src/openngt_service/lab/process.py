@@ -6,13 +6,42 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from openngt.errors import OpenNGTError
 
-__all__ = ["end_process", "free_port", "processes_naming", "run_logged"]
+__all__ = ["END_SIGNALS", "end_process", "free_port", "processes_naming", "run_logged", "signals_held"]
+
+# SIGINT among them: a shell that runs us in the background has it ignored.
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """END_SIGNALS that arrive meanwhile are handled at the end of the block, where an exception of theirs does no harm.
+
+    Raised inside `Popen`, it would leave the new process running with nobody who knows it. The handlers change,
+    not the signal mask: a program started meanwhile would inherit that. Only the main thread handles signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in END_SIGNALS}
+    held = [number for number, handler in handlers.items() if handler not in {signal.SIG_IGN, None}]
+    for number in held:
+        signal.signal(number, lambda number, _frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number in held:
+            signal.signal(number, handlers[number])
+    for late in arrived:
+        signal.raise_signal(late)
 
 
 def run_logged(
@@ -31,29 +60,20 @@ def run_logged(
     with log.open("a", encoding="utf-8") as stream:
         stream.write(f"$ {' '.join(command)}\n")
         stream.flush()
+        process: subprocess.Popen[str] | None = None
         try:
-            process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stream if each_line is None else subprocess.STDOUT,
-                text=True,
-                env=None if environment is None else dict(environment),
-            )
-        except FileNotFoundError as exc:
-            raise OpenNGTError("COMMAND_NOT_FOUND", f"command not found: {command[0]}") from exc
-        with process:
+            with signals_held():
+                process = _start(command, stream, environment, watched=each_line is not None)
             assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    stream.write(line)
-                    said.append(line)
-                    if each_line is not None:
-                        each_line(line.rstrip())
-            except BaseException:
-                process.terminate()  # a signal for us alone must not leave it running
-                process.wait()
-                raise
+            for line in process.stdout:
+                stream.write(line)
+                said.append(line)
+                if each_line is not None:
+                    each_line(line.rstrip())
+            process.wait()
+        finally:
+            if process is not None:
+                _end_started(process)
     if process.returncode:
         name = Path(command[0]).name
         last = "".join(said[-5:]).strip()
@@ -63,6 +83,31 @@ def run_logged(
             {"log": str(log)},
         )
     return "".join(said)
+
+
+def _start(
+    command: Sequence[str], log: TextIO, environment: Mapping[str, str] | None, *, watched: bool
+) -> "subprocess.Popen[str]":
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if watched else log,
+            text=True,
+            env=None if environment is None else dict(environment),
+        )
+    except FileNotFoundError as exc:
+        raise OpenNGTError("COMMAND_NOT_FOUND", f"command not found: {command[0]}") from exc
+
+
+def _end_started(process: "subprocess.Popen[str]") -> None:
+    """A signal for us alone must not leave it running."""
+    if process.poll() is None:
+        process.terminate()
+        process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from openngt.client import Client
 from openngt.errors import OpenNGTError
 
-from .process import end_process, free_port, processes_naming
+from .process import end_process, free_port, processes_naming, signals_held
 
 __all__ = ["HOST_SEEN_FROM_GUESTS", "ServiceProcess", "clean_environment"]
 
@@ -70,7 +70,7 @@ class ServiceProcess:
 
     def start(self) -> None:
         """Until it answers the admin; COMMAND_FAILED or COMMAND_TIMED_OUT name the log."""
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, signals_held():
             # Its own session: Ctrl-C is for the caller, who then ends the service in order.
             self._process = subprocess.Popen(
                 [str(self.program), "serve", "--config", str(self.settings_file)],
@@ -80,7 +80,7 @@ class ServiceProcess:
                 env=clean_environment(),
                 start_new_session=True,
             )
-        self._pid_file.write_text(str(self._process.pid), encoding="ascii")
+            self._pid_file.write_text(str(self._process.pid), encoding="ascii")
         self._wait_until_ready(self._process)
 
     def stop(self, seconds: float = STOP_SECONDS) -> int | None:

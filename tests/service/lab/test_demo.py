@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from openngt.errors import OpenNGTError
-from openngt_service.lab.demo import Demo, attempt, recap
+from openngt_service.lab.demo import Demo, attempt, interrupt, recap
 from openngt_service.lab.demo_views import compare, service_view, view_of_answers
-from openngt_service.lab.process import end_process, processes_naming, run_logged
+from openngt_service.lab.process import end_process, processes_naming, run_logged, signals_held
 
 RECORD: dict[str, Any] = {
     "vm_name": "web1",
@@ -142,6 +142,19 @@ def test_an_interrupted_demo_ends_its_programs_and_names_the_step(tmp_path: Path
     assert "interrupted in step: Install wheel and collection from the artefacts" in said
     assert "0 processes left" in said
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_a_signal_in_the_middle_of_a_start_waits_until_the_new_process_is_known() -> None:
+    known: list[str] = []
+    kept = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="SIGTERM"), signals_held():
+            signal.raise_signal(signal.SIGTERM)
+            known.append("process")
+        assert signal.getsignal(signal.SIGTERM) is interrupt
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+    assert known == ["process"]
 
 
 def test_artefacts_that_are_not_built_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
