@@ -208,86 +208,131 @@ def tamper_manifest(files: dict[str, bytes]) -> None:
     files[MANIFEST] = files[MANIFEST].replace(b'"generation":3', b'"generation":9')
 
 
+Change = Callable[[dict[str, bytes]], None]
+
+
+@dataclass
+class Shelf:
+    """Discs by folder. `expected`: the code that refuses each to VM where `ca` is pinned; None if good."""
+
+    folder: Path
+    ca: Ca
+    agent: bytes
+    expected: dict[str, str | None] = field(default_factory=dict)
+
+    def disc(self, **deviations: Any) -> Disc:
+        return Disc(self.ca, self.agent, **deviations)
+
+    def make(self, name: str, code: str | None, disc: Disc, change: Change | None = None) -> Path:
+        disc.write(self.folder / name, change or (lambda files: None))
+        self.expected[name] = code
+        return self.folder / name
+
+
+def altered(path: str, offset: int = 5) -> Change:
+    return lambda files: files.update({path: flipped(files[path], offset)})
+
+
+def cut(path: str) -> Change:
+    return lambda files: files.update({path: files[path][: len(files[path]) // 2]})
+
+
+def without(path: str) -> Change:
+    return lambda files: files.__delitem__(path) if path in files else None
+
+
 def make_discs(folder: Path, ca: Ca, other: Ca, agent: bytes) -> dict[str, str | None]:
-    """Each disc in a folder of its name; name -> code that refuses it to VM when `ca` is pinned, None if good."""
-    expected: dict[str, str | None] = {}
+    """One of each kind; name -> code that refuses it, as in `Shelf`."""
+    shelf = Shelf(folder, ca, agent)
+    put_good(shelf, other)
+    put_untrusted(shelf, other)
+    put_damaged(shelf, other)
+    put_contradicting(shelf)
+    put_links_and_pipes(shelf)
+    return shelf.expected
 
-    def make(name: str, code: str | None, disc: Disc, change: Callable[[dict[str, bytes]], None] | None = None) -> Path:
-        disc.write(folder / name, change or (lambda files: None))
-        expected[name] = code
-        return folder / name
 
-    def altered(path: str, offset: int = 5) -> Callable[[dict[str, bytes]], None]:
-        return lambda files: files.update({path: flipped(files[path], offset)})
+def put_good(shelf: Shelf, other: Ca) -> None:
+    shelf.make("good", None, shelf.disc())
+    shelf.make("good-config-only", None, shelf.disc(kind="config", extra={}))
+    shelf.make("good-newer", None, shelf.disc(generation=7))
+    shelf.make("good-newer-agent", None, Disc(shelf.ca, shelf.agent + b"#", generation=7, version="0.2.0"))
+    shelf.make("two-cas", None, shelf.disc(generation=5, ca_pem=other.pem + shelf.ca.pem))
 
-    def cut(path: str) -> Callable[[dict[str, bytes]], None]:
-        return lambda files: files.update({path: files[path][: len(files[path]) // 2]})
 
-    def without(path: str) -> Callable[[dict[str, bytes]], None]:
-        return lambda files: files.__delitem__(path) if path in files else None
-
-    rows = [{"path": p, "size": 0, "sha256": hashlib.sha256(b"").hexdigest()} for p in (CA, CONFIG)]
+def put_untrusted(shelf: Shelf, other: Ca) -> None:
+    """The certificate, or what it vouches for, is not right."""
+    ca, agent = shelf.ca, shelf.agent
     stranger = ec.generate_private_key(ec.SECP256R1())
     key, certificate = ca.leaf(uris=vm_uris(3))
-    make("good", None, Disc(ca, agent))
-    make("good-config-only", None, Disc(ca, agent, kind="config", extra={}))
-    make("good-newer", None, Disc(ca, agent, generation=7))
-    make("good-newer-agent", None, Disc(ca, agent + b"#", generation=7, version="0.2.0"))
-    make("two-cas", None, Disc(ca, agent, generation=5, ca_pem=other.pem + ca.pem))
-    make("other-ca", "DISC_UNTRUSTED", Disc(other, agent))
-    make("other-ca-beside-ours", "DISC_UNTRUSTED", Disc(other, agent, ca_pem=ca.pem + other.pem))
-    make("expired-certificate", "DISC_EXPIRED", Disc(ca, agent, leaf={"not_after": NOW - DAY / 2}))
-    make("certificate-of-tomorrow", "DISC_EXPIRED", Disc(ca, agent, leaf={"not_before": NOW + DAY / 2}))
-    make("expired-manifest", "DISC_EXPIRED", Disc(ca, agent, expires=NOW - DAY))
-    make("server-certificate", "DISC_INVALID", Disc(ca, agent, leaf={"usage": ExtendedKeyUsageOID.SERVER_AUTH}))
-    make("unsigned", "DISC_INVALID", Disc(ca, agent, leaf={"signer": stranger}))
-    make("wrong-key", "DISC_INVALID", Disc(ca, agent), lambda files: files.update({CLIENT: key + leaf_of(files)}))
-    make(
-        "certificate-of-another-disc", "DISC_INVALID", Disc(ca, agent), lambda f: f.update({CLIENT: key + certificate})
+    shelf.make("other-ca", "DISC_UNTRUSTED", Disc(other, agent))
+    shelf.make("other-ca-beside-ours", "DISC_UNTRUSTED", Disc(other, agent, ca_pem=ca.pem + other.pem))
+    shelf.make("expired-certificate", "DISC_EXPIRED", shelf.disc(leaf={"not_after": NOW - DAY / 2}))
+    shelf.make("certificate-of-tomorrow", "DISC_EXPIRED", shelf.disc(leaf={"not_before": NOW + DAY / 2}))
+    shelf.make("expired-manifest", "DISC_EXPIRED", shelf.disc(expires=NOW - DAY))
+    shelf.make("server-certificate", "DISC_INVALID", shelf.disc(leaf={"usage": ExtendedKeyUsageOID.SERVER_AUTH}))
+    shelf.make("unsigned", "DISC_INVALID", shelf.disc(leaf={"signer": stranger}))
+    shelf.make("wrong-key", "DISC_INVALID", shelf.disc(), lambda files: files.update({CLIENT: key + leaf_of(files)}))
+    shelf.make(
+        "certificate-of-another-disc", "DISC_INVALID", shelf.disc(), lambda f: f.update({CLIENT: key + certificate})
     )
-    make("tampered-certificate", "DISC_INVALID", Disc(ca, agent), tamper_certificate)
-    make("tampered-manifest", "DISC_INVALID", Disc(ca, agent), tamper_manifest)
-    make("no-manifest-digest", "DISC_INVALID", Disc(ca, agent, vouches=False))
-    make("altered-agent", "DISC_INVALID", Disc(ca, agent), altered(AGENT, 4000))
-    make("altered-installer", "DISC_INVALID", Disc(ca, agent), altered("installer/linux/install_ngt.py"))
-    make("altered-config", "DISC_INVALID", Disc(ca, agent), altered(CONFIG, 20))
-    make("altered-ca", "DISC_INVALID", Disc(ca, agent), lambda f: f.update({CA: ca.pem + other.pem}))
-    make("longer-agent", "DISC_INVALID", Disc(ca, agent), lambda f: f.update({AGENT: f[AGENT] + b"#"}))
-    make("truncated-agent", "DISC_INVALID", Disc(ca, agent), cut(AGENT))
-    make("truncated-client", "DISC_INVALID", Disc(ca, agent), cut(CLIENT))
-    make("truncated-manifest", "DISC_INVALID", Disc(ca, agent), cut(MANIFEST))
-    make("truncated-ca", "DISC_UNTRUSTED", Disc(ca, agent), cut(CA))
-    make("empty-client", "DISC_INVALID", Disc(ca, agent), lambda f: f.update({CLIENT: b""}))
-    make("no-agent", "DISC_INVALID", Disc(ca, agent), without(AGENT))
-    make("no-config", "DISC_INVALID", Disc(ca, agent), without(CONFIG))
-    make("no-manifest", "DISC_NOT_FOUND", Disc(ca, agent), without(MANIFEST))
-    make("other-vm", "DISC_OF_ANOTHER_VM", Disc(ca, agent, vm=OTHER_VM))
-    make("manifest-of-another-vm", "DISC_INVALID", Disc(ca, agent, manifest={"vm_uuid": OTHER_VM}))
-    make("manifest-of-another-generation", "DISC_INVALID", Disc(ca, agent, manifest={"generation": 9}))
-    make("config-of-another-generation", "DISC_INVALID", Disc(ca, agent, config={"generation": 9}))
-    make("config-of-another-service", "DISC_INVALID", Disc(ca, agent, config={"service_name": "evil.example"}))
-    make("version-climbs", "DISC_INVALID", Disc(ca, agent, version="../../../tmp"))
-    make("version-is-a-link", "DISC_INVALID", Disc(ca, agent, version="current"))
+    shelf.make("tampered-certificate", "DISC_INVALID", shelf.disc(), tamper_certificate)
+    shelf.make("tampered-manifest", "DISC_INVALID", shelf.disc(), tamper_manifest)
+    shelf.make("no-manifest-digest", "DISC_INVALID", shelf.disc(vouches=False))
+
+
+def put_damaged(shelf: Shelf, other: Ca) -> None:
+    """A file is not the one that the manifest names."""
+    ca = shelf.ca
+    shelf.make("altered-agent", "DISC_INVALID", shelf.disc(), altered(AGENT, 4000))
+    shelf.make("altered-installer", "DISC_INVALID", shelf.disc(), altered("installer/linux/install_ngt.py"))
+    shelf.make("altered-config", "DISC_INVALID", shelf.disc(), altered(CONFIG, 20))
+    shelf.make("altered-ca", "DISC_INVALID", shelf.disc(), lambda f: f.update({CA: ca.pem + other.pem}))
+    shelf.make("longer-agent", "DISC_INVALID", shelf.disc(), lambda f: f.update({AGENT: f[AGENT] + b"#"}))
+    shelf.make("truncated-agent", "DISC_INVALID", shelf.disc(), cut(AGENT))
+    shelf.make("truncated-client", "DISC_INVALID", shelf.disc(), cut(CLIENT))
+    shelf.make("truncated-manifest", "DISC_INVALID", shelf.disc(), cut(MANIFEST))
+    shelf.make("truncated-ca", "DISC_UNTRUSTED", shelf.disc(), cut(CA))
+    shelf.make("empty-client", "DISC_INVALID", shelf.disc(), lambda f: f.update({CLIENT: b""}))
+    shelf.make("no-agent", "DISC_INVALID", shelf.disc(), without(AGENT))
+    shelf.make("no-config", "DISC_INVALID", shelf.disc(), without(CONFIG))
+    shelf.make("no-manifest", "DISC_NOT_FOUND", shelf.disc(), without(MANIFEST))
+
+
+def put_contradicting(shelf: Shelf) -> None:
+    """Signed in order, and of another VM, or at odds with itself."""
+    rows = [{"path": p, "size": 0, "sha256": hashlib.sha256(b"").hexdigest()} for p in (CA, CONFIG)]
+    shelf.make("other-vm", "DISC_OF_ANOTHER_VM", shelf.disc(vm=OTHER_VM))
+    shelf.make("manifest-of-another-vm", "DISC_INVALID", shelf.disc(manifest={"vm_uuid": OTHER_VM}))
+    shelf.make("manifest-of-another-generation", "DISC_INVALID", shelf.disc(manifest={"generation": 9}))
+    shelf.make("config-of-another-generation", "DISC_INVALID", shelf.disc(config={"generation": 9}))
+    shelf.make("config-of-another-service", "DISC_INVALID", shelf.disc(config={"service_name": "evil.example"}))
+    shelf.make("version-climbs", "DISC_INVALID", shelf.disc(version="../../../tmp"))
+    shelf.make("version-is-a-link", "DISC_INVALID", shelf.disc(version="current"))
     for number, path in enumerate(PATH_TRICKS):
         row = {"path": path, "size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
-        make(f"path-trick-{number}", "DISC_INVALID", Disc(ca, agent, manifest={"files": [*rows, row]}))
+        shelf.make(f"path-trick-{number}", "DISC_INVALID", shelf.disc(manifest={"files": [*rows, row]}))
     many = [*rows, *({"path": f"f{n}", "size": 0, "sha256": rows[0]["sha256"]} for n in range(511))]
-    make("too-many-files", "DISC_INVALID", Disc(ca, agent, manifest={"files": many}))
-    make("two-urns", "DISC_INVALID", Disc(ca, agent, leaf={"uris": [*vm_uris(3), *vm_uris(3, OTHER_VM)]}))
-    linked = make("link-for-agent", "DISC_INVALID", Disc(ca, agent), without(AGENT))
+    shelf.make("too-many-files", "DISC_INVALID", shelf.disc(manifest={"files": many}))
+    shelf.make("two-urns", "DISC_INVALID", shelf.disc(leaf={"uris": [*vm_uris(3), *vm_uris(3, OTHER_VM)]}))
+
+
+def put_links_and_pipes(shelf: Shelf) -> None:
+    """What stands in a file's place would lead elsewhere, or never end."""
+    folder, agent = shelf.folder, shelf.agent
+    linked = shelf.make("link-for-agent", "DISC_INVALID", shelf.disc(), without(AGENT))
     (folder / "elsewhere").write_bytes(agent)
     (linked / "agent").mkdir(exist_ok=True)
     (linked / AGENT).symlink_to(folder / "elsewhere")
-    linked = make("link-for-folder", "DISC_INVALID", Disc(ca, agent), without(AGENT))
+    linked = shelf.make("link-for-folder", "DISC_INVALID", shelf.disc(), without(AGENT))
     (folder / "elsewhere-folder").mkdir()
     (folder / "elsewhere-folder/ngt_agent.pyz").write_bytes(agent)
     (linked / "agent").symlink_to(folder / "elsewhere-folder")
-    piped = make("pipe-for-agent", "DISC_INVALID", Disc(ca, agent), without(AGENT))
+    piped = shelf.make("pipe-for-agent", "DISC_INVALID", shelf.disc(), without(AGENT))
     (piped / "agent").mkdir(exist_ok=True)
     os.mkfifo(piped / AGENT)
-    piped = make("pipe-for-manifest", "DISC_INVALID", Disc(ca, agent), without(MANIFEST))
+    piped = shelf.make("pipe-for-manifest", "DISC_INVALID", shelf.disc(), without(MANIFEST))
     os.mkfifo(piped / MANIFEST)
-    return expected
 
 
 def make_material(folder: Path, agent: bytes) -> None:
