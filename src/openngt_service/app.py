@@ -20,6 +20,7 @@ from openngt.errors import OpenNGTError
 from openngt.version import __version__
 
 from .assembly import Foundation, Service
+from .backup.restore import require_whole
 from .config import Settings
 from .hypervisors import open_hypervisor
 from .logging import configure_logging
@@ -42,6 +43,7 @@ def run(settings: Settings) -> None:
     configure_logging(settings.log_format, settings.log_level)
     os.umask(0o077)
     with state_lock(settings.state_dir):
+        require_whole(settings.state_dir)
         authority, created = ensure_authority(settings, CA_NAME, effects.now())
         if created:
             log.info("ca_created", path=str(settings.ca_directory), ca_sha256=authority.ca_sha256)

@@ -17,6 +17,7 @@ REMEDIES = {
     "API_ERROR": "read the service's log; repeat the call with the same Idempotency-Key",
     "AUDIT_BROKEN": "compare with an earlier export; somebody has written to the database past the service",
     "AUTHENTICATION_FAILED": "give a valid token (option token, or OPENNGT_TOKEN)",
+    "BACKUP_DAMAGED": "use another backup: openngt backup inspect names what is wrong with one",
     "CA_EXISTS": "use the existing CA, or give another folder; a CA is never overwritten",
     "CA_EXPIRED": "create a new CA in another folder and issue from it",
     "CA_NOT_FOUND": "create one first: module openngt.guest_tools.ca, or openngt ca create",

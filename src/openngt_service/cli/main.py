@@ -10,7 +10,7 @@ import typer
 from openngt.errors import OpenNGTError
 from openngt.version import __version__
 
-from . import audit, ca, health, iso, lab, serve, task, token, vm
+from . import audit, backup, ca, health, iso, lab, serve, task, token, vm
 from .connect import DEFAULT_TIMEOUT, Connection
 
 __all__ = ["app", "main"]
@@ -30,6 +30,8 @@ app.add_typer(iso.app, name="iso")
 app.add_typer(health.app, name="health")
 app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")
+app.add_typer(backup.app, name="backup")
+app.command("restore")(backup.restore)
 app.add_typer(lab.app, name="lab")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openngt.errors import OpenNGTError
 
-__all__ = ["state_lock"]
+__all__ = ["LOCK_FILE", "state_lock"]
 
 LOCK_FILE = "service.lock"
 
