@@ -29,8 +29,10 @@ from prometheus_client import CollectorRegistry
 from tests.fakes.ledger import FakeLedger
 
 from openngt import effects
+from openngt.agent import strict_json
 from openngt.pki.authority import create_authority
 from openngt.pki.issue import VmCertificateRequest, issue_service_certificate, issue_vm_certificate
+from openngt_service.garbage import settle
 from openngt_service.gateway.limits import Limits
 from openngt_service.gateway.metrics import GatewayMetrics
 from openngt_service.gateway.server import Gateway, GatewaySettings
@@ -226,6 +228,7 @@ async def _serve(folder: Path) -> None:
         GatewayMetrics(CollectorRegistry()),
     )
     await gateway.start()
+    settle()
     print(gateway.port, flush=True)
     await asyncio.Event().wait()
 
@@ -273,7 +276,7 @@ class Agent(Client):
         assert b'"result"' in self._read()
 
     def _ask(self, request_id: int, method: str, params: dict[str, Any]) -> None:
-        body = json.dumps({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}).encode()
+        body = strict_json.dump({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
         self.connection.sendall(struct.pack(">I", len(body)) + body)
 
     def _read(self) -> bytes:

@@ -22,6 +22,7 @@ from openngt.version import __version__
 from .assembly import Foundation, Service
 from .backup.restore import require_whole
 from .config import Settings
+from .garbage import settle
 from .hypervisors import open_hypervisor
 from .logging import configure_logging
 from .service_certificates import ensure_authority
@@ -71,6 +72,7 @@ async def serve(foundation: Foundation) -> None:
         service = Service(foundation, open_hypervisor(foundation.settings))
         await service.start(running)
         service.beside("renewal", renew_daily(service), running)
+        settle()
         announce(service)
         notify("READY=1")
         await stop.wait()

@@ -50,6 +50,13 @@ _HEADER = struct.Struct(">I")
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
+# An agent's heartbeat to the byte (its JSON is canonical), which is nearly all that ever comes. It breaks none of the
+# rules below, and to see that costs a tenth of a parse.
+_HEARTBEAT = re.compile(
+    rb'\{"id":(0|[1-9][0-9]{0,17}),"jsonrpc":"2\.0","method":"heartbeat","params":\{"disc_mounted":(true|false)\}\}'
+)
+
+
 class Violation(Exception):
     """The peer broke a rule of the wire and is to be cut.
 
@@ -205,6 +212,9 @@ def _response(value: dict[str, Any]) -> Response:
 
 def decode(body: bytes) -> Message:
     """One frame's body as a message. Raises Violation; unknown fields are ignored."""
+    heartbeat = _HEARTBEAT.fullmatch(body)
+    if heartbeat is not None:
+        return Request(int(heartbeat[1]), "heartbeat", {"disc_mounted": heartbeat[2] == b"true"})
     value = _parse(body)
     if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
         raise Violation("not a JSON-RPC 2.0 object")

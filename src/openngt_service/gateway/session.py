@@ -242,7 +242,7 @@ class Session:
 
     def _on_heartbeat(self, message: Request | Notification) -> Event:
         mounted = message.params.get("disc_mounted")
-        return Heartbeat(mounted if isinstance(mounted, bool) else None)
+        return _HEARTBEATS[mounted] if isinstance(mounted, bool) else _HEARTBEAT_WITHOUT_DISC
 
     def _on_status(self, message: Request | Notification) -> Event:
         return Status(_object(message.params, "status"))
@@ -250,6 +250,11 @@ class Session:
     def _on_goodbye(self, message: Request | Notification) -> Event:
         reason = message.params.get("reason")
         return Goodbye(reason[:MAXIMUM_TEXT] if isinstance(reason, str) else "")
+
+
+# Made once, as an agent says one of three things every few seconds.
+_HEARTBEATS: Final = {mounted: Heartbeat(mounted) for mounted in (True, False)}
+_HEARTBEAT_WITHOUT_DISC: Final = Heartbeat(None)
 
 
 def _text(params: Mapping[str, Any], field: str) -> str:

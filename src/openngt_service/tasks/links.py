@@ -4,7 +4,8 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -35,6 +36,13 @@ class LinkView:
         return self.session is not None
 
 
+class Beat(NamedTuple):
+    """The newest heartbeat of a live session."""
+
+    at: datetime
+    disc_mounted: bool | None
+
+
 class Links:
     """Implements `ports.GatewayEvents`. `load` once before use; `run` writes changes until it is cancelled.
 
@@ -46,6 +54,8 @@ class Links:
         self._rows = rows
         self._registry = registry
         self._views: dict[str, LinkView] = {}
+        # Apart from the views: a heartbeat comes often, and to write it into one would copy two records each time.
+        self._beats: dict[str, Beat] = {}
         self._dirty: set[str] = set()
         self.on_bootstrap: Callable[[SessionInfo], None] = lambda session: None
         self.on_disc: Callable[[SessionInfo, bool], None] = lambda session, mounted: None
@@ -55,7 +65,11 @@ class Links:
         self._views = {row.vm_uuid: LinkView(row) for row in await self._rows.load()}
 
     def view(self, vm_uuid: str) -> LinkView:
-        return self._views.get(vm_uuid) or LinkView(LinkRow(vm_uuid))
+        view = self._views.get(vm_uuid) or LinkView(LinkRow(vm_uuid))
+        beat = self._beats.get(vm_uuid)
+        if beat is None:
+            return view
+        return replace(view, row=replace(view.row, last_seen=beat.at), disc_mounted=beat.disc_mounted)
 
     def sessions(self) -> Iterable[SessionInfo]:
         """Every live session."""
@@ -70,6 +84,7 @@ class Links:
             peer=session.peer,
             last_seen=effects.now(),
         )
+        self._beats.pop(session.vm_uuid, None)
         self._change(LinkView(row, session))
         vm = self._registry.get(session.vm_uuid)
         if session.kind == "bootstrap":
@@ -79,6 +94,7 @@ class Links:
     async def link_down(self, session: SessionInfo, reason: str) -> None:
         view = self.view(session.vm_uuid)
         if view.session is not None and view.session.session == session.session:  # else a newer session took over
+            self._beats.pop(session.vm_uuid, None)
             self._change(LinkView(view.row))
 
     async def status(self, session: SessionInfo, status: dict[str, Any]) -> None:
@@ -87,9 +103,7 @@ class Links:
             self._change(replace(view, row=replace(view.row, status=status)))
 
     def heartbeat(self, session: SessionInfo, disc_mounted: bool | None) -> None:
-        view = self.view(session.vm_uuid)
-        row = replace(view.row, last_seen=effects.now())
-        self._views[session.vm_uuid] = replace(view, row=row, disc_mounted=disc_mounted)
+        self._beats[session.vm_uuid] = Beat(effects.now(), disc_mounted)
         if disc_mounted is not None:
             self.on_disc(session, disc_mounted)
 
@@ -103,7 +117,7 @@ class Links:
         """Write what has changed since the last time."""
         dirty, self._dirty = self._dirty, set()
         try:
-            await self._rows.save([self._views[vm_uuid].row for vm_uuid in sorted(dirty)])
+            await self._rows.save([self.view(vm_uuid).row for vm_uuid in sorted(dirty)])
         except OpenNGTError:
             self._dirty |= dirty
             raise

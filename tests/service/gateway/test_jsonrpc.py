@@ -7,6 +7,7 @@ import tracemalloc
 
 import pytest
 
+from openngt.agent import strict_json
 from openngt.errors import OpenNGTError
 from openngt_service.gateway import jsonrpc
 from openngt_service.gateway.jsonrpc import FrameReader, Notification, Request, Response, Violation
@@ -207,3 +208,29 @@ def test_a_message_that_an_agent_would_refuse_for_its_size_is_not_sent() -> None
     with pytest.raises(OpenNGTError) as caught:
         jsonrpc.request(1, "a", {"x": "y" * jsonrpc.MAXIMUM_FRAME})
     assert caught.value.code == "INVALID_INPUT" and len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+@pytest.mark.parametrize("request_id", [0, 7, 10**18 - 1, 10**18, -1])
+def test_the_short_way_to_a_heartbeat_finds_what_a_parse_finds(request_id: int, mounted: bool) -> None:
+    message = {"jsonrpc": "2.0", "id": request_id, "method": "heartbeat", "params": {"disc_mounted": mounted}}
+    body = strict_json.dump(message)
+    assert jsonrpc.decode(body) == jsonrpc.decode(b" " + body) == Request(request_id, "heartbeat", message["params"])
+
+
+@pytest.mark.parametrize(
+    ("number", "rest", "rule"),
+    [
+        (b"01", b"}}", "not JSON"),
+        (b"1" * 21, b"}}", "too many digits"),
+        (b"1.0", b"}}", "id is neither"),
+        (b"1", b"}}}", "not JSON"),
+        (b"1", b',"disc_mounted":true}}', "duplicate key"),
+        (b"1", b'},"id":1}', "duplicate key"),
+        (b"1", b"}}\0", "not JSON"),
+    ],
+)
+def test_what_only_looks_like_a_heartbeat_is_refused(number: bytes, rest: bytes, rule: str) -> None:
+    head = b'{"id":' + number + b',"jsonrpc":"2.0","method":"heartbeat","params":{"disc_mounted":false'
+    with pytest.raises(Violation, match=rule):
+        jsonrpc.decode(head + rest)
