@@ -74,6 +74,7 @@ class Ledger:
         self._key_type = key_type
         self._entries: dict[int, Entry] = {}
         self._of_vm: defaultdict[str, set[int]] = defaultdict(set)
+        self._next: dict[str, int] = {}
         self._listeners: list[RevocationListener] = []
         self._last_issued: datetime.datetime | None = None
         self._signers = ThreadPoolExecutor(SIGNERS, thread_name_prefix="ledger-signer")
@@ -234,6 +235,8 @@ class Ledger:
     def _remember(self, entry: Entry) -> None:
         self._entries[entry.serial] = entry
         self._of_vm[entry.vm_uuid].add(entry.serial)
+        if entry.state == "next":
+            self._next[entry.vm_uuid] = entry.serial
 
     def _apply(self, changed: Iterable[Entry]) -> None:
         for entry in changed:
@@ -241,9 +244,9 @@ class Ledger:
 
     def _apply_issued(self, issued: Sequence[Issued], at: datetime.datetime) -> None:
         for vm_uuid in {item.entry.vm_uuid for item in issued}:
-            for serial in self._of_vm[vm_uuid]:
-                if self._entries[serial].state == "next":
-                    self._entries[serial] = replace(self._entries[serial], state="retired")
+            serial = self._next.get(vm_uuid)
+            if serial is not None and self._entries[serial].state == "next":
+                self._entries[serial] = replace(self._entries[serial], state="retired")
         self._apply(item.entry for item in issued)
         for item in issued:
             self._registry.note_generation(item.entry.vm_uuid, item.entry.generation)
