@@ -46,7 +46,16 @@ lint: venv ## ruff, mypy, ansible-lint, ansible-test sanity, changelog, generate
 docs: venv ## the documentation site, in build/docs/html
 	scripts/docs
 
-bench: venv system-packages ## every benchmark; a table, and build/bench.json
+# The package `ansible` carries community.crypto, whose modules are a peer; ansible-core itself is in the environment.
+PEERS := $(BUILD)/peers/ansible
+$(PEERS)/.stamp: | venv
+	@echo "== Peer of the benchmarks: community.crypto in $(PEERS)"
+	@rm -rf $(PEERS)
+	$(BIN)/pip install --quiet --no-deps --no-compile --target $(PEERS) 'ansible==12.3.0'
+	@find $(PEERS)/ansible_collections -mindepth 2 -maxdepth 2 -not -path '*/community/crypto' -exec rm -rf {} +
+	@touch $@
+
+bench: venv system-packages $(PEERS)/.stamp ## every benchmark; a table, and build/bench.json
 	$(BIN)/python -m bench
 
 dist: venv ## the collection's tarball and the wheel, in build/dist

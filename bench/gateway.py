@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import resource
+import shutil
 import socket
 import ssl
 import struct
@@ -17,9 +18,9 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -28,6 +29,8 @@ import uvloop
 from prometheus_client import CollectorRegistry
 from tests.fakes.ledger import FakeLedger
 
+from bench._processes import cpu_seconds, resident_kib
+from bench._rows import Row, row
 from openngt import effects
 from openngt.agent import strict_json
 from openngt.pki.authority import create_authority
@@ -48,44 +51,49 @@ AT_ONCE = 8
 NAME = "guest-tools.bench"
 PEER = "nats-server, the same mutual TLS"
 PEER_RATIO = 1.5
-GOALS: dict[str, float | None] = {"memory": 45.0, "connect": 1.2, "heartbeat": 60.0, "lone heartbeat": None}
+TURNS = 3
+GOALS: dict[str, tuple[str, str, float | None]] = {
+    "memory": (f"memory of an idle agent, {AGENTS:,} connected", "KiB", 45.0),
+    "connect": (f"CPU to connect an agent, {AGENTS:,} connected", "ms CPU", 1.2),
+    "heartbeat": (f"CPU of a heartbeat, all of {AGENTS:,} agents at once", "µs CPU", 60.0),
+    "lone heartbeat": (f"CPU of a heartbeat, {AGENTS:,} agents spread over {HEARTBEAT_SECONDS} s", "µs CPU", None),
+}
+Start = Callable[[Path], AbstractContextManager[tuple[int, int]]]
 HELLO = {"protocol": 1, "agent_version": "0.1.0", "boot_id": "bench", "status": {"guest_os_type": "linux"}}
 
 
-def rows() -> list[dict[str, Any]]:
-    """Memory, CPU to connect, and CPU of a heartbeat in two ways. Needs nats-server and a minute.
+def rows() -> list[Row]:
+    """Memory, CPU to connect, and CPU of a heartbeat in two ways. A few minutes.
 
     A lone heartbeat finds the server asleep and its caches cold, as with 2,000 agents on an idle machine; of many at
     once, as with ten times the agents or after a stall, each costs its work alone. The goal is about the latter.
+
+    Ours and the peer are measured in turns, each time in new processes, and of each value the least counts: what else
+    runs on the machine can only add to it.
     """
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    kinds = {"gateway": _start_gateway, "nats": _start_nats}
+    if shutil.which("nats-server") is None:
+        del kinds["nats"]
     with tempfile.TemporaryDirectory(prefix="openngt-bench-") as name:
         folder = Path(name)
         _make_certificates(folder)
-        ours = _measure(folder, "gateway")
-        peer = _measure(folder, "nats")
-    units = {"memory": "KiB", "connect": "ms CPU", "heartbeat": "µs CPU", "lone heartbeat": "µs CPU"}
-    names = {
-        "memory": f"gateway: memory of an idle agent, {AGENTS} connected",
-        "connect": f"gateway: CPU to connect an agent, {AGENTS} connected",
-        "heartbeat": f"gateway: CPU of a heartbeat, all of {AGENTS} agents at once",
-        "lone heartbeat": f"gateway: CPU of a heartbeat, {AGENTS} agents spread over {HEARTBEAT_SECONDS} s",
-    }
-    return [_row(names[key], ours[key], units[key], peer[key], goal) for key, goal in GOALS.items()]
+        turns = [{kind: _measure(folder, kind, start) for kind, start in kinds.items()} for _ in range(TURNS)]
+    least = {kind: {key: min(turn[kind][key] for turn in turns) for key in GOALS} for kind in kinds}
+    return [_row(key, least["gateway"][key], least["nats"][key] if "nats" in least else None) for key in GOALS]
 
 
-def _row(name: str, value: float, unit: str, peer_value: float, goal: float | None) -> dict[str, Any]:
-    ratio = value / peer_value
-    return {
-        "name": name,
-        "value": round(value, 3),
-        "unit": unit,
-        "peer": PEER,
-        "peer_value": round(peer_value, 3),
-        "ratio": round(ratio, 3),
-        "goal": ("" if goal is None else f"<= {goal:g} {unit}, ") + f"<= {PEER_RATIO} x peer",
-        "met": (goal is None or value <= goal) and ratio <= PEER_RATIO,
-    }
+def _row(key: str, value: float, peer_value: float | None) -> Row:
+    name, unit, most = GOALS[key]
+    return row(
+        f"gateway: {name}",
+        value,
+        unit,
+        goal=("" if most is None else f"at most {most:g} {unit}, ") + f"{PEER_RATIO} x the peer's",
+        met=(most is None or value <= most) and peer_value is not None and value <= PEER_RATIO * peer_value,
+        peer=PEER if peer_value is not None else f"{PEER}: not installed",
+        peer_value=peer_value,
+    )
 
 
 def _make_certificates(folder: Path) -> None:
@@ -103,20 +111,19 @@ def _make_certificates(folder: Path) -> None:
             agents.write(json.dumps(agent) + "\n")
 
 
-def _measure(folder: Path, kind: str) -> dict[str, float]:
-    start = {"gateway": _start_gateway, "nats": _start_nats}[kind]
+def _measure(folder: Path, kind: str, start: Start) -> dict[str, float]:
     with start(folder) as (pid, port), _load(folder, kind, port) as say:
         say("warm up")
         time.sleep(1)
-        memory, cpu = _memory(pid), _cpu(pid)
+        memory, cpu = resident_kib(pid), cpu_seconds(pid)
         say("connect")
-        connecting = _cpu(pid) - cpu
+        connecting = cpu_seconds(pid) - cpu
         time.sleep(2)
-        grown, cpu = _memory(pid) - memory, _cpu(pid)
+        grown, cpu = resident_kib(pid) - memory, cpu_seconds(pid)
         say("beat at once")
-        at_once, cpu = _cpu(pid) - cpu, _cpu(pid)
+        at_once, cpu = cpu_seconds(pid) - cpu, cpu_seconds(pid)
         say("beat alone")
-        alone = _cpu(pid) - cpu
+        alone = cpu_seconds(pid) - cpu
     beats = AGENTS * BEAT_ROUNDS
     return {
         "memory": grown / AGENTS,
@@ -124,18 +131,6 @@ def _measure(folder: Path, kind: str) -> dict[str, float]:
         "heartbeat": at_once / beats * 1e6,
         "lone heartbeat": alone / beats * 1e6,
     }
-
-
-def _memory(pid: int) -> float:
-    """Resident KiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return float(status.split("VmRSS:")[1].split()[0])
-
-
-def _cpu(pid: int) -> float:
-    """Seconds on a CPU of all threads; finer than the clock ticks of /proc/<pid>/stat."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 @contextmanager

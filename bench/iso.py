@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from bench._rows import Row, not_measured, row
 from openngt.effects import now
 from openngt.iso.layout import CLIENT, SLOTS
 from openngt.iso.payload import PayloadFile, tools_payload
@@ -31,11 +31,10 @@ from openngt.pki.issue import VmCertificateRequest, issue_vm_certificate
 PAYLOADS_MB = (160, 632)
 REPEAT_OURS, REPEAT_PEERS = 7, 3
 FAST_MS, REPEAT_FAST = 20, 5
+PEERS = ("pycdlib", "xorriso", "genisoimage")
 DISK_MB = 6000
 VM, NGT = "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21", "0b7e21aa-55c6-4a1f-9d3a-8a554d0e6f1c"
 CLUSTER = "c1a57e12-0000-4000-8000-00000000c1a5"
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,10 @@ def rows() -> list[Row]:
         (folder / "plain").mkdir()
         result = measured(Place(folder / "plain", reflink=False))
         with reflink_disk(folder) as disk:
-            result += measured(Place(disk, reflink=True)) if isinstance(disk, Path) else [not_measured(disk)]
+            if isinstance(disk, Path):
+                result += measured(Place(disk, reflink=True))
+            else:
+                result.append(not_measured("per-VM ISO, reflink", disk, unit="ms", goal="at most 1 ms"))
     return result
 
 
@@ -210,33 +212,12 @@ def judged(place: Place, name: str, medians: Mapping[str, float]) -> list[Row]:
             goal, met = ("at most 1 ms", value <= 1) if not durable else ("given beside it", True)
         else:
             goal, met = "at most 1.15 x", value <= 1.15 * copy
-        result.append(row(name + durable, value, "plain copy" + durable, copy, goal, met))
-    for peer in ("pycdlib", "xorriso", "genisoimage"):
-        if peer in medians:
-            value = medians["ours"]
-            result.append(
-                row(name, value, peer, medians[peer], f"at least {least} x faster", value * least <= medians[peer])
-            )
+        peer = "plain copy" + durable
+        result.append(row(name + durable, value, "ms", goal=goal, met=met, peer=peer, peer_value=copy))
+    for peer in PEERS:
+        value, peer_value = medians["ours"], medians.get(peer)
+        met = peer_value is not None and value * least <= peer_value
+        known = peer if peer_value is not None else f"{peer}: not installed"
+        goal = f"at least {least} x faster"
+        result.append(row(name, value, "ms", goal=goal, met=met, peer=known, peer_value=peer_value))
     return result
-
-
-def row(name: str, value: float, peer: str | None, peer_value: float | None, goal: str, met: bool) -> Row:
-    return {
-        "name": name,
-        "value": value,
-        "unit": "ms",
-        "peer": peer,
-        "peer_value": peer_value,
-        "ratio": value / peer_value if peer_value else None,
-        "goal": goal,
-        "met": met,
-    }
-
-
-def not_measured(why: str) -> Row:
-    return row(f"per-VM ISO, reflink: not measured, {why}", 0.0, None, None, "at most 1 ms", met=False)
-
-
-if __name__ == "__main__":
-    for measurement in rows():
-        print(measurement)

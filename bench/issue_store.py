@@ -6,15 +6,15 @@ folder (TMPDIR): where an fsync is slow, choose the folder of the real database.
 """
 
 import asyncio
-import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
+from bench._issuers import rate_rows
+from bench._rows import Row
 from openngt.effects import now
 from openngt.pki.authority import Authority, create_authority
 from openngt_service.config import Settings
@@ -26,7 +26,6 @@ VMS = 500
 BATCH = 500
 SECONDS = 4.0
 CALLERS = 64
-PEER_CERTIFICATES = 20
 GOALS = {"batches of 500": 2000, "64 callers at once": 500}
 
 
@@ -71,39 +70,11 @@ def measure(folder: Path, authority: Authority) -> tuple[float, float]:
     return asyncio.run(main())
 
 
-def openssl(folder: Path) -> float:
-    """The same certificate by the command line, as a script does it: key and request, then the signature; fsynced."""
-    extensions = folder / "extensions"
-    extensions.write_text("extendedKeyUsage=critical,clientAuth\nsubjectAltName=URI:urn:openngt:vm:x\n")
-    key, request, certificate = (folder / name for name in ("leaf.key", "leaf.csr", "leaf.pem"))
-    begin = time.perf_counter()
-    for number in range(PEER_CERTIFICATES):
-        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        make = ["openssl", "req", "-new", *curve, "-nodes", "-subj", f"/CN={number}", "-keyout", key, "-out", request]
-        subprocess.run(make, capture_output=True, check=True)
-        ca = ["-CA", folder / "ca/ca.pem", "-CAkey", folder / "ca/ca.key", "-extfile", extensions]
-        sign = ["openssl", "x509", "-req", "-days", "1000", "-in", request, "-out", certificate, *ca]
-        subprocess.run(sign, capture_output=True, check=True)
-        subprocess.run(["sync", certificate], check=True)
-    return PEER_CERTIFICATES / (time.perf_counter() - begin)
-
-
-def rows() -> list[dict[str, Any]]:
+def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        authority = create_authority(folder / "ca", common_name="bench", now=now())
-        peer = openssl(folder)
-        measured = zip(GOALS, measure(folder, authority), strict=True)
-        return [
-            {
-                "name": f"issue certificates, durable, ledger included: {load}",
-                "value": round(value, 1),
-                "unit": "certificates/s",
-                "peer": "openssl req and x509 per certificate",
-                "peer_value": round(peer, 1),
-                "ratio": round(value / peer, 1),
-                "goal": f"at least {GOALS[load]:,}/s on 2 cores",
-                "met": value >= GOALS[load],
-            }
-            for load, value in measured
-        ]
+        rates = measure(folder, create_authority(folder / "ca", common_name="bench", now=now()))
+    result = []
+    for (load, least), value in zip(GOALS.items(), rates, strict=True):
+        result += rate_rows(f"issue certificates, durable, ledger included: {load}", value, least)
+    return result
