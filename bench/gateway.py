@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 import structlog
 import uvloop
@@ -259,7 +259,7 @@ class Client:
 
 class Agent(Client):
     def after_tls(self) -> None:
-        self.file: IO[bytes] = self.connection.makefile("rb", buffering=4096)
+        self.file = cast(IO[bytes], self.connection.makefile("rb", buffering=4096))
         self._read()
         self._ask(1, "hello", HELLO)
         self.await_answer()

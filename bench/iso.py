@@ -175,7 +175,11 @@ def authoring(
 
     def program(*command: str) -> Callable[[], None]:
         options = ["-quiet", "-J", "-r", "-V", "NUTANIX_TOOLS", "-o", str(target), str(tree)]
-        return lambda: subprocess.run([*command, *options], check=True, capture_output=True) and None
+
+        def run() -> None:
+            subprocess.run([*command, *options], check=True, capture_output=True)
+
+        return run
 
     peers = {"pycdlib": with_pycdlib}
     if shutil.which("xorriso"):
