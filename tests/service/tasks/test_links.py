@@ -75,6 +75,29 @@ def test_heartbeats_write_nothing(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_what_a_heartbeat_says_of_the_disc_ends_with_the_link_and_its_time_stays(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await enrol(workshop)
+            links = workshop.links
+            await links.link_up(session("one"), {})
+            links.heartbeat(session("one"), True)
+            seen = links.view(VM).row.last_seen
+            await links.status(session("one"), {"guest_os_name": "Debian"})
+            assert links.view(VM).disc_mounted is True
+            await links.link_down(session("one"), "goodbye")
+            assert links.view(VM).disc_mounted is None and links.view(VM).row.last_seen == seen
+        async with open_workshop(tmp_path) as workshop:
+            assert workshop.links.view(VM).row.last_seen == seen
+            links = workshop.links
+            await links.link_up(session("two"), {})
+            links.heartbeat(session("two"), True)
+            await links.link_up(session("three"), {})
+            assert links.view(VM).disc_mounted is None, "the new session has not said it"
+
+    asyncio.run(main())
+
+
 def test_refusals_of_nobody_leave_no_trace(tmp_path: Path) -> None:
     """Whoever knocks without a certificate of ours must not be able to fill the database."""
 
