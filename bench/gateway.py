@@ -52,11 +52,11 @@ NAME = "guest-tools.bench"
 PEER = "nats-server, the same mutual TLS"
 PEER_RATIO = 1.5
 TURNS = 3
-GOALS: dict[str, tuple[str, str, float | None]] = {
+GOALS: dict[str, tuple[str, str, float]] = {
     "memory": (f"memory of an idle agent, {AGENTS:,} connected", "KiB", 45.0),
     "connect": (f"CPU to connect an agent, {AGENTS:,} connected", "ms CPU", 1.2),
     "heartbeat": (f"CPU of a heartbeat, all of {AGENTS:,} agents at once", "µs CPU", 60.0),
-    "lone heartbeat": (f"CPU of a heartbeat, {AGENTS:,} agents spread over {HEARTBEAT_SECONDS} s", "µs CPU", None),
+    "lone heartbeat": (f"CPU of a heartbeat, {AGENTS:,} agents spread over {HEARTBEAT_SECONDS} s", "µs CPU", 60.0),
 }
 Start = Callable[[Path], AbstractContextManager[tuple[int, int]]]
 HELLO = {"protocol": 1, "agent_version": "0.1.0", "boot_id": "bench", "status": {"guest_os_type": "linux"}}
@@ -66,7 +66,7 @@ def rows() -> list[Row]:
     """Memory, CPU to connect, and CPU of a heartbeat in two ways. A few minutes.
 
     A lone heartbeat finds the server asleep and its caches cold, as with 2,000 agents on an idle machine; of many at
-    once, as with ten times the agents or after a stall, each costs its work alone. The goal is about the latter.
+    once, as with ten times the agents or after a stall, each costs its work alone.
 
     Ours and the peer are measured in turns, each time in new processes, and of each value the least counts: what else
     runs on the machine can only add to it.
@@ -89,8 +89,8 @@ def _row(key: str, value: float, peer_value: float | None) -> Row:
         f"gateway: {name}",
         value,
         unit,
-        goal=("" if most is None else f"at most {most:g} {unit}, ") + f"{PEER_RATIO} x the peer's",
-        met=(most is None or value <= most) and peer_value is not None and value <= PEER_RATIO * peer_value,
+        goal=f"at most {most:g} {unit}, {PEER_RATIO} x the peer's",
+        met=value <= most and peer_value is not None and value <= PEER_RATIO * peer_value,
         peer=PEER if peer_value is not None else f"{PEER}: not installed",
         peer_value=peer_value,
     )
