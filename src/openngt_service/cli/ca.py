@@ -96,8 +96,23 @@ def adopt(
     file = issue_log / "issued.jsonl" if issue_log.is_dir() else issue_log
     lines = complete_lines(file)
     with connect(context) as client:
+        refuse_foreign_ca(file.parent, client.ca()["ca_sha256"])
         answer: Mapping[str, Any] = client.adopt(lines)
     show(answer, [Column("Adopted", lambda a: a["adopted"]), Column("Known", lambda a: a["known"])], output)
+
+
+def refuse_foreign_ca(folder: Path, ca_sha256: str) -> None:
+    """The log does not say who signed, the CA beside it does: agents of another CA would be enrolled, and never let in."""
+    if not (folder / "ca.pem").exists():
+        return
+    theirs = describe_certificate(load_ca_certificate(folder)).sha256
+    if theirs != ca_sha256:
+        raise OpenNGTError(
+            "INVALID_INPUT",
+            f"the certificates in {folder} are of the CA {theirs}, the service's CA is {ca_sha256}",
+            {"ca_sha256": theirs, "service_ca_sha256": ca_sha256},
+            remedy=f"start a new service with that CA: copy {folder} to <state_dir>/ca before its first start",
+        )
 
 
 def complete_lines(file: Path) -> list[str]:

@@ -68,7 +68,7 @@ def build(
         config_only=config_only,
     )
     outcome = ensure_iso(order, check=False, now=effects.now())
-    sys.stderr.write(f"ISO made: {outcome.reason}\n" if outcome.changed else "ISO is good as it is\n")
+    sys.stderr.write(f"ISO made (why: {outcome.reason})\n" if outcome.changed else "ISO is good as it is\n")
     assert outcome.iso is not None, "it has been made or found"
     show(outcome.iso, BUILT, output)
 

@@ -201,6 +201,12 @@ def test_a_ca_made_without_a_service_is_taken_up_and_its_certificates_adopted(
     assert '"adopted": 1' in adopted.stdout, adopted.stderr
     assert '"adopted": 0' in own_service.cli("ca", "adopt", str(ca_folder), "--output", "json").stdout
 
+    foreign = create_authority(tmp_path / "foreign", common_name="another", now=effects.now())
+    (tmp_path / "foreign/issued.jsonl").touch()
+    refused = own_service.cli("ca", "adopt", str(tmp_path / "foreign"))
+    assert refused.returncode == 1
+    assert foreign.ca_sha256 in refused.stderr and "before its first start" in refused.stderr
+
     async def connect() -> AgentClient:
         name = own_service.client().ca()["service_name"]
         context = client_context(ca_folder / "ca.pem", client_pem)
