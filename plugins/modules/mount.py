@@ -69,7 +69,7 @@ EXAMPLES = r"""
   block:
     - name: Mount the tools ISO
       openngt.guest_tools.mount:
-        vm: web01
+        vm: web1
       delegate_to: localhost
       register: tools
 
@@ -80,7 +80,7 @@ EXAMPLES = r"""
   always:
     - name: Eject the tools ISO
       openngt.guest_tools.mount:
-        vm: web01
+        vm: web1
         state: ejected
       delegate_to: localhost
 """

@@ -75,7 +75,7 @@ EXAMPLES = r"""
 
 - name: Enrol it without self-service restore, with endpoint, token and ca_file from the environment
   openngt.guest_tools.vm:
-    vm: web01
+    vm: web1
     capabilities:
       self_service_restore: false
   delegate_to: localhost
@@ -96,7 +96,7 @@ vm:
   type: dict
   sample:
     vm_uuid: 564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11
-    vm_name: web01
+    vm_name: web1
     ngt_enabled: true
     tools_iso_mounted: false
     communication_link_active: true

@@ -59,9 +59,9 @@ EXAMPLES = r"""
   run_once: true
   register: fleet
 
-- name: Wait until the agent of web01 is connected
+- name: Wait until the agent of web1 is connected
   openngt.guest_tools.vm_info:
-    vm: [web01]
+    vm: [web1]
     wait_for_link: true
     wait_seconds: 90
   delegate_to: localhost
@@ -75,7 +75,7 @@ vms:
   elements: dict
   sample:
     - vm_uuid: 564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11
-      vm_name: web01
+      vm_name: web1
       communication_link_active: true
       transport: tls
       certificate:

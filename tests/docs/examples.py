@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the fenced examples of the pages: blocks with their language, and the commands of a console block."""
+"""Reads the examples of the pages and modules: fenced blocks with their language, commands with what they print."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted(ROOT.glob("plugins/modules/*.py"))
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("roles/*/README.md"))]
 
 FENCE = re.compile(r"^```(?P<language>.*)$")
 PROMPT = re.compile(r"^(?P<prompt>\$|guest#) (?P<line>.*)$")
+CONTINUED = re.compile(r"\\\n\s*")
 ASSIGNMENT = re.compile(r"^[A-Z][A-Z0-9_]*=")
 
 
@@ -31,9 +34,29 @@ class Block:
 
     @property
     def file_name(self) -> str | None:
-        """The name that its first line, a comment, gives a playbook."""
-        found = re.match(r"# (\S+\.yml)\n", self.text)
+        """The name that its first line, a comment, gives a file."""
+        found = re.match(r"# (\S+\.(?:yml|toml)|inventory)\n", self.text)
         return found.group(1) if found else None
+
+
+@dataclass(frozen=True)
+class Example:
+    """What is run as one: a command with the output that its page shows, or a block of a language."""
+
+    block: Block
+    kind: Literal["command", "yaml", "python"]
+    text: str
+    printed: Sequence[str] = ()
+    in_guest: bool = False
+
+    @property
+    def where(self) -> str:
+        return f"{self.block.where}: {self.text.splitlines()[0]}"
+
+    @property
+    def commands(self) -> list["Command"]:
+        words = simple_commands(CONTINUED.sub("", self.text)) if self.kind == "command" else ()
+        return [Command(self.block, self.in_guest, *one) for one in words]
 
 
 @dataclass(frozen=True)
@@ -69,11 +92,49 @@ def blocks(page: Path) -> Iterator[Block]:
 
 def commands(block: Block) -> Iterator[Command]:
     """Lines with a prompt, with their continuations; the other lines of a console block are output."""
-    for text in re.sub(r"\\\n\s*", "", block.text).splitlines():
-        found = PROMPT.match(text)
-        if found:
-            for words, environment in simple_commands(found["line"]):
-                yield Command(block, found["prompt"] == "guest#", words, environment)
+    for example in console(block):
+        yield from example.commands
+
+
+def console(block: Block) -> Iterator[Example]:
+    """Each command as it is typed, on several lines if need be, with the lines that follow it up to the next prompt."""
+    prompt, typed, printed = "", "", list[str]()
+    for line in [*block.text.splitlines(), "$ "]:
+        found = PROMPT.match(line)
+        if typed.endswith("\\"):
+            typed += f"\n{line}"
+        elif found:
+            if typed:
+                yield Example(block, "command", typed, tuple(printed), prompt == "guest#")
+            prompt, typed, printed = found["prompt"], found["line"], []
+        else:
+            printed.append(line)
+
+
+def examples_of(page: Path) -> list[Example]:
+    """In the order in which a reader meets them. A file that has a name is none: a command of its page uses it."""
+    found: list[Example] = []
+    for block in [examples_block(page)] if page.suffix == ".py" else blocks(page):
+        if block.language == "console":
+            found += console(block)
+        elif block.file_name is None and block.language == "yaml":
+            found.append(Example(block, "yaml", block.text))
+        elif block.language == "python":
+            found.append(Example(block, "python", block.text))
+    return found
+
+
+def files_of(page: Path) -> dict[str, str]:
+    """The files that a page shows with their names."""
+    return {block.file_name: block.text for block in blocks(page) if block.file_name}
+
+
+def examples_block(module: Path) -> Block:
+    """EXAMPLES of a module's source."""
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXAMPLES":
+            return Block(module, node.lineno, "yaml", str(ast.literal_eval(node.value)).lstrip())
+    raise AssertionError(f"{module} has no EXAMPLES")
 
 
 def simple_commands(line: str) -> Iterator[tuple[list[str], dict[str, str]]]:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each page takes for granted, in the commands that bring it about."""
+
+import os
+import sys
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from openngt_service.lab.service_process import clean_environment
+
+from .session import UUIDS, copy_tree
+
+__all__ = ["BEFORE", "BEFORE_ON_GUESTS", "VARIABLES", "environment", "inventory", "own_environment"]
+
+WEB1 = UUIDS["web1"]
+CLUSTER = "c1a57e12-4f0e-4c7d-9a55-5b1f6c0d7e42"
+SERVICE = [
+    'export OPENNGT_STATE_DIR="$PWD/state" OPENNGT_CLUSTER_IP=192.0.2.10 OPENNGT_API_HOST=0.0.0.0',
+    "openngt serve",
+    "cp state/ca/ca.pem ca.pem",
+    'export OPENNGT_ENDPOINT=https://127.0.0.1:2073 OPENNGT_CA_FILE="$PWD/ca.pem"',
+    'export OPENNGT_TOKEN="$(cat state/admin.token)"',
+]
+ENROLLED = [*SERVICE, "openngt vm enable web1"]
+# A CA and what it has issued, as the page on modules without a service makes them.
+ISSUED = [
+    "openngt ca create --path ca",
+    f"mkdir -p isos && openngt iso build isos/web1.iso --ca-path ca --vm-uuid {WEB1} --vm-name web1 "
+    f"--cluster-uuid {CLUSTER} --cluster-ip 192.0.2.10",
+]
+CAS = [
+    "openngt ca create --path ca",
+    "printf 'four words of a person' > passphrase",
+    "openngt ca create --path /etc/openngt/ca --passphrase-file passphrase",
+]
+LEAF = (
+    "ansible localhost -m openngt.guest_tools.certificate -a "
+    f"'ca_path=ca path=/etc/openngt/certificates/web1.pem vm_uuid={WEB1}'"
+)
+
+BEFORE: Mapping[str, list[str]] = {
+    "docs/api.md": ENROLLED,
+    "docs/cli.md": [
+        "export OPENNGT_CLUSTER_IP=192.0.2.10 OPENNGT_API_HOST=0.0.0.0 && mkdir -p /var/lib/openngt",
+        "openngt serve",
+    ],
+    "docs/lab.md": [
+        "qemu-img create -q -f qcow2 web1.qcow2 1M",
+        'mkdir vms && export OPENNGT_QEMU_DIRECTORY="$PWD/vms"',
+        *SERVICE,
+    ],
+    "docs/modules-without-service.md": ISSUED,
+    "plugins/modules/ca.py": ["mkdir -p /etc/openngt"],
+    "plugins/modules/certificate.py": ["mkdir -p certificates /etc/openngt/certificates", *CAS],
+    "plugins/modules/certificate_info.py": ["mkdir -p /etc/openngt/certificates", *CAS, LEAF],
+    "plugins/modules/iso.py": ["mkdir -p isos /srv/isos /srv/extras /etc/openngt", *CAS],
+    "plugins/modules/iso_info.py": [*ISSUED, "mkdir -p /srv/isos && cp isos/web1.iso /srv/isos"],
+    "plugins/modules/vm.py": [*ENROLLED, "openngt vm enable db1", "mkdir -p /etc/openngt && cp ca.pem /etc/openngt"],
+    "plugins/modules/health_info.py": SERVICE,
+}
+"""By page; what is missing here stands on the page itself."""
+
+BEFORE_ON_GUESTS: Mapping[str, list[str]] = {
+    "docs/agent.md": [
+        *ENROLLED,
+        "openngt vm mount web1",
+        "export CA_SHA256=$(openngt ca show | sed -n 's/^CA SHA-256 *: //p')",
+    ],
+    "docs/lab.md": [],
+    "docs/modules-without-service.md": [],
+    "roles/guest_agent/README.md": [*SERVICE, "mkdir files && cp ca.pem files/openngt-ca.pem"],
+    "plugins/modules/agent.py": [*ENROLLED, "openngt vm mount web1"],
+    "plugins/modules/mount.py": ENROLLED,
+    "plugins/modules/vm_info.py": [*SERVICE, "ansible-playbook openngt.guest_tools.install -i inventory"],
+}
+"""Where it is something else, or only there."""
+
+VARIABLES = {
+    "ca_passphrase": "four words of a person",
+    "openngt_token": "{{ lookup('ansible.builtin.env', 'OPENNGT_TOKEN') }}",
+    "vault_openngt_token": "{{ lookup('ansible.builtin.env', 'OPENNGT_TOKEN') }}",
+    # What an earlier task of the reader's play has registered.
+    "ca": {"ca": "{{ lookup('ansible.builtin.pipe', 'openngt ca show --path ca --output json') | from_json }}"},
+    "tools": {"mount": "{{ lookup('ansible.builtin.pipe', 'openngt ca show --output json') | from_json }}"},
+}
+"""What a play of the pages takes from its inventory or its vault."""
+
+
+def inventory(vms: Mapping[str, str]) -> dict[str, Any]:
+    """The controller alone: who works on a guest by it fails."""
+    hosts = {name: {"openngt_vm": vm_uuid, "ansible_host": "198.51.100.11"} for name, vm_uuid in vms.items()}
+    return {"all": {"hosts": hosts}}
+
+
+def environment(folder: Path, collection: Path, path: list[str]) -> dict[str, str]:
+    """Of a terminal that has nothing of the caller's service or Ansible."""
+    (folder / "ansible.cfg").touch()
+    return {
+        **clean_environment(),
+        "PATH": os.pathsep.join([*path, os.environ["PATH"]]),
+        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+        "ANSIBLE_HOME": str(folder / "ansible"),
+        "ANSIBLE_COLLECTIONS_PATH": str(collection),
+        "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_TIMEOUT": "60",
+    }
+
+
+def own_environment(folder: Path, tree: Path) -> dict[str, str]:
+    """The terminal of one who has cloned the tree into `tree` and has Python and Ansible, but nothing of ours.
+
+    What our wheel depends on is there already, so that `pip install` needs no package index.
+    """
+    copy_tree(tree)
+    venv.create(folder / "venv")
+    [site] = (folder / "venv/lib").glob("python*/site-packages")
+    [ours] = [place for place in sys.path if place.endswith("site-packages")]
+    (site / "beside.pth").write_text(ours)
+    scripts = folder / "venv/bin"
+    for name in ("pip", "ansible-galaxy", "ansible-playbook"):
+        target = "pip" if name == "pip" else f"ansible.cli.{name.partition('-')[2]}"
+        (scripts / name).write_text(f'#!/bin/sh\nexec {scripts}/python -m {target} "$@"\n')
+        (scripts / name).chmod(0o755)
+    return environment(folder, folder / "collections", [str(scripts)])

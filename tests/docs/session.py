@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the examples of one page in its order, as one person at one terminal does; what a page takes for granted."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .examples import ROOT, Example, examples_of, files_of, tasks_of
+from .shape import differences
+from .shell import Finished, Shell
+
+__all__ = ["NOT_RUN", "UUIDS", "Session", "copy_tree", "not_run", "on_guests", "page_name", "run_page"]
+
+UUIDS = {"web1": "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21", "db1": "564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11"}
+"""The VMs of all pages, where a page says which UUID."""
+
+NOT_RUN = {
+    ("README.md", "make demo"): "boots guests of its own; tests/service/lab/test_demo.py runs the command",
+    ("README.md", "make test"): "is what runs this",
+    ("docs/lab.md", "make demo"): "as on the first page",
+    ("docs/benchmarks.md", "make bench"): "measures for many minutes, and means something on an idle machine only",
+    ("docs/guide.md", "ansible-playbook service.yml"): "sets up a host of yours, from its distribution's packages",
+    ("roles/guest_tools_service/README.md", "- name: Guest Tools Service"): "as in the guide",
+}
+"""Page and beginning of the example -> why no test runs it."""
+
+GUEST_ROLES = {"openngt.guest_tools.guest_agent", "openngt.guest_tools.linux_prerequisites"}
+GUEST_MODULES = {"openngt.guest_tools.agent", "openngt.guest_tools.prerequisites"}
+
+
+def page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def not_run(example: Example) -> bool:
+    begin = (page_name(example.block.page), example.text)
+    return any(begin[0] == page and begin[1].startswith(text) for page, text in NOT_RUN)
+
+
+def on_guests(example: Example) -> bool:
+    """Whether it takes a real guest: it is typed in one, starts one, or a play works on one or waits for its agent."""
+    if example.kind == "yaml":
+        return plays_on_guests(example.text)
+    for command in example.commands:
+        first, *rest = command.words
+        if command.in_guest or [first, *rest[:1]] == ["openngt", "lab"] or first == "ansible":
+            return True
+        if first == "ansible-playbook":
+            files = files_of(example.block.page)
+            played = [files[word] for word in rest if word in files]
+            if any(map(plays_on_guests, played)) or any(word.startswith("openngt.guest_tools.") for word in rest):
+                return True
+    return False
+
+
+def plays_on_guests(text: str) -> bool:
+    roles = {role["role"] for play in yaml.safe_load(text) for role in play.get("roles", [])}
+    waits = "openngt.guest_tools.vm_info"
+    return bool(roles & GUEST_ROLES) or any(
+        GUEST_MODULES & set(task) or (task.get(waits) or {}).get("wait_for_link") for task in tasks_of(text)
+    )
+
+
+@dataclass
+class Session:
+    """`translated` maps what the pages name to what is so here; `guest` runs what is typed in a guest."""
+
+    shell: Shell
+    page: Path
+    translated: Mapping[str, str]
+    variables: Mapping[str, Any]
+    guest: Callable[[str], Finished] | None = None
+
+    def lay_out(self, inventory: Mapping[str, Any], before: Sequence[str] = ()) -> None:
+        """The files that the page shows, an inventory where it shows none, and what the page takes for granted."""
+        folder = self.shell.folder
+        for name, text in files_of(self.page).items():
+            (folder / name).write_text(self.here(text), encoding="utf-8")
+        (folder / "inventory").write_text(yaml.safe_dump(dict(inventory)), encoding="utf-8")
+        (folder / "group_vars").mkdir(exist_ok=True)
+        (folder / "group_vars/all.yml").write_text(yaml.safe_dump(dict(self.variables)), encoding="utf-8")
+        for command in before:
+            done = self.start(self.here(command))
+            assert done.status == 0, f"{command}\n{done.output}"
+
+    def here(self, text: str) -> str:
+        for theirs, ours in self.translated.items():
+            text = text.replace(theirs, ours)
+        return text
+
+    def run(self, example: Example) -> None:
+        """It succeeds, or fails as the page shows, and prints what the page prints."""
+        done = self.done(example)
+        fails = any(line.startswith("error:") for line in example.printed)
+        assert done.status == (1 if fails else 0), f"{example.where}\n{done.output}"
+        if example.printed:
+            different = differences(example.printed, done.output.splitlines())
+            assert different is None, f"{example.where}\n{different}"
+
+    def done(self, example: Example) -> Finished:
+        if example.in_guest:
+            assert self.guest is not None, f"{example.where}: needs a guest"
+            return self.guest(self.here(example.text))
+        if example.kind == "command":
+            return self.start(self.here(example.text))
+        if example.kind == "python":
+            return self.shell.run(f"python3 {self.written('example.py', example.text)}")
+        return self.shell.run(f"ansible-playbook -i inventory {self.written('example.yml', as_plays(example))}")
+
+    def start(self, command: str) -> Finished:
+        """What does not end by itself is left running, as in a terminal of its own."""
+        return self.shell.serve(command) if command.startswith("openngt serve") else self.shell.run(command)
+
+    def written(self, name: str, text: str) -> str:
+        (self.shell.folder / name).write_text(self.here(text), encoding="utf-8")
+        return name
+
+
+def as_plays(example: Example) -> str:
+    """Tasks alone become a play: on the guest if one of them works there, else on the controller in the VM's name."""
+    if all("hosts" in entry for entry in yaml.safe_load(example.text)):
+        return example.text
+    play: dict[str, Any] = {"hosts": "web1", "gather_facts": False}
+    if not on_guests(example):
+        play |= {"connection": "local", "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}}
+    return yaml.safe_dump([{**play, "tasks": yaml.safe_load(example.text)}])
+
+
+def copy_tree(folder: Path) -> None:
+    """The source tree as one who has cloned it has it, its environment already made."""
+    for name in ("Makefile", "README.md", "pyproject.toml", "galaxy.yml", "LICENSE"):
+        shutil.copy2(ROOT / name, folder)
+    for name in ("changelogs", "meta", "playbooks", "plugins", "roles", "scripts", "src"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "build").mkdir()
+    (folder / "build/venv").symlink_to(ROOT / "build/venv")
+
+
+def run_page(session: Session, wanted: Callable[[Example], bool]) -> None:
+    """Those of its examples that are wanted, in its order."""
+    for example in examples_of(session.page):
+        if not not_run(example) and wanted(example):
+            session.run(example)
