@@ -51,7 +51,7 @@ def on_guests(example: Example) -> bool:
             return True
         if first == "ansible-playbook":
             files = files_of(example.block.page)
-            played = [files[word] for word in rest if word in files]
+            played = [files[word] for word in rest if word in files and word.endswith(".yml")]
             if any(map(plays_on_guests, played)) or any(word.startswith("openngt.guest_tools.") for word in rest):
                 return True
     return False

@@ -102,7 +102,7 @@ def adopt(
 
 
 def refuse_foreign_ca(folder: Path, ca_sha256: str) -> None:
-    """The log does not say who signed, the CA beside it does. Agents of another CA would be enrolled and never let in."""
+    """The log does not say who signed, the CA beside it does; agents of another CA would be enrolled and kept out."""
     if not (folder / "ca.pem").exists():
         return
     theirs = describe_certificate(load_ca_certificate(folder)).sha256
