@@ -42,6 +42,11 @@ def test_another_word_a_missing_line_and_a_line_too_many_are_found(found: list[s
     assert differences(PAGE, found) is not None
 
 
+def test_nothing_is_not_taken_for_something() -> None:
+    assert differences(["ok=10 changed=0"], ["ok=9 changed=0", ""]) is None
+    assert differences(["ok=10 changed=0"], ["ok=10 changed=3"]) is not None
+
+
 def test_words_and_ids_are_not_taken_for_one_another() -> None:
     assert differences(["VM 6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21"], ["VM none"]) is not None
     assert differences(["CA 0123456789abcdef"], ["CA fedcba9876543210"]) is None
