@@ -52,9 +52,15 @@ def session_for(guests: Guests, collection: Path, tmp_path: Path) -> Iterator[Ma
             outside = own_environment(tmp_path, folder)
         else:
             outside = environment(tmp_path, collection, [str(Path(program("openngt")).parent)])
-        ports = {"OPENNGT_API_PORT": str(api), "OPENNGT_GATEWAY_PORT": str(gateway)}
-        lab = {"OPENNGT_LAB_DIRECTORY": str(guests.lab.directory), "OPENNGT_QEMU_DIRECTORY": str(folder / "vms")}
-        shell = Shell(folder, {**outside, **ports, **lab}, private=False, limit=LIMIT_SECONDS)
+        here = {
+            "OPENNGT_API_PORT": str(api),
+            "OPENNGT_GATEWAY_PORT": str(gateway),
+            "OPENNGT_LAB_DIRECTORY": str(guests.lab.directory),
+            "OPENNGT_QEMU_DIRECTORY": str(folder / "vms"),
+            # Nothing is private here: what a page forgets to say must not land in the host's own folder.
+            "OPENNGT_STATE_DIR": str(folder / "state"),
+        }
+        shell = Shell(folder, {**outside, **here}, private=False, limit=LIMIT_SECONDS)
         shells.append(shell)
         for name, vm in by_name(guests).items():
             (folder / "vms" / name).mkdir(parents=True)
