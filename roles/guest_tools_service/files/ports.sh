@@ -122,12 +122,12 @@ nftables_forget() {
 
 close_others() { # close_others FIREWALL: what is on record and no longer wanted of this firewall
     [ -f "$record" ] || return 0
-    while read -r firewall port; do
-        case "$firewall$wanted" in "$1"*" $port "*) continue ;; esac
-        echo "closed TCP $port in $firewall"
+    while read -r of port; do
+        case "$of$wanted" in "$1"*" $port "*) continue ;; esac
+        echo "closed TCP $port in $of"
         [ "$mode" = apply ] || continue
-        "${firewall}_close" "$port" </dev/null
-        left=$(grep -vxF "$firewall $port" "$record") || true
+        "${of}_close" "$port" </dev/null
+        left=$(grep -vxF "$of $port" "$record") || true
         if [ -n "$left" ]; then echo "$left" >"$record"; else rm "$record"; fi
     done <<LINES
 $(cat "$record")
