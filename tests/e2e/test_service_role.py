@@ -363,8 +363,8 @@ def test_absent_leaves_the_state_and_nothing_else_and_present_finds_it_again(ins
 
 def test_a_firewall_that_the_role_does_not_know_is_told(installed: Managed) -> None:
     installed.host.say("apt-get install -qq --yes --no-install-recommends nftables")
-    installed.host.say("nft add table ip own; nft add chain ip own all '{ type filter hook input priority 1; }'")
-    installed.host.say("nft add rule ip own all tcp dport 22 accept; nft chain ip own all '{ policy drop; }'")
+    installed.host.say("nft add table ip own; nft add chain ip own incoming '{ type filter hook input priority 1; }'")
+    installed.host.say("nft add rule ip own incoming tcp dport 22 accept; nft chain ip own incoming '{ policy drop; }'")
     try:
         [failure] = installed.role(firewall=True).failures(NAME)
         assert "open TCP 2073 2074 in it" in failure["stderr"], failure
