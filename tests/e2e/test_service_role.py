@@ -206,6 +206,7 @@ def test_bad_input_is_named_with_what_to_do_before_anything_changes(installed: M
         ({"cluster_ip": ""}, ('guest_tools_service_cluster_ip is ""', "give the address")),
         ({"cluster_ip": "192.0.2.10/24"}, ('"192.0.2.10/24"', "give the address")),
         ({"cluster_ip": "127.0.0.1"}, ("each guest reaches itself",)),
+        ({"source": "index", "index_url": "https://user:secret@pip.example/"}, ("every user of the host", ".netrc")),
         ({"settings": {"api_port": 1}}, ("guest_tools_service_settings: api_port", "the role's own variable")),
         ({"python": "/usr/local/bin/python3.9"}, ("needs Python 3.11", "is Python 3.9", "guest_tools_service_python")),
         ({"python": "/no/python"}, ("needs Python 3.11", "/no/python on this host is not usable")),
