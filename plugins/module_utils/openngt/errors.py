@@ -11,9 +11,11 @@ __all__ = ["REMEDIES", "OpenNGTError"]
 
 # code -> what to do about it. A message says what happened; the remedy stands here once.
 REMEDIES = {
+    "ACPI_IGNORED": "shut it down through its agent (guest_shutdown), or pull the plug (off, or fallback: off)",
     "AGENT_FAILED": "read the agent's journal in the guest: journalctl -u ngt_guest_agent.service",
     "AGENT_NOT_INSTALLED": "run the playbook openngt.guest_tools.install, or installer/linux/install_ngt.py by hand",
     "AGENT_TIMED_OUT": "the outcome in the guest is not known: look at it (ngtcli status), then repeat",
+    "AGENT_TOO_OLD": "update the agent: run the playbook openngt.guest_tools.install",
     "API_ERROR": "read the service's log; repeat the call with the same Idempotency-Key",
     "AUDIT_BROKEN": "compare with an earlier export; somebody has written to the database past the service",
     "AUTHENTICATION_FAILED": "give a valid token (option token, or OPENNGT_TOKEN)",
@@ -40,6 +42,8 @@ REMEDIES = {
     "ENDPOINT_UNREACHABLE": "check endpoint and that the service runs: openngt serve",
     "FILE_UNUSABLE": "correct the named path: its folder must exist and it must be a regular file",
     "FORBIDDEN": "use a token whose role allows this verb",
+    "GUEST_NOT_BACK": "look at the guest's console; it may still be starting, or its agent may not start with it",
+    "GUEST_STILL_RUNS": "look at the guest's console for what holds its shutdown up, or allow fallback: acpi or off",
     "GUEST_UNREACHABLE": "check address, port and credentials of the guest",
     "HYPERVISOR_FAILED": "read details; the hypervisor refused or did not answer",
     "IDEMPOTENCY_MISMATCH": "use a new Idempotency-Key for a different request",
@@ -59,6 +63,7 @@ REMEDIES = {
     "NO_SPACE": "free space on the named file system",
     "OTHER_TOOLS_PRESENT": "uninstall the other vendor's guest tools first",
     "PERMISSION_DENIED": "run as root, or with become: true",
+    "POWER_UNSUPPORTED": "do it with the hypervisor's own tools, or set up what details.reason names (docs: power)",
     "PREREQUISITES_NOT_MET": "follow the remedy of each finding in details.findings",
     "PROTOCOL_ERROR": "update agent and service to versions that belong together; the agent's journal has the frame",
     "RATE_LIMITED": "wait a moment and repeat",
@@ -71,6 +76,7 @@ REMEDIES = {
     "VM_AMBIGUOUS": "name the VM by its UUID",
     "VM_BUSY": "wait for the holder named in details.holder, or let its lease end",
     "VM_NOT_FOUND": "set openngt_vm to the VM's UUID or its name on the hypervisor",
+    "VM_PAUSED": "resume the VM on its hypervisor, or use off or power_cycle",
     "VM_POWERED_OFF": "power the VM on; a guest that is off can neither install nor connect",
 }  # type: Dict[str, str]
 

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an adapter must do for the service; one file an adapter beside this one.
 
-Power, serial channel, clone, snapshot and disks join this interface with the features that need them.
+Serial channel, clone, snapshot and disks join this interface with the features that need them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-__all__ = ["Drive", "DriveState", "Hypervisor", "HypervisorVm", "PowerState"]
+__all__ = ["Drive", "DriveState", "Hypervisor", "HypervisorVm", "PowerAction", "PowerState"]
 
 DriveState = Literal["empty", "loaded", "tray_open"]
 PowerState = Literal["on", "off", "paused", "unknown"]
+PowerAction = Literal["on", "off", "shutdown", "reset"]
+"""`off` pulls the plug, `shutdown` presses the button (ACPI)."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,14 @@ class HypervisorVm:
     vm_name: str
     power_state: PowerState
     drives: tuple[Drive, ...] = ()
+    cannot: Mapping[PowerAction, str] = field(default_factory=dict)
+    """What the adapter cannot do with this VM, each with the reason."""
 
 
 class Hypervisor(Protocol):
-    """All methods raise OpenNGTError: HYPERVISOR_FAILED, VM_NOT_FOUND, VM_POWERED_OFF, DRIVE_BUSY, DRIVE_LOCKED."""
+    """All methods raise OpenNGTError: HYPERVISOR_FAILED, VM_NOT_FOUND, VM_POWERED_OFF, POWER_UNSUPPORTED, DRIVE_BUSY,
+    DRIVE_LOCKED.
+    """
 
     name: str
 
@@ -54,6 +61,14 @@ class Hypervisor(Protocol):
 
         Another medium than `iso` is left alone. DRIVE_LOCKED when the guest does not let go in time and `force` is off.
         Works on a VM that is off, too.
+        """
+        ...
+
+    async def power(self, vm_uuid: str, action: PowerAction) -> None:
+        """Do it; returns once the hypervisor has seen it done.
+
+        Of `shutdown` only the button is seen here: whether the guest obeys shows in the power state, later or never.
+        `on` of a VM that is on and `off` of one that is off change nothing; the others are VM_POWERED_OFF there.
         """
         ...
 

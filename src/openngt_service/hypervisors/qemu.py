@@ -13,7 +13,7 @@ Facts it is built on, measured with QEMU 7.2 and a Debian guest:
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ import structlog
 
 from openngt.errors import OpenNGTError
 
-from .base import Drive, DriveState, HypervisorVm, PowerState
+from .base import Drive, DriveState, HypervisorVm, PowerAction, PowerState
+from .qemu_power import press, pull_plug, start_process
 from .qmp import Qmp, open_qmp
 from .vm_files import VmFile, list_vm_files
 
@@ -77,15 +78,24 @@ def holds_file(drive: Drive, iso: Path) -> bool:
 class QemuHypervisor:
     """`directory` holds a folder with a `vm.json` for each VM; it is read anew at each call.
 
-    `answer_seconds` bounds each QMP command, `release_seconds` how long the guest may take to let go of a disc.
+    `answer_seconds` bounds each QMP command, `release_seconds` how long the guest may take to let go of a disc,
+    `process_seconds` how long a QEMU process may take to start or to end.
     """
 
     name = "qemu"
 
-    def __init__(self, directory: Path, *, answer_seconds: float = 5.0, release_seconds: float = 15.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        answer_seconds: float = 5.0,
+        release_seconds: float = 15.0,
+        process_seconds: float = 60.0,
+    ) -> None:
         self._directory = directory
         self._answer_seconds = answer_seconds
         self._release_seconds = release_seconds
+        self._process_seconds = process_seconds
         self._locks: dict[Path, asyncio.Lock] = {}
 
     async def list_vms(self) -> list[HypervisorVm]:
@@ -129,6 +139,13 @@ class QemuHypervisor:
             await _drop_node(qmp, drive)
             return True
 
+    async def power(self, vm_uuid: str, action: PowerAction) -> None:
+        vm = self._one(vm_uuid)
+        async with self._conversation(vm) as qmp:
+            then = self._without_process(vm, action) if qmp is None else await self._operate(qmp, vm, action)
+        if then is not None:  # takes its time, and whoever lists VMs meanwhile must not wait for it
+            await then
+
     async def close(self) -> None:
         """Nothing is kept open between calls."""
 
@@ -153,16 +170,38 @@ class QemuHypervisor:
 
     async def _describe_one(self, vm: VmFile) -> HypervisorVm:
         """A VM that does not answer is `unknown` in a list; an operation on it fails with the reason."""
+        cannot: dict[PowerAction, str] = {} if vm.cannot_start is None else {"on": vm.cannot_start}
         try:
             async with self._conversation(vm) as qmp:
                 if qmp is None:
-                    return HypervisorVm(vm.vm_uuid, vm.vm_name, "off")
+                    return HypervisorVm(vm.vm_uuid, vm.vm_name, "off", cannot=cannot)
                 status = (await qmp.execute("query-status"))["status"]
                 drives = drives_of(await qmp.execute("query-block"))
-                return HypervisorVm(vm.vm_uuid, vm.vm_name, POWER_STATES.get(status, "unknown"), drives)
+                return HypervisorVm(vm.vm_uuid, vm.vm_name, POWER_STATES.get(status, "unknown"), drives, cannot)
         except OpenNGTError as exc:
             log.warning("vm_does_not_answer", vm_name=vm.vm_name, reason=exc.message)
             return HypervisorVm(vm.vm_uuid, vm.vm_name, "unknown")
+
+    def _without_process(self, vm: VmFile, action: PowerAction) -> Awaitable[None] | None:
+        if action == "on":
+            return start_process(vm, self._process_seconds)
+        if action != "off":
+            raise OpenNGTError("VM_POWERED_OFF", f"VM {vm.vm_name} is off")
+        return None
+
+    async def _operate(self, qmp: Qmp, vm: VmFile, action: PowerAction) -> Awaitable[None] | None:
+        """A VM whose process runs; with `-no-shutdown` it runs on after the machine went off."""
+        if action == "off":
+            return await pull_plug(qmp, vm, self._process_seconds)
+        is_off = (await qmp.execute("query-status"))["status"] == "shutdown"
+        if action == "on" and is_off:
+            await qmp.execute("system_reset")
+            await qmp.execute("cont")
+        elif action != "on":
+            if is_off:
+                raise OpenNGTError("VM_POWERED_OFF", f"VM {vm.vm_name} is off")
+            await press(qmp, vm, action)
+        return None
 
     async def _load(self, qmp: Qmp, drive: str, iso: Path) -> None:
         node = node_of(drive)

@@ -49,6 +49,17 @@ class Qmp:
         except (QMPError, OSError) as exc:
             raise self._failure(f"QEMU went away during {command}: {exc}", command, refused=False) from exc
 
+    async def execute_until(self, command: str, *events: str) -> str:
+        """Run a command and return the name of the first of these events that follows; errors as for `execute`."""
+        with self._client.listener(events) as heard:
+            await self.execute(command)
+            try:
+                event = await asyncio.wait_for(heard.get(), self._answer_seconds)
+            except TimeoutError as exc:
+                text = f"QEMU took {command}, but told no {' or '.join(events)} within {self._answer_seconds:g} s"
+                raise self._failure(text, command, refused=False) from exc
+        return str(event["event"])
+
     def _failure(self, message: str, command: str, *, refused: bool) -> OpenNGTError:
         details = {"vm_name": self._vm_name, "command": command, "refused": refused}
         return OpenNGTError("HYPERVISOR_FAILED", f"VM {self._vm_name}: {message}", details)

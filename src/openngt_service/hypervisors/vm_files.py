@@ -2,8 +2,9 @@
 """`<qemu_directory>/<folder>/vm.json`: how a QEMU process is made known to the service (reference: `docs/lab.md`)."""
 
 import json
+import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ class VmFile:
     """As given to `qemu-system-… -uuid`, so that the guest reads the same from DMI."""
     qmp: Path
     """Socket of a monitor that is the adapter's alone."""
+    start: tuple[str, ...] = ()
+    """The command that starts the VM and returns, run in the file's folder; empty where the file does not say."""
+    folder: Path = field(default=Path("/"), compare=False)
+    cannot_start: str | None = field(default=None, compare=False)
+    """Why `start` cannot be used; None where it can."""
 
 
 def read_vm_file(path: Path) -> VmFile:
@@ -40,7 +46,30 @@ def read_vm_file(path: Path) -> VmFile:
     name, uuid, qmp = (_text(path, document, field) for field in ("vm_name", "vm_uuid", "qmp"))
     if not UUID.fullmatch(uuid.lower()):
         raise OpenNGTError("CONFIG_INVALID", f"{path}: vm_uuid must be a UUID with hyphens")
-    return VmFile(vm_name=name, vm_uuid=uuid.lower(), qmp=path.parent / qmp)
+    start = _command(path, document)
+    return VmFile(
+        vm_name=name,
+        vm_uuid=uuid.lower(),
+        qmp=path.parent / qmp,
+        start=start,
+        folder=path.parent,
+        cannot_start=_distrust(path) if start else f"{path} has no field start",
+    )
+
+
+def _command(path: Path, document: dict[str, Any]) -> tuple[str, ...]:
+    value = document.get("start", [])
+    if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
+        raise OpenNGTError("CONFIG_INVALID", f"{path}: start must be a list of words: the program and its arguments")
+    return tuple(value)
+
+
+def _distrust(path: Path) -> str | None:
+    """Whoever can write the file could have the service run anything."""
+    found = path.stat()
+    if found.st_uid not in (0, os.geteuid()):
+        return f"{path} belongs to another user than root and the service's"
+    return f"{path} may be written by others than its owner (chmod go-w)" if found.st_mode & 0o022 else None
 
 
 def _text(path: Path, document: dict[str, Any], field: str) -> str:
@@ -62,5 +91,5 @@ def list_vm_files(directory: Path) -> list[VmFile]:
 
 
 def write_vm_file(folder: Path, vm: VmFile) -> None:
-    document = {key: str(value) for key, value in asdict(vm).items()}
+    document = {"vm_name": vm.vm_name, "vm_uuid": vm.vm_uuid, "qmp": str(vm.qmp), "start": list(vm.start)}
     replace_file(str(folder / VM_FILE), json.dumps(document, indent=2, sort_keys=True).encode() + b"\n")

@@ -196,8 +196,9 @@ class Lab:
             folder = Path(vm.folder)
             replace_file(str(folder / LAB_FILE), json.dumps(asdict(vm), indent=2).encode() + b"\n")
             vm.target.pin(make_key(folder / "host_key", vm.name))
-            write_vm_file(folder, VmFile(vm.name, vm.vm_uuid, Path(vm.sockets) / "adapter.qmp"))
-            done = run(qemu_command(vm, self.directory / "ssh", image), timeout=60)
+            command = qemu_command(vm, self.directory / "ssh", image)
+            write_vm_file(folder, VmFile(vm.name, vm.vm_uuid, Path(vm.sockets) / "adapter.qmp", tuple(command)))
+            done = run(command, timeout=60)
             if done.returncode == 0:
                 self._report(f"{vm.name}: started (pid {vm.pid}, {vm.accelerator}, ssh port {vm.ssh_port})")
                 return vm

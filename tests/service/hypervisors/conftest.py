@@ -60,7 +60,7 @@ def directory(tmp_path: Path) -> Path:
     return folder
 
 
-def describe(directory: Path, folder: str, **fields: str) -> None:
+def describe(directory: Path, folder: str, **fields: Any) -> None:
     (directory / folder).mkdir()
     (directory / folder / "vm.json").write_text(json.dumps(fields), encoding="utf-8")
 
