@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, cast, get_args
 from openngt.errors import OpenNGTError
 
 from ..ports import Accepted, Refusal, Refused, SessionInfo
+from . import jsonrpc
 from .jsonrpc import Violation
 from .limits import DeadlineWheel, Limits, address_key
 from .metrics import GatewayMetrics
@@ -213,7 +214,7 @@ class Connection(asyncio.Protocol):
         finally:
             if self._session is not None:
                 self._session.forget(call_id)
-        return _result(method, reply)
+        return _result(method, reply, self.info)
 
     def end(self, reason: str, *, farewell: bool = False) -> None:
         """Cut the connection at once, or with `goodbye` when `farewell`. Idempotent; the first reason counts."""
@@ -302,14 +303,25 @@ class Connection(asyncio.Protocol):
         return b""
 
 
-def _result(method: str, reply: Reply) -> dict[str, Any]:
+def _result(method: str, reply: Reply, info: SessionInfo | None) -> dict[str, Any]:
     if reply.error is not None:
-        text = str(reply.error["message"])[:500]
-        details = {"method": method, "agent_code": reply.error["code"], "agent_message": text}
-        data = reply.error.get("data")
-        if isinstance(data, dict) and isinstance(data.get("code"), str):
-            details["agent_reason"] = data["code"][:100]
-        raise OpenNGTError("AGENT_FAILED", f"the agent refused {method}: {text}", details)
+        raise _refusal(method, reply.error, info)
     if not isinstance(reply.result, dict):
         raise OpenNGTError("AGENT_FAILED", f"the agent's result of {method} is not an object", {"method": method})
     return reply.result
+
+
+def _refusal(method: str, error: dict[str, Any], info: SessionInfo | None) -> OpenNGTError:
+    """What the agent answered instead of a result, as somebody at the service can act on it."""
+    text = str(error["message"])[:500]
+    details = {"method": method, "agent_code": error["code"], "agent_message": text}
+    data = error.get("data")
+    if isinstance(data, dict) and isinstance(data.get("code"), str):
+        details["agent_reason"] = data["code"][:100]
+    if error["code"] == jsonrpc.BLOCKED:
+        return OpenNGTError("METHOD_BLOCKED", f"the guest's administrator has blocked {method}", details)
+    if error["code"] == jsonrpc.METHOD_NOT_FOUND:
+        version = "of this version" if info is None else info.agent_version
+        details["agent_version"] = version
+        return OpenNGTError("AGENT_TOO_OLD", f"the agent {version} does not know {method}", details)
+    return OpenNGTError("AGENT_FAILED", f"the agent refused {method}: {text}", details)

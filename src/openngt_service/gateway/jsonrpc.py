@@ -15,6 +15,7 @@ from openngt.errors import OpenNGTError
 from ..ports import Refusal
 
 __all__ = [
+    "BLOCKED",
     "INVALID_PARAMS",
     "MAXIMUM_DEPTH",
     "MAXIMUM_FRAME",
@@ -42,6 +43,7 @@ MAXIMUM_DIGITS: Final = 20  # of an integer: 64 bits and a sign; int() of a long
 MAXIMUM_NAME: Final = 128  # characters of a method or of a textual id
 
 METHOD_NOT_FOUND: Final = -32601
+BLOCKED: Final = -32000  # ours: the guest's administrator does not allow it
 INVALID_PARAMS: Final = -32602
 REFUSED: Final = -32001  # ours: understood, and not granted
 

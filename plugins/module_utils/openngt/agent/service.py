@@ -17,6 +17,7 @@ from .config import load_config
 from .disc import MountedDiscs
 from .errors import AgentError
 from .files import Runner, run
+from .going_down import COMMANDS, go_down
 from .identity import Identity
 from .machine import vm_uuid
 from .messages import PROTOCOL
@@ -34,19 +35,23 @@ __all__ = ["Agent", "serve"]
 log = logging.getLogger("openngt.agent")
 
 STATUS_SECONDS = 60.0
+# A guest that is told to go down ends the agent long before; one that does not is worth a new link.
+GOING_DOWN_SECONDS = 120.0
 
 
 class Agent:
     """One agent of one guest. `run` returns when the waiter is stopped."""
 
-    def __init__(self, paths: Paths, waiter: Waiter, shown: RuntimeStatus) -> None:
+    def __init__(self, paths: Paths, waiter: Waiter, shown: RuntimeStatus, runner: Runner = run) -> None:
         self._paths = paths
         self._waiter = waiter
         self._shown = shown
+        self._runner = runner
         self._backoff = Backoff()
         self._disc_mounted = MountedDiscs(paths)
         self._reported: Optional[Dict[str, Any]] = None
         self._leave: Optional[str] = None  # why the running session should end
+        self._going_down: Optional[str] = None  # the operation that was answered and is to be carried out
 
     def identity_taken(self, identity: Identity) -> None:
         """A newer identity was stored beside the link: change over to it. May be called from another thread."""
@@ -62,12 +67,22 @@ class Agent:
             except AgentError as exc:
                 end = Closed(exc.code, exc.message)
             self._shown.disconnected(end.code, end.message)
+            if self._going_down is not None:
+                self._go_down(self._going_down)
             if self._leave is not None:
                 continue  # changing over, not failing
             log.log(logging.INFO if end.code is None else logging.WARNING, "link ended: %s", end.message)
             if self._waiter.monotonic() - started > CAP:
                 self._backoff.succeeded()
             self._waiter.pause(self._backoff.failed())
+
+    def _go_down(self, method: str) -> None:
+        """What was answered and has left the socket by now; returns only if the guest stays."""
+        self._going_down = None
+        if go_down(self._runner, method):
+            end = self._waiter.monotonic() + GOING_DOWN_SECONDS
+            while not self._waiter.stopping and self._waiter.monotonic() < end:
+                self._waiter.pause(end - self._waiter.monotonic())
 
     def _session(self) -> Closed:
         """One session from connecting to its end."""
@@ -142,6 +157,10 @@ class Agent:
             elif operation.method == "capabilities.set":
                 self._shown.capabilities(operation.params["capabilities"])
                 protocol.answer(operation, {})
+            elif operation.method in COMMANDS:
+                protocol.answer(operation, {})
+                self._going_down = operation.method
+                self._leave = "the guest is going down"
             else:
                 raise AssertionError("an operation in the table that nobody does: {0}".format(operation.method))
         except AgentError as exc:
@@ -186,7 +205,7 @@ def serve(paths: Paths, runner: Runner = run, environment: Optional[Mapping[str,
         signal.signal(number, lambda _number, _frame: waiter.stop())
     identities.sweep_unfinished(paths)
     shown = RuntimeStatus(paths)
-    agent = Agent(paths, waiter, shown)
+    agent = Agent(paths, waiter, shown, runner)
     DiscWatcher(paths, runner, agent.identity_taken).start()
     notifier.ready()
     log.info("agent %s started", __version__)
