@@ -3,6 +3,7 @@
 
 import datetime
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +25,11 @@ class FakeGateway:
     cuts: list[tuple[str, str]] = field(default_factory=list)
     failure: OpenNGTError | None = None
     """What the next calls end with."""
+    obey: Callable[[str, str], None] = lambda vm_uuid, method: None
+    """Called with each call that is answered: what the guest does because of it."""
     counter: "itertools.count[int]" = field(default_factory=itertools.count)
 
-    async def connect(self, client_pem: bytes) -> SessionInfo | Refused:
+    async def connect(self, client_pem: bytes, boot_id: str | None = None) -> SessionInfo | Refused:
         """An agent comes with this identity: judged, promoted, greeted."""
         assert self.ledger is not None and self.events is not None, "wired by the test"
         now = datetime.datetime.now(datetime.UTC)
@@ -47,6 +50,7 @@ class FakeGateway:
             "tls",
             now,
             "0.1.0",
+            boot_id,
         )
         self.sessions[accepted.vm_uuid] = session
         await self.events.link_up(session, {"guest_os_type": "linux"})
@@ -61,6 +65,7 @@ class FakeGateway:
         self.calls.append((vm_uuid, method, params))
         if self.failure is not None:
             raise self.failure
+        self.obey(vm_uuid, method)
         return {"generation": params["generation"]} if "generation" in params else {}
 
     def cut(self, vm_uuid: str, reason: str) -> bool:

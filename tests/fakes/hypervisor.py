@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from openngt.effects import replace_file
 from openngt.errors import OpenNGTError
-from openngt_service.hypervisors.base import Drive, HypervisorVm
+from openngt_service.hypervisors.base import Drive, HypervisorVm, PowerAction
 
 __all__ = ["FakeHypervisor", "Fault"]
 
@@ -29,6 +29,8 @@ class FakeHypervisor:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     late: set["asyncio.Task[None]"] = field(default_factory=set)
     inserted: int = 0
+    done: list[PowerAction] = field(default_factory=list)
+    """What was switched, in order."""
 
     def add(self, vm_uuid: str, vm_name: str, drives: dict[str, str | None], power_state: str = "on") -> None:
         """`drives`: name -> the medium it holds."""
@@ -46,9 +48,15 @@ class FakeHypervisor:
         state[vm_uuid]["drives"][drive].update(values)
         self._save(state)
 
-    def power(self, vm_uuid: str, power_state: str) -> None:
+    def set_power(self, vm_uuid: str, power_state: str) -> None:
         state = self._load()
         state[vm_uuid]["power_state"] = power_state
+        self._save(state)
+
+    def guest(self, vm_uuid: str, **habits: Any) -> None:
+        """How the VM's guest and adapter behave: `ignores_acpi`, `cannot` (action -> reason), `boots_to` (a state)."""
+        state = self._load()
+        state[vm_uuid].update(habits)
         self._save(state)
 
     def remove(self, vm_uuid: str) -> None:
@@ -75,6 +83,9 @@ class FakeHypervisor:
     async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool = False) -> bool:
         ejected = await self._with_fault("eject", lambda: self._eject(vm_uuid, drive, iso, force))
         return bool(ejected)
+
+    async def power(self, vm_uuid: str, action: PowerAction) -> None:
+        await self._with_fault("power", lambda: self._power(vm_uuid, action))
 
     async def close(self) -> None:
         for task in self.late:
@@ -105,6 +116,22 @@ class FakeHypervisor:
         place.update(holds=None, tray_open=False, locked=False)
         self._save(state)
         return True
+
+    def _power(self, vm_uuid: str, action: PowerAction) -> None:
+        state = self._load()
+        vm = state[vm_uuid]
+        if action in vm.get("cannot", {}):
+            raise OpenNGTError("POWER_UNSUPPORTED", f"the fake cannot do {action}")
+        self.done.append(action)
+        if action in ("shutdown", "reset") and vm["power_state"] == "off":
+            raise OpenNGTError("VM_POWERED_OFF", f"VM {vm['vm_name']} is off")
+        if action == "on":
+            vm["power_state"] = vm.get("boots_to", "on")
+        elif action == "off" or (action == "shutdown" and not vm.get("ignores_acpi")):
+            vm["power_state"] = "off"
+            for drive in vm["drives"].values():
+                drive.update(holds=None, tray_open=False)
+        self._save(state)
 
     async def _maybe_fail(self, method: str) -> None:
         fault = self.faults.get(method)
@@ -140,6 +167,7 @@ class FakeHypervisor:
                 vm["power_state"],
                 # As the real adapters: of a VM that cannot be asked no drive is known.
                 tuple(_drive(*drive) for drive in vm["drives"].items() if vm["power_state"] != "unknown"),
+                vm.get("cannot", {}),
             )
             for vm_uuid, vm in self._load().items()
         ]

@@ -52,6 +52,10 @@ class Workshop:
     async def eject(self, holder: str = HOLDER, **options: Any) -> dict[str, Any]:
         return await self.result(await self.operations.eject(VM, holder=holder, actor="test", **options))
 
+    async def power(self, verb: str, **options: Any) -> dict[str, Any]:
+        options = {"wait_seconds": 0.2, **options}
+        return await self.result(await self.operations.power(VM, verb=verb, actor="test", **options))
+
     async def result(self, task: dict[str, Any]) -> dict[str, Any]:
         ended = await self.operations.task(task["task_id"], wait=30.0)
         if ended["state"] != "succeeded":
@@ -89,7 +93,7 @@ async def open_workshop(state_dir: Path, *, start: bool = True, **settings: Any)
     parts = Parts(
         settings=configured,
         store=store,
-        hypervisor=PatientHypervisor(hypervisor, answer_seconds=0.2, eject_seconds=0.2),
+        hypervisor=PatientHypervisor(hypervisor, answer_seconds=0.2, eject_seconds=0.2, power_seconds=0.2),
         media=Media(configured, cluster),
         gateway=gateway,
         engine=TaskEngine(store.tasks, in_flight=configured.tasks_in_flight),

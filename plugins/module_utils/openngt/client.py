@@ -274,6 +274,20 @@ class Client:
         """-> task, for `wait_task`."""
         return self._call("POST", f"/v1/vms/{segment(vm)}/eject", {"holder": holder, "force": force})
 
+    def power(
+        self,
+        vm: str,
+        verb: str,
+        *,
+        fallback: str = "none",
+        wait_seconds: int = 300,
+        force: bool = False,
+        check: bool = False,
+    ) -> Json:
+        """-> task, for `wait_task`; its result says what was done, or with `check` what would be."""
+        body = {"verb": verb, "fallback": fallback, "wait_seconds": wait_seconds, "force": force, "check": check}
+        return self._call("POST", f"/v1/vms/{segment(vm)}/power", body)
+
     # Tasks.
 
     def task(self, task_id: str, wait: int = 0) -> Json:

@@ -48,6 +48,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("DELETE", "/v1/vms/{vm}"): Rule("operator", "vm.disable"),
     ("POST", "/v1/vms/{vm}/mount"): Rule("operator", "vm.mount"),
     ("POST", "/v1/vms/{vm}/eject"): Rule("operator", "vm.eject"),
+    ("POST", "/v1/vms/{vm}/power"): Rule("operator", "vm.power"),
     ("GET", "/v1/tasks"): Rule("viewer"),
     ("GET", "/v1/tasks/{task_id}"): Rule("viewer"),
     ("POST", "/v1/certificates/batch"): Rule("admin", "certificate.issue"),

@@ -24,6 +24,7 @@ __all__ = [
     "ErrorAnswer",
     "HypervisorVmList",
     "MountRequest",
+    "PowerRequest",
     "Readiness",
     "Task",
     "TaskList",
@@ -89,6 +90,8 @@ class HypervisorVm(Answer):
     vm_name: str
     power_state: Literal["on", "off", "paused", "unknown"]
     enrolled: bool
+    power_unsupported: dict[str, str] = {}
+    """What the adapter cannot do with this VM, each with the reason."""
     cdrom_drives: list[CdromDrive]
 
 
@@ -182,6 +185,14 @@ class MountRequest(Body):
 class EjectRequest(Body):
     holder: Holder
     force: bool = False
+
+
+class PowerRequest(Body):
+    verb: Literal["on", "off", "shutdown", "reset", "power_cycle", "guest_shutdown", "guest_reboot"]
+    fallback: Literal["none", "acpi", "off"] = "none"
+    wait_seconds: Annotated[int, Field(ge=1, le=3600)] = 300
+    force: bool = False
+    check: bool = False
 
 
 # Tasks

@@ -99,6 +99,24 @@ async def eject(
     )
 
 
+@router.post("/v1/vms/{vm}/power", response_model=models.Task, status_code=202, tags=["VMs"])
+async def power(
+    context: Context,
+    request: Request,
+    vm: PathVm,
+    body: models.PowerRequest,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Switch any VM of the hypervisor on, off or over; done when the hypervisor or the guest's next boot shows it.
+
+    The task's result is
+    `{"vm_uuid", "verb", "changed", "before", "power_state", "stopped_by", "failed_before", "boot_id"}`.
+    """
+    return await context.operations.power(
+        vm, **body.model_dump(), actor=request.state.actor, key=request.state.request_key
+    )
+
+
 @router.get("/v1/tasks", response_model=models.TaskList, tags=["Tasks"])
 async def list_tasks(context: Context, vm: QueryVm = None, limit: Limit = 100, page_token: PageToken = None) -> Any:
     """Newest first."""

@@ -10,7 +10,7 @@ import typer
 from openngt.errors import OpenNGTError
 from openngt.version import __version__
 
-from . import audit, backup, ca, health, iso, lab, serve, task, token, vm
+from . import audit, backup, ca, health, iso, lab, power, serve, task, token, vm
 from .connect import DEFAULT_TIMEOUT, Connection
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
+vm.app.command("power")(power.power)
 app.add_typer(vm.app, name="vm")
 app.add_typer(task.app, name="task")
 app.add_typer(ca.app, name="ca")

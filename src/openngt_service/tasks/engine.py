@@ -4,7 +4,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,7 +51,9 @@ class _VmLock:
 
 
 class TaskEngine:
-    """Runs work as tasks. `start` before the first `submit`; `stop` interrupts what is still at work."""
+    """Runs work as tasks; a VM's tasks take turns, and one may hold the VM for longer than its turn (`claim`).
+
+    `start` before the first `submit`; `stop` interrupts what is still at work."""
 
     def __init__(self, rows: TaskRows, *, in_flight: int) -> None:
         self._rows = rows
@@ -59,6 +61,7 @@ class TaskEngine:
         self._live: dict[str, _Live] = {}
         self._runners: set[asyncio.Task[None]] = set()
         self._vms: dict[str, _VmLock] = {}
+        self._claims: dict[str, str] = {}
         self._stopping = False
 
     async def start(self) -> int:
@@ -74,10 +77,18 @@ class TaskEngine:
             await asyncio.wait(self._runners)
 
     async def submit(
-        self, kind: str, vm_uuid: str | None, work: Work, *, actor: str, key: RequestKey | None = None
+        self,
+        kind: str,
+        vm_uuid: str | None,
+        work: Work,
+        *,
+        actor: str,
+        key: RequestKey | None = None,
+        takes_turns: bool = False,
     ) -> TaskRecord:
         """Queue the work and return at once; or, when a request with this key has made a task before, return that one.
 
+        Work that `takes_turns` itself begins at once, without the VM's turn and without a slot: it mostly waits.
         IDEMPOTENCY_MISMATCH when the key belongs to another request, RATE_LIMITED when the service is stopping.
         """
         if self._stopping:
@@ -87,7 +98,8 @@ class TaskEngine:
         record, created = await self._rows.create(draft, key)
         if created:
             live = self._live[record.task_id] = _Live(record)
-            runner = asyncio.create_task(self._run(live, work), name=f"{kind} {vm_uuid}")
+            begin = self._begin if takes_turns else self._take_turn
+            runner = asyncio.create_task(self._run(live, begin, work), name=f"{kind} {vm_uuid}")
             self._runners.add(runner)
             runner.add_done_callback(self._runners.discard)
         return record
@@ -125,9 +137,27 @@ class TaskEngine:
             if vm.users == 0:
                 del self._vms[vm_uuid]
 
-    async def _run(self, live: _Live, work: Work) -> None:
+    @contextlib.contextmanager
+    def claim(self, vm_uuid: str, holder: str) -> Iterator[None]:
+        """Hold the VM without its turn: a second claim is refused meanwhile, and work that asks `require_unclaimed`."""
+        self.require_unclaimed(vm_uuid)
+        self._claims[vm_uuid] = holder
+        try:
+            yield
+        finally:
+            del self._claims[vm_uuid]
+
+    def require_unclaimed(self, vm_uuid: str) -> None:
+        """VM_BUSY names who holds the VM."""
+        holder = self._claims.get(vm_uuid)
+        if holder is not None:
+            raise OpenNGTError("VM_BUSY", f"{holder} is at work on the VM", {"holder": holder, "vm_uuid": vm_uuid})
+
+    async def _run(
+        self, live: _Live, begin: Callable[[_Live, Work], Coroutine[Any, Any, dict[str, Any]]], work: Work
+    ) -> None:
         """Waits for the work as a task of its own, so that its end is read, whatever it is, and not caught."""
-        worker = asyncio.create_task(self._take_turn(live, work))
+        worker = asyncio.create_task(begin(live, work))
         try:
             await asyncio.wait({worker})
         except asyncio.CancelledError:
@@ -156,8 +186,11 @@ class TaskEngine:
         alone = contextlib.nullcontext() if vm_uuid is None else self.exclusive(vm_uuid)
         # The VM's turn first: a task that waits for its VM must not keep a slot from others.
         async with alone, self._slots:
-            await self._store(live, state="running", step="started")
-            return await work(Progress(self, live))
+            return await self._begin(live, work)
+
+    async def _begin(self, live: _Live, work: Work) -> dict[str, Any]:
+        await self._store(live, state="running", step="started")
+        return await work(Progress(self, live))
 
     async def _store(self, live: _Live, **changes: Any) -> None:
         live.record = replace(live.record, updated=effects.now(), **changes)

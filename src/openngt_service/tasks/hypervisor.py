@@ -8,12 +8,15 @@ from typing import TypeVar
 
 from openngt.errors import OpenNGTError
 
-from ..hypervisors.base import Hypervisor, HypervisorVm
+from ..hypervisors.base import Hypervisor, HypervisorVm, PowerAction, PowerState
 from ..store.registry import near_names
 
 __all__ = ["PatientHypervisor", "require_known"]
 
 T = TypeVar("T")
+
+LOOKS_AT_ONCE = 32
+"""However many VMs are waited for, the hypervisor is asked for so many at a time."""
 
 
 def require_known(vm: HypervisorVm) -> None:
@@ -29,10 +32,19 @@ def require_known(vm: HypervisorVm) -> None:
 class PatientHypervisor:
     """`hypervisors.base.Hypervisor` for the tasks. No answer in time is HYPERVISOR_FAILED with `outcome: unknown`."""
 
-    def __init__(self, adapter: Hypervisor, *, answer_seconds: float = 30.0, eject_seconds: float = 90.0) -> None:
+    def __init__(
+        self,
+        adapter: Hypervisor,
+        *,
+        answer_seconds: float = 30.0,
+        eject_seconds: float = 90.0,
+        power_seconds: float = 150.0,
+    ) -> None:
         self._adapter = adapter
         self._answer_seconds = answer_seconds
         self._eject_seconds = eject_seconds
+        self._power_seconds = power_seconds
+        self._looks = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def list_vms(self) -> list[HypervisorVm]:
         return await self._within(self._answer_seconds, "list its VMs", self._adapter.list_vms())
@@ -75,6 +87,34 @@ class PatientHypervisor:
             if exc.code != "HYPERVISOR_FAILED" or await self._holds(vm_uuid, drive, iso):
                 raise
             return True
+
+    async def power(self, vm_uuid: str, action: PowerAction) -> None:
+        """Do it. Where the answer to `on` or `off` does not tell, the VM is looked at."""
+        try:
+            await self._within(
+                self._power_seconds, f"switch VM {vm_uuid} {action}", self._adapter.power(vm_uuid, action)
+            )
+        except OpenNGTError as exc:
+            if exc.code != "HYPERVISOR_FAILED" or action not in ("on", "off"):
+                raise
+            if [vm.power_state for vm in await self.find(vm_uuid)] != [action]:
+                raise
+
+    async def power_state(self, vm_uuid: str) -> PowerState:
+        """For whoever waits for it, however many do. VM_NOT_FOUND when the VM has gone.
+
+        `unknown` also while the hypervisor does not answer: a process that ends greets nobody.
+        """
+        async with self._looks:
+            try:
+                found = await self.find(vm_uuid)
+            except OpenNGTError as exc:
+                if exc.code != "HYPERVISOR_FAILED":
+                    raise
+                return "unknown"
+        if not found:
+            raise OpenNGTError("VM_NOT_FOUND", f"VM {vm_uuid} has gone from the hypervisor meanwhile")
+        return found[0].power_state
 
     async def _holds(self, vm_uuid: str, drive: str, iso: Path) -> bool:
         return any(

@@ -56,6 +56,7 @@ async def mount(parts: Parts, request: MountRequest, actor: str, progress: Progr
     """The work of a mount task; its result as in ARCHITECTURE.md section 6."""
     await progress.step(5, "looking at the VM")
     vm = parts.enrolled(request.vm_uuid)
+    parts.engine.require_unclaimed(vm.vm_uuid)
     seen = await parts.hypervisor.one(request.vm_uuid)
     now = effects.now().replace(microsecond=0)  # certificates count in seconds
     held = parts.store.mounts.get(vm.vm_uuid)

@@ -19,6 +19,8 @@ from .engine import Progress
 from .links import Links
 from .mount import MountRequest, mount
 from .parts import Parts
+from .power import power
+from .power_plan import PowerRequest
 from .record import hypervisor_record, vm_record
 
 __all__ = ["Operations", "task_record"]
@@ -95,6 +97,21 @@ class Operations:
             return await eject(self._parts, request, actor, progress)
 
         return task_record(await self._parts.engine.submit("eject", vm.vm_uuid, work, actor=actor, key=key))
+
+    async def power(self, reference: str, *, actor: str, key: RequestKey | None = None, **asked: Any) -> Json:
+        """The task, for any VM of the hypervisor; `asked` are the other fields of PowerRequest.
+
+        Its failures: VM_BUSY, VM_POWERED_OFF, VM_PAUSED, POWER_UNSUPPORTED, ACPI_IGNORED, GUEST_STILL_RUNS,
+        GUEST_NOT_BACK, METHOD_BLOCKED, AGENT_TOO_OLD, LINK_NOT_ACTIVE, NOT_ENROLLED, HYPERVISOR_FAILED, …
+        """
+        request = PowerRequest((await self._parts.hypervisor.one(reference)).vm_uuid, **asked)
+
+        async def work(progress: Progress) -> Json:
+            return await power(self._parts, request, actor, progress)
+
+        return task_record(
+            await self._parts.engine.submit("power", request.vm_uuid, work, actor=actor, key=key, takes_turns=True)
+        )
 
     async def task(self, task_id: str, *, wait: float = 0.0) -> Json:
         """The task when it has ended, or after `wait` seconds as it is then. NOT_FOUND."""

@@ -56,6 +56,7 @@ def hypervisor_record(seen: HypervisorVm, *, enrolled: bool) -> dict[str, Any]:
         "vm_name": seen.vm_name,
         "power_state": seen.power_state,
         "enrolled": enrolled,
+        "power_unsupported": dict(seen.cannot),
         "cdrom_drives": [{"name": drive.name, "state": drive.state, "holds": drive.holds} for drive in seen.drives],
     }
 

@@ -129,6 +129,10 @@ class FakeOperations:
         self.begin("eject", reference, asked)
         return self.make_task("eject", await self.vm(reference), {"ejected": True})
 
+    async def power(self, reference: str, *, key: RequestKey | None, **asked: Any) -> Json:
+        self.begin("power", reference, asked)
+        return self.make_task("power", await self.vm(reference), {"changed": True})
+
     async def task(self, task_id: str, *, wait: float = 0.0) -> Json:
         self.begin("task", task_id, wait)
         if task_id not in self.made:

@@ -20,6 +20,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/v1/vms/{vm}"): {},
     ("POST", "/v1/vms/{vm}/mount"): {"holder": "me"},
     ("POST", "/v1/vms/{vm}/eject"): {"holder": "me"},
+    ("POST", "/v1/vms/{vm}/power"): {"verb": "reset"},
     ("POST", "/v1/certificates/batch"): {"items": [{"vm_uuid": "0" * 8 + "-0000-0000-0000-" + "0" * 12}]},
     ("POST", "/v1/ca/adopt"): {"lines": []},
     ("POST", "/v1/tokens"): {"name": "made-here", "role": "viewer"},

@@ -64,6 +64,15 @@ def test_long_work_answers_202_and_a_task(api: Any) -> None:
     }
 
 
+def test_a_power_verb_is_a_task_with_its_options(api: Any) -> None:
+    client = api.client()
+    client.enable("a")
+    task = client.power("a", "guest_shutdown", fallback="acpi", wait_seconds=60)
+    assert client.wait_task(task, 5)["result"] == {"changed": True}
+    asked = {"verb": "guest_shutdown", "fallback": "acpi", "wait_seconds": 60, "force": False, "check": False}
+    assert ("power", "a", {**asked, "actor": "the-admin"}) in api.operations.calls
+
+
 def test_a_list_has_no_cap(api: Any) -> None:
     for number in range(1203):
         api.operations.enrolled[f"vm{number:04d}"] = api.run(api.operations.enable(f"vm{number:04d}", {}, actor=""))[0]
@@ -89,6 +98,8 @@ def test_an_error_has_code_remedy_details_and_the_id_of_the_log(api: Any) -> Non
         ("POST", "/v1/vms/a/mount", {"holder": ""}, "holder"),
         ("POST", "/v1/vms/a/mount", {"holder": "me", "lease_seconds": True}, "lease_seconds"),
         ("POST", "/v1/vms/a/mount", {"holder": "me", "lease_seconds": 10**30}, "lease_seconds"),
+        ("POST", "/v1/vms/a/power", {"verb": "explode"}, "verb"),
+        ("POST", "/v1/vms/a/power", {"verb": "off", "wait_seconds": 0}, "wait_seconds"),
         ("POST", "/v1/vms/a/mount", b"{", "body"),
         ("POST", "/v1/vms/a/mount", b"[" * 50_000, "body"),
         ("GET", "/v1/vms?limit=0", None, "limit"),

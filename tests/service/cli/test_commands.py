@@ -10,10 +10,13 @@ import pytest
 from tests.fakes.service import ServiceProcess
 
 from openngt.pki.inspect import inspect_certificate
+from openngt.powering import FALLBACKS, VERBS
 from openngt.version import __version__
 from openngt_service.cli.output import neutral
+from openngt_service.cli.power import Fallback, Verb
 
 VM = "6f2b1a9c-0d3e-4f5a-8b7c-1234567890ab"
+OTHER = "7f2b1a9c-0d3e-4f5a-8b7c-1234567890ab"
 TITLES = [
     "VM Id",
     "VM Name",
@@ -103,6 +106,31 @@ def test_mounting_waits_and_tells_its_steps_on_stderr(service: ServiceProcess) -
     assert [task["kind"] for task in tasks][-1] == "mount"
     shown = service.cli("task", "show", tasks[-1]["task_id"])
     assert "succeeded" in shown.stdout
+
+
+def test_power_switches_many_vms_and_tells_each_outcome(own_service: ServiceProcess) -> None:
+    assert (tuple(Verb), tuple(Fallback)) == (VERBS, FALLBACKS)
+    own_service.start()
+    hypervisor = own_service.hypervisor
+    done = own_service.cli("vm", "power", "off", "web01", OTHER, "--output", "csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1:] == ["web01,changed,on,off,", f"{OTHER},changed,on,off,"]
+    assert "web01: 100 %  done" in done.stderr
+    again = own_service.cli("vm", "power", "off", "web01")
+    assert "unchanged" in again.stdout
+    hypervisor.guest(OTHER, ignores_acpi=True)
+    assert own_service.cli("vm", "power", "on", "web01", OTHER).returncode == 0
+    mixed = own_service.cli("vm", "power", "shutdown", "web01", OTHER, "nobody", "--wait-seconds", "1", "-o", "csv")
+    assert mixed.returncode == 1
+    rows = ["web01,changed,on,off,acpi", f"{OTHER},ACPI_IGNORED,,,", "nobody,VM_NOT_FOUND,,,"]
+    assert mixed.stdout.splitlines()[1:] == rows
+    assert "shutdown failed for 2 of 3 VMs" in mixed.stderr
+    foretold = own_service.cli("vm", "power", "off", OTHER, "--check", "-o", "json")
+    assert json.loads(foretold.stdout)[0]["result"]["changed"] is True
+    forced = own_service.cli("vm", "power", "shutdown", OTHER, "--fallback", "off", "--wait-seconds", "1", "-o", "json")
+    assert json.loads(forced.stdout)[0]["result"]["stopped_by"] == "off"
+    later = own_service.cli("vm", "power", "on", OTHER, "--no-wait", "-o", "csv")
+    assert later.stdout.splitlines()[1:] == [f"{OTHER},asked,,,"]
 
 
 def test_without_waiting_the_task_is_returned_at_once(service: ServiceProcess) -> None:

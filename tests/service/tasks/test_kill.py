@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""kill -9 at each step of issue, ISO build, mount, eject, rotate and disable (F1 to F3): the next start converges."""
+"""kill -9 at each step of issue, ISO build, mount, eject, rotate, power and disable (F1 to F3): a start converges."""
 
 import asyncio
 import multiprocessing
@@ -35,6 +35,7 @@ STEPS = {
     "tasks.eject.deleted": "eject",
     "tasks.eject.persisted": "eject",
     "tasks.rotate.handed": "rotate",
+    "tasks.power.done": "power",
     # Steps of the ISO library that are met on the way; its own tests have a case for each that there is.
     "iso.template.authored": "mount",
     "iso.template.verified": "mount",
@@ -76,8 +77,10 @@ def test_the_next_start_converges(tmp_path: Path, step: str, operation: str) -> 
 
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
-            await consistent(workshop)
+            await consistent(workshop, is_off=operation == "power")
             await revocation_holds(workshop, operation, step)
+            if operation == "power":
+                await asked_again(workshop)
             if operation in ("mount", "eject", "rotate"):
                 await same_key_same_task(workshop, acknowledged)
                 await goes_on(workshop, before)
@@ -91,12 +94,13 @@ def issued_serials(folder: Path) -> list[str]:
         return [row[0] for row in connection.execute("SELECT serial FROM certificates")]
 
 
-async def consistent(workshop: Workshop) -> None:
+async def consistent(workshop: Workshop, *, is_off: bool) -> None:
     """I7: row, drive and file tell the same, whichever it is; nothing of the user's is gone, no task seems to run."""
     mounted = workshop.store.mounts.get(VM)
     assert mounted is None or mounted.phase == "mounted"
     iso = [str(workshop.parts.media.path(VM))] if mounted else []
-    assert workshop.hypervisor.media() == [USERS, *iso]
+    users = [] if is_off else [USERS]  # a VM that is off holds nothing
+    assert workshop.hypervisor.media() == [*users, *iso]
     assert workshop.iso_files() == [Path(path).name for path in iso]
     tasks = (await workshop.operations.tasks())["items"]
     assert {task["state"] for task in tasks} <= {"succeeded", "interrupted"}
@@ -119,6 +123,13 @@ async def same_key_same_task(workshop: Workshop, acknowledged: dict[str, str]) -
         assert task["task_id"] == acknowledged["task"]
     await workshop.parts.engine.finished(task["task_id"])
     await workshop.eject(force=True)
+
+
+async def asked_again(workshop: Workshop) -> None:
+    """The first start is told as interrupted, and a second one finds the VM as it is."""
+    [first] = [task for task in (await workshop.operations.tasks())["items"] if task["kind"] == "power"]
+    assert first["state"] == "interrupted"
+    assert await workshop.power("off") == {**await workshop.power("off"), "before": "off", "changed": False}
 
 
 async def goes_on(workshop: Workshop, before: list[str]) -> None:

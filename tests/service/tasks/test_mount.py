@@ -184,7 +184,7 @@ def test_a_vm_that_is_off_or_has_no_empty_drive_gets_no_certificate(tmp_path: Pa
         async with open_workshop(tmp_path) as workshop:
             await enrol(workshop, {"ide0": USERS})
             assert (await failure(workshop.mount())).code == "NO_EMPTY_DRIVE"
-            workshop.hypervisor.power(VM, "off")
+            workshop.hypervisor.set_power(VM, "off")
             off = await failure(workshop.mount())
             assert (off.code, off.details) == ("VM_POWERED_OFF", {"power_state": "off"})
             record = await workshop.operations.vm("web1")

@@ -168,7 +168,7 @@ def test_a_vm_that_cannot_be_asked_keeps_its_mount_and_its_file(tmp_path: Path) 
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
             await mounted(workshop)
-            workshop.hypervisor.power(VM, "unknown")
+            workshop.hypervisor.set_power(VM, "unknown")
             assert await workshop.background.reconciler.settle_all() == set()
             for call in (workshop.eject, lambda: workshop.mount(config_only=False)):
                 with pytest.raises(OpenNGTError) as failure:
@@ -176,7 +176,7 @@ def test_a_vm_that_cannot_be_asked_keeps_its_mount_and_its_file(tmp_path: Path) 
                 assert failure.value.code == "HYPERVISOR_FAILED"
             assert workshop.iso_files() != []
             assert workshop.store.mounts.all()[0].phase == "mounted"
-            workshop.hypervisor.power(VM, "on")
+            workshop.hypervisor.set_power(VM, "on")
             assert await workshop.eject() == {"ejected": True}
             assert clean(workshop)
 

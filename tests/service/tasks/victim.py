@@ -57,7 +57,12 @@ async def rotate(workshop: Workshop) -> None:
     await asyncio.sleep(5)  # the failpoint after the call is met by now
 
 
-OPERATIONS = {operation.__name__: operation for operation in (mount, eject, disable, rotate)}
+async def power(workshop: Workshop) -> None:
+    await enable(workshop)
+    acknowledge(workshop, "power", (await workshop.power("off"))["power_state"])
+
+
+OPERATIONS = {operation.__name__: operation for operation in (mount, eject, disable, rotate, power)}
 
 
 async def perform(folder: Path, operation: str) -> None:
