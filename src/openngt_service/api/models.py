@@ -139,6 +139,8 @@ class Vm(Answer):
     tools_iso_mounted: bool
     vss_snapshot: bool
     self_service_restore: bool
+    agent_capabilities: dict[str, bool] | None = None
+    """What the connected agent has taken; null while it is not connected."""
     communication_type: Literal["kIpBased", "kFallbackToIP"]
     communication_link_active: bool
     communication_link_over_serial_port_active: bool

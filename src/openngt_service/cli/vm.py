@@ -27,6 +27,12 @@ def certificate(vm: Mapping[str, Any], field: str) -> Any:
     return (vm["certificate"] or {}).get(field)
 
 
+def capabilities_taken(vm: Mapping[str, Any]) -> str | None:
+    """Those that the agent has switched on; empty while it is not connected."""
+    taken = vm["agent_capabilities"]
+    return None if taken is None else ", ".join(name for name, on in taken.items() if on) or "none"
+
+
 # Titles as people know them from `ncli ngt list`.
 COLUMNS = [
     Column("VM Id", lambda vm: vm["vm_uuid"]),
@@ -43,7 +49,9 @@ COLUMNS = [
 DETAILS = [
     *COLUMNS[:2],
     Column("NGT Id", lambda vm: vm["ngt_uuid"]),
-    *COLUMNS[2:7],
+    *COLUMNS[2:6],
+    Column("Agent Capabilities", capabilities_taken),
+    COLUMNS[6],
     Column("Communication Type", lambda vm: vm["communication_type"]),
     *COLUMNS[7:9],
     Column("Available Version", lambda vm: vm["available_version"]),

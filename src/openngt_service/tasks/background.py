@@ -8,6 +8,7 @@ import structlog
 
 from openngt.errors import OpenNGTError
 
+from .announce import Announcer
 from .links import Links
 from .operations import Operations
 from .parts import Parts
@@ -23,7 +24,8 @@ class Background:
     """Built after store and gateway (whose `events` are `links`); started before the gateway listens, stopped after."""
 
     def __init__(self, parts: Parts, links: Links) -> None:
-        self.operations = Operations(parts, links)
+        self.announcer = Announcer(parts, links)
+        self.operations = Operations(parts, links, self.announcer)
         self._parts = parts
         self._links = links
         self.rotation = Rotation(parts, links)
@@ -43,7 +45,7 @@ class Background:
         settled = await self.reconciler.settle_all()
         log.info("background_started", tasks_interrupted=interrupted, mounts_settled=len(settled))
         self._begin("links", self._links.run())
-        self._begin("reconciler", self.reconciler.run(self.rotation.retry))
+        self._begin("reconciler", self.reconciler.run(self._retry))
 
     async def stop(self) -> None:
         """Interrupt tasks and loops, write down what is known of the links."""
@@ -53,6 +55,7 @@ class Background:
             await asyncio.wait(self._loops)
         self._loops.clear()
         await self.rotation.stop()
+        await self.announcer.stop()
         await self._parts.engine.stop()
         try:
             await self._links.flush()
@@ -63,6 +66,10 @@ class Background:
         loop = asyncio.create_task(work, name=name)
         loop.add_done_callback(_report)
         self._loops.append(loop)
+
+    def _retry(self) -> None:
+        self.rotation.retry()
+        self.announcer.retry()
 
     def _cut(self, vm_uuid: str) -> None:
         self._parts.gateway.cut(vm_uuid, "revoked")

@@ -30,6 +30,8 @@ class LinkView:
     row: LinkRow
     session: SessionInfo | None = None
     disc_mounted: bool | None = None
+    capabilities: dict[str, bool] | None = None
+    """What the connected agent has taken; None while it is down."""
 
     @property
     def active(self) -> bool:
@@ -75,7 +77,7 @@ class Links:
         """Every live session."""
         return [view.session for view in self._views.values() if view.session is not None]
 
-    async def link_up(self, session: SessionInfo, status: dict[str, Any]) -> dict[str, Any]:
+    async def link_up(self, session: SessionInfo, status: dict[str, Any]) -> dict[str, bool]:
         row = replace(
             self.view(session.vm_uuid).row,
             agent_version=session.agent_version,
@@ -85,11 +87,18 @@ class Links:
             last_seen=effects.now(),
         )
         self._beats.pop(session.vm_uuid, None)
-        self._change(LinkView(row, session))
         vm = self._registry.get(session.vm_uuid)
+        capabilities = {} if vm is None else vm.capabilities.to_dict()
+        self._change(LinkView(row, session, capabilities=capabilities))
         if session.kind == "bootstrap":
             self.on_bootstrap(session)
-        return {} if vm is None else vm.capabilities.to_dict()
+        return capabilities
+
+    def took_capabilities(self, session: SessionInfo, capabilities: dict[str, bool]) -> None:
+        """The agent has answered that it lives with these now."""
+        view = self.view(session.vm_uuid)
+        if view.session is not None and view.session.session == session.session:
+            self._views[session.vm_uuid] = replace(view, capabilities=capabilities)
 
     async def link_down(self, session: SessionInfo, reason: str) -> None:
         view = self.view(session.vm_uuid)

@@ -14,6 +14,7 @@ from ..store.ledger import Issued, IssueRequest
 from ..store.registry import Vm
 from ..store.task_rows import RequestKey, TaskRecord
 from . import enrol
+from .announce import Announcer
 from .eject import EjectRequest, eject
 from .engine import Progress
 from .links import Links
@@ -31,9 +32,10 @@ Json = dict[str, Any]
 class Operations:
     """`actor` is the name of the token that asks, for the audit trail; `key` the request's Idempotency-Key."""
 
-    def __init__(self, parts: Parts, links: Links) -> None:
+    def __init__(self, parts: Parts, links: Links, announcer: Announcer) -> None:
         self._parts = parts
         self._links = links
+        self._announcer = announcer
 
     async def hypervisor_vms(self, reference: str | None = None) -> list[Json]:
         """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is."""
@@ -57,8 +59,12 @@ class Operations:
         return self._record(vm, power.get(vm.vm_uuid, "unknown"))
 
     async def enable(self, reference: str, capabilities: Mapping[str, bool], *, actor: str) -> tuple[Json, bool]:
-        """The VM record, and whether the VM is newly enrolled. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT."""
+        """The VM record, and whether the VM is newly enrolled. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT.
+
+        An agent that is connected has been told of changed capabilities; the record says whether it has taken them.
+        """
         vm, created, seen = await enrol.enable(self._parts, reference, capabilities, actor=actor)
+        await self._announcer.tell(vm.vm_uuid)
         return self._record(vm, seen.power_state), created
 
     async def disable(self, reference: str, *, actor: str) -> Json:

@@ -34,6 +34,7 @@ def vm_record(
         "ngt_enabled": vm.enabled,
         "tools_iso_mounted": mount is not None and mount.phase == "mounted",
         **vm.capabilities.to_dict(),
+        "agent_capabilities": link.capabilities,
         "communication_type": "kIpBased",  # until there is a serial transport to fall back from
         "communication_link_active": link.active,
         "communication_link_over_serial_port_active": transport == "serial",

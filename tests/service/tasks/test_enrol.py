@@ -17,8 +17,9 @@ from openngt_service.ports import Refused
 USERS = "/isos/debian.iso"
 RECORD = (
     "vm_uuid, vm_name, ngt_uuid, ngt_enabled, tools_iso_mounted, vss_snapshot, self_service_restore, "
-    "communication_type, communication_link_active, communication_link_over_serial_port_active, transport, "
-    "power_state, agent_version, available_version, generation, certificate, mount, link, vm_info, enrolled_at"
+    "agent_capabilities, communication_type, communication_link_active, communication_link_over_serial_port_active, "
+    "transport, power_state, agent_version, available_version, generation, certificate, mount, link, vm_info, "
+    "enrolled_at"
 )
 
 
@@ -148,7 +149,13 @@ def test_hypervisor_vms_say_who_is_enrolled_and_what_each_drive_holds(tmp_path: 
                 {"name": "ide0", "state": "loaded", "holds": USERS},
                 {"name": "ide1", "state": "empty", "holds": None},
             ]
-            expected = {"vm_uuid": VM, "vm_name": "web-1", "power_state": "on", "cdrom_drives": drives}
+            expected = {
+                "vm_uuid": VM,
+                "vm_name": "web-1",
+                "power_state": "on",
+                "cdrom_drives": drives,
+                "power_unsupported": {},
+            }
             assert await workshop.operations.hypervisor_vms() == [{**expected, "enrolled": False}]
             await workshop.operations.enable(VM, {}, actor="test")
             assert await workshop.operations.hypervisor_vms("web-1") == [{**expected, "enrolled": True}]

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every power verb on a real guest: what the hypervisor shows, what the guest logs, and who may refuse."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from openngt.client import Client
+from openngt.errors import OpenNGTError
+from openngt.powering import failure_of, power
+
+from .conftest import Guests
+from .hands import LIMIT_SECONDS, install, said, until
+from .plays import Ansible
+
+pytestmark = [pytest.mark.guest, pytest.mark.usefixtures("restored")]
+
+# Nobody obeys ACPI then. The bus must not start it again.
+NO_LOGIND = "systemctl mask --runtime --now systemd-logind.service dbus-org.freedesktop.login1.service"
+JOURNAL = "journalctl -u ngt_guest_agent.service | grep openngt.host"
+BLOCKED = "/usr/local/openngt/config/blocked_methods"
+
+
+@pytest.fixture
+def agent(guests: Guests, client: Client) -> Iterator[None]:
+    """`web` has an agent, and runs again at the end, whatever the test did to it."""
+    install(client, guests.web)
+    yield
+    guests.web.hang_up()
+    done(client, guests, "on")
+    guests.lab.wait(guests.web)
+
+
+def done(client: Client, guests: Guests, verb: str, **options: Any) -> dict[str, Any]:
+    """The verb's result; its failure is raised."""
+    outcomes = power(client, [guests.web.vm_uuid], verb, **{"wait_seconds": LIMIT_SECONDS, **options})
+    failure = failure_of(verb, outcomes)
+    if failure is not None:
+        raise failure
+    guests.web.hang_up()  # SSH connections that are kept open do not outlive the guest
+    assert outcomes[0].result is not None
+    return outcomes[0].result
+
+
+def refused(client: Client, guests: Guests, verb: str, **options: Any) -> OpenNGTError:
+    with pytest.raises(OpenNGTError) as caught:
+        done(client, guests, verb, **options)
+    return caught.value
+
+
+def boot_id(guests: Guests) -> str:
+    guests.lab.wait(guests.web)
+    return said(guests.web, "cat /proc/sys/kernel/random/boot_id")
+
+
+def until_linked(client: Client, guests: Guests) -> None:
+    until(lambda: client.vm(guests.web.vm_uuid)["communication_link_active"], "the link")
+
+
+@pytest.mark.usefixtures("agent")
+def test_the_agent_reboots_its_guest_and_the_administrator_may_forbid_it(
+    guests: Guests, client: Client, ansible: Ansible
+) -> None:
+    """T39: every operation of the host is in the guest's journal, refused ones included."""
+    first = boot_id(guests)
+    said(guests.web, f"echo guest.reboot > {BLOCKED}")
+    play = ansible.play("power", "-e", "openngt_power=guest_reboot", "--limit", "web")
+    assert play.status != 0
+    assert play.failures("web")[0]["code"] == "METHOD_BLOCKED"
+    assert "guest.reboot: blocked by the guest's administrator" in said(guests.web, JOURNAL)
+    assert boot_id(guests) == first
+
+    said(guests.web, f"rm {BLOCKED}")
+    result = done(client, guests, "guest_reboot")
+    assert result["boot_id"] == boot_id(guests) != first
+    last_boot = said(guests.web, JOURNAL.replace("-u", "-b -1 -u"))
+    assert "guest.reboot: asked" in last_boot and "guest.reboot: systemctl reboot" in last_boot
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_guest_that_ignores_acpi_is_named_and_its_agent_shuts_it_down(guests: Guests, client: Client) -> None:
+    said(guests.web, NO_LOGIND)
+    ignored = refused(client, guests, "shutdown", wait_seconds=10)
+    assert ignored.code == "ACPI_IGNORED" and ignored.message.endswith("its agent is connected")
+    assert not done(client, guests, "on")["changed"], "it has not even stumbled"
+    result = done(client, guests, "guest_shutdown")
+    assert (result["stopped_by"], result["power_state"]) == ("agent", "off")
+    assert guests.web.pid is None, "the process has ended"
+    assert refused(client, guests, "reset").code == "VM_POWERED_OFF"
+    assert not done(client, guests, "guest_shutdown")["changed"]
+
+
+@pytest.mark.usefixtures("agent")
+def test_the_buttons_of_the_hypervisor(guests: Guests, client: Client) -> None:
+    boots = [boot_id(guests)]
+    assert done(client, guests, "reset")["changed"]
+    boots.append(boot_id(guests))
+    assert done(client, guests, "power_cycle")["changed"]
+    boots.append(boot_id(guests))
+    assert len(set(boots)) == 3
+    until_linked(client, guests)
+    result = done(client, guests, "shutdown")
+    assert (result["stopped_by"], guests.web.pid) == ("acpi", None)
+    assert done(client, guests, "on")["changed"]
+    assert boot_id(guests) not in boots
+    until_linked(client, guests)
+    assert done(client, guests, "off")["power_state"] == "off"
