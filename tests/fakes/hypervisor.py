@@ -29,6 +29,8 @@ class FakeHypervisor:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     late: set["asyncio.Task[None]"] = field(default_factory=set)
     inserted: int = 0
+    asked: list[str] = field(default_factory=list)
+    """Every method that was called, in order."""
     done: list[PowerAction] = field(default_factory=list)
     """What was switched, in order."""
 
@@ -134,6 +136,10 @@ class FakeHypervisor:
         self._save(state)
 
     async def _maybe_fail(self, method: str) -> None:
+        self.asked.append(method)
+        await self._fail(method)
+
+    async def _fail(self, method: str) -> None:
         fault = self.faults.get(method)
         if fault == "refused":
             raise OpenNGTError("HYPERVISOR_FAILED", f"{method} was refused")
@@ -141,6 +147,7 @@ class FakeHypervisor:
             await asyncio.Event().wait()
 
     async def _with_fault(self, method: str, work: Any) -> Any:
+        self.asked.append(method)
         fault = self.faults.get(method)
         if fault is None:
             return work()
@@ -152,7 +159,7 @@ class FakeHypervisor:
         if fault == "late":
             task = asyncio.create_task(self._later(work))
             self.late.add(task)
-        await self._maybe_fail(method)
+        await self._fail(method)
         raise AssertionError("unreachable: the fault has no answer")
 
     async def _later(self, work: Any) -> None:
