@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every power verb on a real guest: what the hypervisor shows, what the guest logs, and who may refuse."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 from openngt.client import Client
 from openngt.errors import OpenNGTError
 from openngt.powering import failure_of, power
+from openngt_service.lab.service_process import ServiceProcess
 
-from .conftest import Guests
+from .conftest import Guests, restore
 from .hands import LIMIT_SECONDS, install, said, until
 from .plays import Ansible
 
-pytestmark = [pytest.mark.guest, pytest.mark.usefixtures("restored")]
+pytestmark = pytest.mark.guest
 
 # Nobody obeys ACPI then. The bus must not start it again.
 NO_LOGIND = "systemctl mask --runtime --now systemd-logind.service dbus-org.freedesktop.login1.service"
@@ -22,14 +24,23 @@ JOURNAL = "journalctl -u ngt_guest_agent.service | grep openngt.host"
 BLOCKED = "/usr/local/openngt/config/blocked_methods"
 
 
-@pytest.fixture
-def agent(guests: Guests, client: Client) -> Iterator[None]:
-    """`web` has an agent, and runs again at the end, whatever the test did to it."""
-    install(client, guests.web)
+@pytest.fixture(scope="module")
+def agent(guests: Guests, service: ServiceProcess) -> Iterator[None]:
+    """`web` has an agent for all tests of this file."""
+    with service.client() as client:
+        install(client, guests.web)
+    yield
+    restore(guests, service)
+
+
+@pytest.fixture(autouse=True)
+def running(agent: None, guests: Guests, client: Client) -> Iterator[None]:
+    """Whatever a test did to `web`, it runs again and is linked at the end."""
     yield
     guests.web.hang_up()
     done(client, guests, "on")
     guests.lab.wait(guests.web)
+    until_linked(client, guests)
 
 
 def done(client: Client, guests: Guests, verb: str, **options: Any) -> dict[str, Any]:
@@ -58,7 +69,6 @@ def until_linked(client: Client, guests: Guests) -> None:
     until(lambda: client.vm(guests.web.vm_uuid)["communication_link_active"], "the link")
 
 
-@pytest.mark.usefixtures("agent")
 def test_the_agent_reboots_its_guest_and_the_administrator_may_forbid_it(
     guests: Guests, client: Client, ansible: Ansible
 ) -> None:
@@ -78,7 +88,14 @@ def test_the_agent_reboots_its_guest_and_the_administrator_may_forbid_it(
     assert "guest.reboot: asked" in last_boot and "guest.reboot: systemctl reboot" in last_boot
 
 
-@pytest.mark.usefixtures("agent")
+def test_capabilities_that_are_changed_reach_the_agent_that_is_connected(guests: Guests, client: Client) -> None:
+    changed = client.enable(guests.web.vm_uuid, {"vss_snapshot": False})
+    expected = {"vss_snapshot": False, "self_service_restore": True}
+    assert changed["agent_capabilities"] == expected
+    told = json.loads(said(guests.web, "ngtcli status --output json").splitlines()[-1])
+    assert told["capabilities"] == expected
+
+
 def test_a_guest_that_ignores_acpi_is_named_and_its_agent_shuts_it_down(guests: Guests, client: Client) -> None:
     said(guests.web, NO_LOGIND)
     ignored = refused(client, guests, "shutdown", wait_seconds=10)
@@ -91,7 +108,6 @@ def test_a_guest_that_ignores_acpi_is_named_and_its_agent_shuts_it_down(guests: 
     assert not done(client, guests, "guest_shutdown")["changed"]
 
 
-@pytest.mark.usefixtures("agent")
 def test_the_buttons_of_the_hypervisor(guests: Guests, client: Client) -> None:
     boots = [boot_id(guests)]
     assert done(client, guests, "reset")["changed"]
