@@ -117,7 +117,7 @@ class TaskRows:
         error = OpenNGTError(
             "TASK_FAILED",
             "the service ended before the task did",
-            remedy="ask for it again; what was half done is undone",
+            remedy="ask for it again: it begins with a look at what there is",
         )
         change = (
             update(schema.tasks)

@@ -335,6 +335,21 @@ def test_a_mounted_tools_iso_is_respected_unless_forced(run: Run) -> None:
     run(scenario)
 
 
+def test_a_refresh_at_work_has_its_turn_before_the_plug_is_pulled(run: Run) -> None:
+    """F25."""
+
+    async def scenario(workshop: Workshop) -> None:
+        async with workshop.parts.engine.exclusive(VM):  # as a task that rotates the agent's identity has it
+            task = await workshop.operations.power(VM, verb="off", actor="test")
+            await asyncio.sleep(0.1)
+            assert (await workshop.operations.task(task["task_id"]))["state"] == "running"
+            assert workshop.hypervisor.done == []
+        await workshop.result(task)
+        assert workshop.hypervisor.done == ["off"]
+
+    run(scenario)
+
+
 def test_disabling_does_not_wait_for_a_guest_that_takes_its_time(run: Run) -> None:
     """F32: revocation meets a power task."""
 
