@@ -43,6 +43,11 @@ POWER_STATES: dict[str, PowerState] = {
     "finish-migrate": "paused",
     "save-vm": "paused",
     "restore-vm": "paused",
+    # Stopped by a fault of the guest, of its disk or of QEMU: no processor runs, and the plug can still be pulled.
+    "guest-panicked": "paused",
+    "internal-error": "paused",
+    "io-error": "paused",
+    "watchdog": "paused",
     "shutdown": "off",
 }
 

@@ -23,6 +23,9 @@ __all__ = ["Qmp", "open_qmp"]
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 NOBODY_LISTENS = (ConnectionRefusedError, FileNotFoundError)
+GREETINGS = 3
+"""A QEMU that has not noticed the end of the last conversation yet, or that is ending, accepts and hangs up."""
+GREETING_PAUSE_SECONDS = 0.1
 
 
 class Qmp:
@@ -71,9 +74,8 @@ async def open_qmp(socket: Path, vm_name: str, answer_seconds: float) -> AsyncIt
 
     HYPERVISOR_FAILED when somebody listens but does not greet in time.
     """
-    client = QMPClient(vm_name)
     try:
-        await asyncio.wait_for(client.connect(str(socket)), answer_seconds)
+        client = await asyncio.wait_for(_greeted(socket, vm_name), answer_seconds)
     except TimeoutError as exc:
         raise OpenNGTError(
             "HYPERVISOR_FAILED",
@@ -82,7 +84,7 @@ async def open_qmp(socket: Path, vm_name: str, answer_seconds: float) -> AsyncIt
             {"vm_name": vm_name, "socket": str(socket)},
         ) from exc
     except (ConnectError, OSError) as exc:
-        if isinstance(exc.__cause__ or exc, NOBODY_LISTENS):
+        if _nobody_listens(exc):
             yield None
             return
         raise OpenNGTError(
@@ -94,6 +96,24 @@ async def open_qmp(socket: Path, vm_name: str, answer_seconds: float) -> AsyncIt
         yield Qmp(client, vm_name, answer_seconds)
     finally:
         await _hang_up(client)
+
+
+async def _greeted(socket: Path, vm_name: str) -> QMPClient:
+    for attempt in range(1, GREETINGS + 1):
+        client = QMPClient(vm_name)
+        try:
+            await client.connect(str(socket))
+        except ConnectError as exc:
+            if attempt == GREETINGS or _nobody_listens(exc):
+                raise
+            await asyncio.sleep(GREETING_PAUSE_SECONDS)
+        else:
+            break
+    return client
+
+
+def _nobody_listens(exc: Exception) -> bool:
+    return isinstance(exc.__cause__ or exc, NOBODY_LISTENS)
 
 
 async def _hang_up(client: QMPClient) -> None:

@@ -38,7 +38,8 @@ class VmFile:
 def read_vm_file(path: Path) -> VmFile:
     """CONFIG_INVALID names the file and the field. A relative socket path starts at the file's folder."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as stream:
+            document, found = json.load(stream), os.fstat(stream.fileno())
     except (OSError, ValueError) as exc:
         raise OpenNGTError("CONFIG_INVALID", f"{path} cannot be read as JSON: {exc}") from exc
     if not isinstance(document, dict):
@@ -53,7 +54,7 @@ def read_vm_file(path: Path) -> VmFile:
         qmp=path.parent / qmp,
         start=start,
         folder=path.parent,
-        cannot_start=_distrust(path) if start else f"{path} has no field start",
+        cannot_start=_distrust(path, found) if start else f"{path} has no field start",
     )
 
 
@@ -64,9 +65,8 @@ def _command(path: Path, document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _distrust(path: Path) -> str | None:
+def _distrust(path: Path, found: os.stat_result) -> str | None:
     """Whoever can write the file could have the service run anything."""
-    found = path.stat()
     if found.st_uid not in (0, os.geteuid()):
         return f"{path} belongs to another user than root and the service's"
     return f"{path} may be written by others than its owner (chmod go-w)" if found.st_mode & 0o022 else None
