@@ -19,7 +19,7 @@ from ..ports import SessionInfo
 from ..store.audit import AuditEntry
 from .engine import Progress
 from .parts import Parts
-from .power_plan import PowerPlan, PowerRequest, StoppedBy, judge, require_no_disc
+from .power_plan import PowerPlan, PowerRequest, StoppedBy, judge, no_link, require_no_disc
 
 __all__ = ["power"]
 
@@ -109,7 +109,7 @@ class _Run:
             await self._allowed(method)
             session = self._parts.gateway.session(self._request.vm_uuid)
             if session is None:
-                raise _no_link(self._request)
+                raise no_link(self._request.verb)
             try:
                 await self._parts.gateway.call(self._request.vm_uuid, method, {}, timeout=ANSWER_SECONDS)
             except OpenNGTError as exc:
@@ -247,7 +247,3 @@ def _another_boot(before: SessionInfo, now: SessionInfo) -> bool:
     if before.boot_id is None:
         return now.session != before.session
     return now.boot_id != before.boot_id
-
-
-def _no_link(request: PowerRequest) -> OpenNGTError:
-    return OpenNGTError("LINK_NOT_ACTIVE", f"{request.verb} goes through the agent, which is not connected")

@@ -22,6 +22,7 @@ __all__ = [
     "PowerVerb",
     "StoppedBy",
     "judge",
+    "no_link",
     "require_no_disc",
 ]
 
@@ -106,7 +107,7 @@ def judge(
     if needs_agent and not enrolled:
         raise not_enrolled(request.vm_uuid)
     if needs_agent and not linked:
-        raise OpenNGTError("LINK_NOT_ACTIVE", f"{request.verb} goes through the agent, which is not connected")
+        raise no_link(request.verb)
     for action in actions if not ways else _actions_of(ways[-1]):
         if action in seen.cannot:
             raise _unsupported(seen, request.verb, action)
@@ -124,6 +125,10 @@ def require_no_disc(held: Mount | None, now: datetime.datetime) -> None:
     """VM_BUSY while a tools ISO is in a drive: somebody installs or refreshes in the guest."""
     if held is not None and held.phase == "mounted" and held.lease_ends > now:
         raise vm_busy(held)
+
+
+def no_link(verb: PowerVerb) -> OpenNGTError:
+    return OpenNGTError("LINK_NOT_ACTIVE", f"{verb} goes through the agent, which is not connected")
 
 
 def _actions_of(way: StoppedBy) -> tuple[PowerAction, ...]:
