@@ -1,74 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Module and playbook `power`, run by ansible-core against the real service; guests answer over the real link."""
 
-import asyncio
-import itertools
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.agent_client import AgentClient, client_context
+from tests.fakes.obedient_guest import ObedientGuest
 
 from ..conftest import program
 from .conftest import Fleet
 
 RunTasks = Callable[..., list[dict[str, Any]]]
 POWER = "openngt.guest_tools.power"
-
-
-class Guest:
-    """An agent that obeys `guest.*`, in a thread of its own; `blocked` says no as the guest's administrator."""
-
-    def __init__(self, fleet: Fleet, vm_uuid: str, folder: Path) -> None:
-        self.boots = 1
-        self.blocked = False
-        self.linked = threading.Event()
-        self._fleet, self._vm_uuid = fleet, vm_uuid
-        [issued] = fleet.client.issue_batch([{"vm_uuid": vm_uuid}])
-        pem = folder / f"{vm_uuid}.pem"
-        pem.write_text(issued["private_key_pem"] + issued["certificate_pem"])
-        self._context = client_context(Path(fleet.service.ca_file), pem)
-        self._service_name = fleet.client.ca()["service_name"]
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
-        self._thread.start()
-        assert self.linked.wait(30)
-
-    async def _run(self) -> None:
-        while await self._session():
-            self.boots += 1
-
-    async def _session(self) -> bool:
-        """True when it has been told to reboot."""
-        port = self._fleet.service.gateway_port
-        agent = await AgentClient.connect(port, self._context, self._service_name)
-        await agent.start(boot_id=f"boot-{self.boots}")
-        self.linked.set()
-        beating = asyncio.create_task(self._beat(agent))
-        try:
-            while (message := await agent.read()) is not None:
-                if "method" not in message or "id" not in message:
-                    continue
-                answer: dict[str, Any] = {"result": {}}
-                if self.blocked:
-                    answer = {"error": {"code": -32000, "message": "blocked", "data": {"code": "METHOD_BLOCKED"}}}
-                agent.send({"jsonrpc": "2.0", "id": message["id"], **answer})
-                await agent.writer.drain()
-                if not self.blocked:
-                    if message["method"] == "guest.shutdown":
-                        self._fleet.service.hypervisor.set_power(self._vm_uuid, "off")
-                    return bool(message["method"] == "guest.reboot")
-            return False
-        finally:
-            beating.cancel()
-            agent.close()
-
-    async def _beat(self, agent: AgentClient) -> None:
-        for number in itertools.count(1000):
-            agent.send({"jsonrpc": "2.0", "id": number, "method": "heartbeat", "params": {"disc_mounted": False}})
-            await asyncio.sleep(1)
 
 
 def test_twelve_steps(fleet: Fleet, run_tasks: RunTasks) -> None:
@@ -135,7 +80,7 @@ def test_a_mounted_tools_iso_is_respected(fleet: Fleet, run_tasks: RunTasks) -> 
 
 def test_a_guest_is_rebooted_and_shut_down_by_its_agent(fleet: Fleet, run_tasks: RunTasks, tmp_path: Path) -> None:
     vm_uuid = fleet.add_vm("web01", enrolled=True)
-    Guest(fleet, vm_uuid, tmp_path)
+    ObedientGuest(fleet.service, vm_uuid, tmp_path)
     [reboot, shutdown] = run_tasks(
         [{POWER: {"vm": "web01", "verb": verb, "wait_seconds": 30}} for verb in ("guest_reboot", "guest_shutdown")],
         environment=fleet.environment,
@@ -147,7 +92,7 @@ def test_a_guest_is_rebooted_and_shut_down_by_its_agent(fleet: Fleet, run_tasks:
 def test_the_guests_administrator_refuses_visibly(fleet: Fleet, run_tasks: RunTasks, tmp_path: Path) -> None:
     """T39."""
     vm_uuid = fleet.add_vm("web01", enrolled=True)
-    Guest(fleet, vm_uuid, tmp_path).blocked = True
+    ObedientGuest(fleet.service, vm_uuid, tmp_path).blocked = True
     task = {"vm": "web01", "verb": "guest_shutdown", "fallback": "off"}
     [refused] = run_tasks([{POWER: task}], environment=fleet.environment)
     assert refused["code"] == "METHOD_BLOCKED" and "blocked_methods" in refused["remedy"]

@@ -2,7 +2,10 @@
 """Module `vm`, run by ansible-core against the real service."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from tests.fakes.obedient_guest import ObedientGuest
 
 from .conftest import Fleet
 
@@ -58,3 +61,18 @@ def test_removal_of_a_vm_in_use_needs_force(fleet: Fleet, run_tasks: RunTasks) -
     assert forced["changed"]
     assert fleet.changes() == ["vm.eject", "certificate.revoke", "vm.disable"], "the ISO leaves first"
     assert fleet.service.hypervisor.media() == []
+
+
+def test_capabilities_changed_by_module_and_command_reach_the_connected_agent(
+    fleet: Fleet, run_tasks: RunTasks, tmp_path: Path
+) -> None:
+    vm_uuid = fleet.add_vm("web01", enrolled=True)
+    guest = ObedientGuest(fleet.service, vm_uuid, tmp_path)
+    changed = {VM: {"vm": "web01", "capabilities": {"vss_snapshot": False}}}
+    [first, again] = run_tasks([changed, changed], environment=fleet.environment)
+    assert (first["changed"], again["changed"]) == (True, False)
+    assert first["vm"]["agent_capabilities"] == {"vss_snapshot": False, "self_service_restore": True}
+    assert fleet.service.cli("vm", "enable", "web01", "--no-self-service-restore").returncode == 0
+    none = {"vss_snapshot": False, "self_service_restore": False}
+    assert [params["capabilities"] for _, params in guest.asked] == [first["vm"]["agent_capabilities"], none]
+    assert fleet.client.vm(vm_uuid)["agent_capabilities"] == none
