@@ -164,7 +164,14 @@ def a_task(state: str, **more: Any) -> dict[str, Any]:
 
 CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
     ("hypervisor_vms", lambda c: c.hypervisor_vms("a b"), "GET", "/v1/hypervisor/vms?vm=a+b", None),
-    ("vms", lambda c: c.vms(["a", "b"]), "GET", "/v1/vms?vm=a&vm=b", None),
+    ("vms", lambda c: c.vms(["a", "b"]), "GET", "/v1/vms?vm=a&vm=b&limit=1000", None),
+    (
+        "vms filtered",
+        lambda c: c.vms(filters=["days_left<=45", "link=inactive"], sort="-days_left", vm_info=False),
+        "GET",
+        "/v1/vms?filter=days_left%3C%3D45&filter=link%3Dinactive&sort=-days_left&vm_info=false&limit=1000",
+        None,
+    ),
     ("vm", lambda c: c.vm("a/b ü"), "GET", "/v1/vms/a%2Fb%20%C3%BC", None),
     (
         "enable",
@@ -220,7 +227,7 @@ def test_every_page_of_a_list_is_read(service: Service) -> None:
         (200, {"items": [{"vm_name": "b"}], "next_page_token": None}, {}),
     ]
     assert [vm["vm_name"] for vm in service.client().vms()] == ["a", "b"]
-    assert [seen.path for seen in service.seen] == ["/v1/vms", "/v1/vms?page_token=p2"]
+    assert [seen.path for seen in service.seen] == ["/v1/vms?limit=1000", "/v1/vms?limit=1000&page_token=p2"]
 
 
 def test_audit_is_read_until_nothing_follows(service: Service) -> None:

@@ -103,6 +103,7 @@ class Certificate(Answer):
     generation: int
     not_before: Time
     not_after: Time
+    first_used_at: Time | None
     days_left: int
     expiry: CheckState
 

@@ -117,6 +117,7 @@ certificates = Table(
     Column("not_after", Utc, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("issued_at", Utc, nullable=False),
+    Column("first_used_at", Utc),
     CheckConstraint("state IN ('next', 'current', 'retired', 'revoked')", name="state"),
     Index("ix_certificates_vm_uuid", "vm_uuid"),
     Index("ix_certificates_not_after", "not_after"),

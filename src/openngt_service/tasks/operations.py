@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the API and the CLI can ask for, in one place. Answers are those of ARCHITECTURE.md section 6."""
 
+import asyncio
 import datetime
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,13 +19,17 @@ from . import enrol
 from .eject import EjectRequest, eject
 from .engine import Progress
 from .links import Links
+from .listing import DEFAULT_SORT, Orders, next_page, order_of, parse_listing
 from .mount import MountRequest, mount
 from .parts import Parts
-from .record import hypervisor_record, vm_record
+from .record import Sight, hypervisor_record, vm_record
 
 __all__ = ["Operations", "task_record"]
 
 Json = dict[str, Any]
+
+POWER_SECONDS = 2.0
+"""The pages of one list share one look at the hypervisor, also at one that does not answer."""
 
 
 class Operations:
@@ -32,6 +38,10 @@ class Operations:
     def __init__(self, parts: Parts, links: Links) -> None:
         self._parts = parts
         self._links = links
+        self._power: dict[str, PowerState] = {}
+        self._power_at = float("-inf")
+        self._one_look = asyncio.Lock()
+        self._orders = Orders()
 
     async def hypervisor_vms(self, reference: str | None = None) -> list[Json]:
         """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is."""
@@ -39,20 +49,41 @@ class Operations:
         seen = await (hypervisor.list_vms() if reference is None else hypervisor.find(reference))
         return [hypervisor_record(vm, enrolled=registry.get(vm.vm_uuid) is not None) for vm in seen]
 
-    async def vms(self, references: Sequence[str] = (), *, limit: int = 500, page_token: str | None = None) -> Json:
-        """Enrolled VMs. A hypervisor that does not answer shows as power state `unknown`, not as an error."""
-        page = self._parts.store.registry.page(references, limit=limit, page_token=page_token)
-        power = await self._power_states(page.items)
-        return {
-            "items": [self._record(vm, power.get(vm.vm_uuid, "unknown")) for vm in page.items],
-            "next_page_token": page.next_page_token,
-        }
+    async def vms(
+        self,
+        references: Sequence[str] = (),
+        *,
+        filters: Sequence[str] = (),
+        sort: str = DEFAULT_SORT,
+        limit: int = 500,
+        page_token: str | None = None,
+    ) -> Json:
+        """Enrolled VMs. A hypervisor that does not answer shows as power state `unknown`, not as an error.
+
+        INVALID_INPUT for a filter, an order or a page token that cannot be, by name.
+        """
+        listing, registry, now = parse_listing(references, filters, sort), self._parts.store.registry, effects.now()
+        power = await self._power_states()
+
+        def see(vm: Vm) -> Sight:
+            return self._sight(vm, power.get(vm.vm_uuid))
+
+        order = self._orders.get(listing, page_token)
+        if order is None:
+            order = order_of(listing, registry.all(), see, now)
+            self._orders.put(listing, order)
+        keys, next_page_token = next_page(listing, order, limit, page_token)
+        shown = [vm for *_, vm_uuid in keys if (vm := registry.get(vm_uuid)) is not None]
+        return {"items": [vm_record(see(vm), now) for vm in shown], "next_page_token": next_page_token}
 
     async def vm(self, reference: str) -> Json:
         """NOT_ENROLLED, VM_AMBIGUOUS."""
         vm = self._parts.store.registry.find(reference)
-        power = await self._power_states([vm])
-        return self._record(vm, power.get(vm.vm_uuid, "unknown"))
+        try:
+            seen = await self._parts.hypervisor.find(vm.vm_uuid)
+        except OpenNGTError:
+            seen = []
+        return self._record(vm, seen[0].power_state if seen else None)
 
     async def enable(self, reference: str, capabilities: Mapping[str, bool], *, actor: str) -> tuple[Json, bool]:
         """The VM record, and whether the VM is newly enrolled. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT."""
@@ -133,24 +164,30 @@ class Operations:
         adopted = await self._parts.store.ledger.adopt(issue_log, actor=actor)
         return {"adopted": adopted.adopted, "known": adopted.known}
 
-    def _record(self, vm: Vm, power_state: PowerState) -> Json:
+    def _record(self, vm: Vm, power_state: PowerState | None) -> Json:
+        return vm_record(self._sight(vm, power_state), effects.now())
+
+    def _sight(self, vm: Vm, power_state: PowerState | None) -> Sight:
         store = self._parts.store
-        return vm_record(
-            vm,
+        return Sight(
+            vm=vm,
             certificate=store.ledger.certificate_of(vm.vm_uuid),
             mount=store.mounts.get(vm.vm_uuid),
             link=self._links.view(vm.vm_uuid),
-            power_state=power_state,
-            now=effects.now(),
+            power_state=power_state or "unknown",
         )
 
-    async def _power_states(self, vms: Sequence[Vm]) -> dict[str, PowerState]:
-        hypervisor = self._parts.hypervisor
-        try:
-            seen = await (hypervisor.find(vms[0].vm_uuid) if len(vms) == 1 else hypervisor.list_vms())
-        except OpenNGTError:
-            return {}  # shown as `unknown`; the hypervisor's own health check says why
-        return {vm.vm_uuid: vm.power_state for vm in seen}
+    async def _power_states(self) -> Mapping[str, PowerState]:
+        """Empty when the hypervisor does not answer; its own health check says why."""
+        async with self._one_look:
+            if time.monotonic() - self._power_at > POWER_SECONDS:
+                try:
+                    seen = await self._parts.hypervisor.list_vms()
+                except OpenNGTError:
+                    seen = []
+                self._power = {vm.vm_uuid: vm.power_state for vm in seen}
+                self._power_at = time.monotonic()
+        return self._power
 
     def _known_uuid(self, reference: str) -> str:
         """Tasks of a VM that was disabled since are still shown, by its UUID."""

@@ -96,8 +96,16 @@ class FakeOperations:
         self.begin("hypervisor_vms", reference)
         return []
 
-    async def vms(self, references: Sequence[str], *, limit: int, page_token: str | None) -> Json:
-        self.begin("vms", tuple(references), limit, page_token)
+    async def vms(
+        self,
+        references: Sequence[str] = (),
+        *,
+        filters: Sequence[str] = (),
+        sort: str = "vm_name",
+        limit: int = 500,
+        page_token: str | None = None,
+    ) -> Json:
+        self.begin("vms", tuple(references), tuple(filters), sort, limit, page_token)
         found = [vm for name, vm in sorted(self.enrolled.items()) if not references or name in references]
         start = int(page_token or 0)
         more = str(start + limit) if len(found) > start + limit else None

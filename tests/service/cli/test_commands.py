@@ -48,6 +48,19 @@ def test_csv_is_safe_to_open_in_a_spreadsheet(service: ServiceProcess) -> None:
     assert [row["Vss Snapshot"] for row in rows] == ["false", "true"]
 
 
+def test_vm_list_filters_and_sorts_and_names_what_it_cannot(service: ServiceProcess) -> None:
+    def names(*arguments: str) -> list[str]:
+        return [vm["vm_name"] for vm in json.loads(service.cli("vm", "list", "-o", "json", *arguments).stdout)]
+
+    assert names("--sort", "-vm_name") == ["web01", "=HYPERLINK(1)"]
+    assert names("--filter", "vss_snapshot=true", "--filter", "link=inactive") == ["web01"]
+    assert names("--filter", "days_left<=45") == []
+    bad = service.cli("vm", "list", "--filter", "expiry=soon")
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert "error: filter expiry: give PASS, INFO, WARN, FAIL, or none [INVALID_INPUT]" in bad.stderr
+    assert "there are vm_name, vm_uuid" in service.cli("vm", "list", "--sort", "colour").stderr
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_a_cell_that_could_be_a_formula_is_neutralised(text: str) -> None:
     assert neutral(text) == "'" + text
