@@ -202,6 +202,37 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
     ("adopt", lambda c: c.adopt(["{}"]), "POST", "/v1/ca/adopt", {"lines": ["{}"]}),
     ("health", lambda c: c.health(), "GET", "/v1/health", None),
     ("run_health", lambda c: c.run_health(["x"]), "POST", "/v1/health/run", {"checks": ["x"]}),
+    ("health_report", lambda c: c.health_report("t1"), "GET", "/v1/health/report?task_id=t1&format=json", None),
+    ("health_text", lambda c: c.health_text(), "GET", "/v1/health/report?format=text", None),
+    ("health_checks", lambda c: c.health_checks(), "GET", "/v1/health/checks", None),
+    (
+        "set_health_check",
+        lambda c: c.set_health_check("x", enabled=False, thresholds={"warn_days": 30, "info_days": None}),
+        "PUT",
+        "/v1/health/checks/x",
+        {"enabled": False, "thresholds": {"warn_days": 30, "info_days": None}},
+    ),
+    (
+        "health_history",
+        lambda c: c.health_history(["x"], ["a"], days=3),
+        "GET",
+        "/v1/health/history?check=x&vm=a&days=3",
+        None,
+    ),
+    (
+        "health_alerts",
+        lambda c: c.health_alerts(["raised"], vm="a"),
+        "GET",
+        "/v1/health/alerts?state=raised&vm=a",
+        None,
+    ),
+    (
+        "acknowledge_alert",
+        lambda c: c.acknowledge_alert("a1", "on it"),
+        "POST",
+        "/v1/health/alerts/a1/acknowledge",
+        {"note": "on it"},
+    ),
     ("audit", lambda c: list(c.audit(7)), "GET", "/v1/audit?after=7", None),
     ("tokens", lambda c: c.tokens(), "GET", "/v1/tokens", None),
     ("create_token", lambda c: c.create_token("ci", "viewer"), "POST", "/v1/tokens", {"name": "ci", "role": "viewer"}),
@@ -213,7 +244,7 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
 def test_each_method_is_one_call_of_the_api(
     service: Service, call: Callable[[Client], Any], method: str, path: str, body: Any
 ) -> None:
-    service.replies = [(200, {"items": [], "checks": []}, {})]
+    service.replies = [(200, {"items": [], "checks": [], "days": []}, {})]
     call(service.client())
     [seen] = service.seen
     assert (seen.method, seen.path, seen.body) == (method, path, body)

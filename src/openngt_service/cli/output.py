@@ -12,11 +12,30 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["Column", "Form", "Output", "neutral", "show", "show_list"]
+from openngt.errors import OpenNGTError
+
+__all__ = [
+    "Column",
+    "Form",
+    "Output",
+    "neutral",
+    "print_json",
+    "printable",
+    "rich_table",
+    "show",
+    "show_list",
+    "tell_failure",
+]
 
 Json = Mapping[str, Any]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def tell_failure(error: OpenNGTError) -> None:
+    """One line with the code, one with the remedy, on stderr."""
+    sys.stderr.write(f"error: {error.message} [{error.code}]\nremedy: {error.remedy}\n")
 
 
 class Form(enum.StrEnum):
@@ -73,11 +92,15 @@ def show_list(items: Sequence[Json], columns: Sequence[Column], form: Form) -> N
         writer.writerow(titles)
         writer.writerows([neutral(cell) for cell in row] for row in rows)
         return
+    rich_table(titles, [[printable(cell) for cell in row] for row in rows])
+
+
+def rich_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*(printable(cell) for cell in row))
+        table.add_row(*row)
     # Into a pipe the whole width of each line, so that grep and awk see it.
     console = Console(width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False, soft_wrap=True)
     console.print(table)

@@ -113,5 +113,6 @@ def _link(link: LinkView) -> dict[str, Any]:
         "peer": row.peer,
         "session": None if link.session is None else link.session.session,
         "last_seen": row.last_seen,
+        "clock_offset_seconds": None if link.clock_offset_seconds is None else round(link.clock_offset_seconds, 1),
         "last_refusal": None if row.refusal_at is None else refusal,
     }

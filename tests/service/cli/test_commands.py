@@ -183,10 +183,79 @@ def test_a_token_can_be_made_into_a_file_and_deleted(service: ServiceProcess, tm
 
 def test_the_health_report_reads_as_the_original(service: ServiceProcess) -> None:
     done = service.cli("health", "run", "ngt_link_check")
+    assert done.returncode == 0, "INFO is no warning"
+    assert "100 %" in done.stderr
     assert "Detailed information for ngt_link_check:" in done.stdout
     assert "VM: web01 - NGT is enabled, but no agent has connected yet" in done.stdout
     assert {check["name"] for check in json.loads(service.cli("health", "-o", "json").stdout)} >= {"ngt_iso_check"}
     assert "[INVALID_INPUT]" in service.cli("health", "run", "nonsense").stderr
+
+
+def test_the_exit_status_of_health_is_that_of_a_monitoring_plugin(service: ServiceProcess) -> None:
+    def statuses() -> set[int]:
+        return {service.cli("health").returncode, service.cli("health", "run", "ngt_disk_space_check").returncode}
+
+    def limits(*values: str) -> None:
+        chosen = [part for value in values for part in ("--threshold", value)]
+        done = service.cli("health", "set", "ngt_disk_space_check", *chosen)
+        assert done.returncode == 0, done.stderr
+
+    assert statuses() == {0}
+    limits("warn_mb=999999999")
+    assert statuses() == {1}
+    limits("fail_mb=999999998")
+    assert statuses() == {2}
+    [alert] = json.loads(service.cli("health", "alerts", "-o", "json").stdout)
+    assert (alert["check"], alert["severity"], alert["state"]) == ("ngt_disk_space_check", "FAIL", "raised")
+    shown = service.cli("health", "acknowledge", alert["alert_id"], "--note", "a bigger disk comes")
+    assert "acknowledged" in shown.stdout and "a bigger disk comes" in shown.stdout
+    assert service.cli("health", "set", "ngt_disk_space_check", "--off").returncode == 0
+    assert statuses() == {0} and "OFF" in service.cli("health").stdout
+    assert service.cli("health", "alerts", "--state", "raised", "-o", "json").stdout == "[]\n"
+    limits("warn_mb=default", "fail_mb=default")
+    service.cli("health", "set", "ngt_disk_space_check", "--on")
+    assert statuses() == {0}
+    unreachable = service.cli("--endpoint", "https://127.0.0.1:1", "health")
+    assert unreachable.returncode == 3 and "[ENDPOINT_UNREACHABLE]" in unreachable.stderr
+    assert service.cli("health", "run", "nonsense").returncode == 3
+
+
+def test_a_policy_that_cannot_be_names_the_threshold(service: ServiceProcess) -> None:
+    bad = service.cli("health", "set", "ngt_client_cert_expiry_check", "--threshold", "warn_days=100")
+    assert bad.returncode == 1
+    assert "thresholds.warn_days: it must be less than info_days (90) [INVALID_INPUT]" in bad.stderr
+    assert service.cli("health", "set", "ngt_link_check", "--threshold", "warn_minutes").returncode == 2
+    assert "[NOT_FOUND]" in service.cli("health", "set", "nonsense", "--off").stderr
+    assert "alert_from" in service.cli("health", "set", "ngt_link_check", "--alert-from", "LOUD").stderr
+
+
+def test_the_checks_describe_themselves(service: ServiceProcess) -> None:
+    assert "ngt_duplicate_identity_check" in service.cli("health", "checks").stdout
+    text = service.cli("health", "show", "ngt_client_cert_expiry_check").stdout
+    assert "A600103" in text and "Causes" in text and "Resolutions" in text
+    assert "warn_days = 45  (default 45, 1 to 3650)" in text
+
+
+def test_a_report_is_had_as_text_and_json(service: ServiceProcess) -> None:
+    service.cli("health", "run", "ngt_link_check")
+    tasks = json.loads(service.cli("task", "list", "-o", "json").stdout)
+    run = next(task for task in tasks if task["kind"] == "health")
+    text = service.cli("health", "report", "--task", run["task_id"]).stdout
+    assert "/health_checks/ngt_checks/ngt_link_check" in text and "ngt_iso_check" not in text
+    report = json.loads(service.cli("health", "report", "-o", "json").stdout)
+    assert {check["name"] for check in report["checks"]} >= {"ngt_link_check", "ngt_iso_check"}
+
+
+def test_the_history_has_a_cell_for_each_vm_and_day(service: ServiceProcess) -> None:
+    service.cli("health", "run")
+    answer = json.loads(service.cli("health", "history", "--days", "2", "-o", "json").stdout)
+    rows = {row["vm_name"]: row["days"] for row in answer["items"]}
+    assert rows["web01"] == [None, "INFO"] and len(answer["days"]) == 2
+    table = service.cli("health", "history", "web01", "--check", "ngt_iso_check").stdout
+    assert table.splitlines()[0].split()[-1] == answer["days"][-1]
+    assert table.splitlines()[1].split()[-1] == "PASS"
+    lines = list(csv.DictReader(io.StringIO(service.cli("health", "history", "--days", "1", "-o", "csv").stdout)))
+    assert {line["VM Name"] for line in lines} == {"web01", "'=HYPERLINK(1)"}
 
 
 def test_an_export_of_the_audit_log_verifies_and_a_changed_one_names_the_row(
