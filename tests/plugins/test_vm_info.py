@@ -113,3 +113,19 @@ def test_health_checks_are_read_filtered_and_run(fleet: Fleet, run_tasks: RunTas
     assert [check["name"] for check in read["checks"]] == ["ngt_link_check"]
     assert len(run["checks"]) > 1 and not run["changed"]
     assert unknown["code"] == "INVALID_INPUT" and "ngt_link_check" in unknown["msg"]
+    assert sum(run["counts"].values()) == len(run["checks"])
+
+
+def test_health_has_alerts_and_history_when_they_are_wanted(fleet: Fleet, run_tasks: RunTasks) -> None:
+    vm_uuid = fleet.add_vm("web01", enrolled=True)
+    fleet.add_vm("web02", enrolled=True)
+    wanted = {"run": True, "max_items": 1, "alerts": True, "history_days": 2, "vm": ["web01"]}
+    [health, without_days] = run_tasks([{HEALTH: wanted}, {HEALTH: {"vm": ["web01"]}}], environment=fleet.environment)
+    assert (health["vm_counts"]["INFO"], health["problems_total"], len(health["problems"])) == (2, 2, 1)
+    [link] = [check for check in health["checks"] if check["name"] == "ngt_link_check"]
+    assert (len(link["items"]), link["items_total"]) == (1, 2)
+    assert health["problems"][0]["resolutions"] == link["resolutions"]
+    [row] = health["history"]["items"]
+    assert (row["vm_uuid"], row["days"]) == (vm_uuid, [None, "INFO"])
+    assert health["alerts"] == [], "INFO of this check is no alert"
+    assert without_days["failed"]
