@@ -50,6 +50,10 @@ class Listing:
         """Whether names and UUIDs say all that the order needs."""
         return self.field.name == DEFAULT_SORT and not self.filters
 
+    @property
+    def needs_power_states(self) -> bool:
+        return any(field.name == "power_state" for field in (self.field, *(one.field for one in self.filters)))
+
     def key(self, sight: Sight, now: datetime.datetime) -> Key:
         text = sort_text(self.field, self.field.value(sight, now), last=not self.descending)
         return text, sight.vm.vm_name, sight.vm.vm_uuid
@@ -115,9 +119,10 @@ class Orders:
         return order if self._clock() - at <= KEEP_SECONDS else None
 
     def put(self, listing: Listing, order: list[Key]) -> None:
-        self._kept[listing.digest] = (self._clock(), order)
+        now = self._clock()
+        self._kept[listing.digest] = (now, order)
         self._kept.move_to_end(listing.digest)
-        while len(self._kept) > KEEP_ORDERS:
+        while len(self._kept) > KEEP_ORDERS or now - next(iter(self._kept.values()))[0] > KEEP_SECONDS:
             self._kept.popitem(last=False)
 
 
@@ -136,7 +141,7 @@ def _text_of(value: Any) -> str:
     if isinstance(value, int):
         return f"{value + 10**12:014d}"
     numbers, is_release = value
-    return "".join(f"{number:010d}." for number in numbers) + str(int(is_release))
+    return "".join(f"{number:010d}." for number in numbers) + f"!{int(is_release)}"  # before any further number
 
 
 def write_token(listing: Listing, key: Key) -> str:

@@ -28,7 +28,7 @@ __all__ = ["Operations", "task_record"]
 
 Json = dict[str, Any]
 
-POWER_SECONDS = 2.0
+POWER_SECONDS = 5.0
 """The pages of one list share one look at the hypervisor, also at one that does not answer."""
 
 
@@ -39,7 +39,7 @@ class Operations:
         self._parts = parts
         self._links = links
         self._power: dict[str, PowerState] = {}
-        self._power_at = float("-inf")
+        self._looked = (float("-inf"), float("-inf"))
         self._one_look = asyncio.Lock()
         self._orders = Orders()
 
@@ -63,7 +63,7 @@ class Operations:
         INVALID_INPUT for a filter, an order or a page token that cannot be, by name.
         """
         listing, registry, now = parse_listing(references, filters, sort), self._parts.store.registry, effects.now()
-        power = await self._power_states()
+        power = await self._power_states(page_token) if listing.needs_power_states else {}
 
         def see(vm: Vm) -> Sight:
             return self._sight(vm, power.get(vm.vm_uuid))
@@ -74,16 +74,14 @@ class Operations:
             self._orders.put(listing, order)
         keys, next_page_token = next_page(listing, order, limit, page_token)
         shown = [vm for *_, vm_uuid in keys if (vm := registry.get(vm_uuid)) is not None]
+        if shown and not listing.needs_power_states:
+            power = await (self._power_of(shown[0]) if len(shown) == 1 else self._power_states(page_token))
         return {"items": [vm_record(see(vm), now) for vm in shown], "next_page_token": next_page_token}
 
     async def vm(self, reference: str) -> Json:
         """NOT_ENROLLED, VM_AMBIGUOUS."""
         vm = self._parts.store.registry.find(reference)
-        try:
-            seen = await self._parts.hypervisor.find(vm.vm_uuid)
-        except OpenNGTError:
-            seen = []
-        return self._record(vm, seen[0].power_state if seen else None)
+        return self._record(vm, (await self._power_of(vm)).get(vm.vm_uuid))
 
     async def enable(self, reference: str, capabilities: Mapping[str, bool], *, actor: str) -> tuple[Json, bool]:
         """The VM record, and whether the VM is newly enrolled. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT."""
@@ -177,16 +175,30 @@ class Operations:
             power_state=power_state or "unknown",
         )
 
-    async def _power_states(self) -> Mapping[str, PowerState]:
-        """Empty when the hypervisor does not answer; its own health check says why."""
+    async def _power_of(self, vm: Vm) -> Mapping[str, PowerState]:
+        """Of one VM, at this moment; empty when the hypervisor does not answer or has no such VM."""
+        try:
+            seen = await self._parts.hypervisor.find(vm.vm_uuid)
+        except OpenNGTError:
+            return {}
+        return {one.vm_uuid: one.power_state for one in seen}
+
+    async def _power_states(self, page_token: str | None) -> Mapping[str, PowerState]:
+        """Of all VMs: looked up for a first page, for those that follow it seconds old at most.
+
+        Empty when the hypervisor does not answer; readiness says so.
+        """
+        asked = time.monotonic()
         async with self._one_look:
-            if time.monotonic() - self._power_at > POWER_SECONDS:
+            began, ended = self._looked
+            if asked - ended > POWER_SECONDS if page_token is not None else asked > began:
+                began = time.monotonic()
                 try:
                     seen = await self._parts.hypervisor.list_vms()
                 except OpenNGTError:
                     seen = []
                 self._power = {vm.vm_uuid: vm.power_state for vm in seen}
-                self._power_at = time.monotonic()
+                self._looked = began, time.monotonic()
         return self._power
 
     def _known_uuid(self, reference: str) -> str:

@@ -62,7 +62,9 @@ class Field:
         """`value` in the form in which two of this field's values are compared."""
         if self.kind == "version":
             return version_order(value)
-        return self.choices.index(value) if self.kind == "choice" else value
+        if self.kind == "choice":  # what a newer release has written sorts last
+            return self.choices.index(value) if value in self.choices else len(self.choices)
+        return value
 
 
 @dataclass(frozen=True)

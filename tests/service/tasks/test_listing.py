@@ -136,7 +136,7 @@ def fleet_of(count: int) -> dict[str, Sight]:
     found = {}
     for number in range(count):
         days = chance.choice([None, -1, 5, 40, 80, 400])
-        view = linked(number, chance.choice([None, "0.0.9", "0.1.0", "0.10.0"]))
+        view = linked(number, chance.choice([None, "0.0.9", "0.1", "0.1.0", "0.1.0rc1", "0.10.0", "odd"]))
         one = sight(
             number,
             f"vm{chance.randrange(count // 2)}",
@@ -240,6 +240,10 @@ def test_pages_hold_every_vm_once_while_others_come_go_and_change(tmp_path: Path
             assert {identifier(number) for number in range(1, 26)} <= set(seen)
             named = await workshop.operations.vms(["vm3", identifier(2)])
             assert {vm["vm_name"] for vm in named["items"]} == {"vm2", "vm3"}
+            off = next(vm for vm in registry.all() if vm.vm_name == "vm0")
+            workshop.hypervisor.add(off.vm_uuid, "vm0", {}, "off")
+            filtered = await workshop.operations.vms(filters=["power_state=off,paused"])
+            assert [vm["vm_uuid"] for vm in filtered["items"]] == [off.vm_uuid]
 
     asyncio.run(main())
 
@@ -259,13 +263,15 @@ def test_the_pages_of_a_list_share_one_look_at_a_hypervisor_that_does_not_answer
             workshop.hypervisor.list_vms = counted  # type: ignore[method-assign]  # to count
             token, found = None, []
             while True:
-                page = await workshop.operations.vms(limit=1, page_token=token)
+                page = await workshop.operations.vms(limit=3, page_token=token)
                 found += page["items"]
                 token = page["next_page_token"]
                 if token is None:
                     break
             assert len(found) == 9 and {vm["power_state"] for vm in found} == {"unknown"}
             assert len(looks) == 1
+            await workshop.operations.vms(filters=["power_state=on"])
+            assert len(looks) == 2, "a new list looks again, once"
 
     asyncio.run(main())
 
