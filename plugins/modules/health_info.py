@@ -10,7 +10,7 @@ version_added: 0.1.0
 author: openngt contributors (@openngt)
 description:
   - Returns the last result of each health check, or runs the checks now; on request also alerts and history.
-  - The playbook C(openngt.guest_tools.health) is made of it: it fails when something is wrong, for a nightly job.
+  - The playbook C(openngt.guest_tools.health), which fails when something is wrong, for a nightly job, is made of it.
 extends_documentation_fragment:
   - openngt.guest_tools.service
   - openngt.guest_tools.attributes
