@@ -2,7 +2,7 @@
 """VMs as the hypervisor has them, enrolment, mounting, and the tasks that come of it."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
@@ -36,7 +36,7 @@ async def list_hypervisor_vms(context: Context, vm: QueryVm = None) -> Any:
     return {"items": await context.operations.hypervisor_vms(vm)}
 
 
-@router.get("/v1/vms", response_model=models.VmList, tags=["VMs"])
+@router.get("/v1/vms", response_model=models.VmList, tags=["VMs"], responses={200: {"content": {"text/csv": {}}}})
 async def list_vms(
     context: Context,
     vm: QueryVms = [],  # noqa: B006  FastAPI copies it, as the next
@@ -45,8 +45,17 @@ async def list_vms(
     limit: Limit = 500,
     page_token: VmPageToken = None,
     vm_info: Annotated[bool, Query(description="false leaves the guests' own records out: half of the answer")] = True,
+    format: Annotated[Literal["json", "csv"], Query(description="csv: a column for each field of filter")] = "json",
 ) -> Any:
-    """Enrolled VMs, a page at a time, by name unless `sort` says otherwise; `vm` may repeat. There is no cap."""
+    """Enrolled VMs, a page at a time, by name unless `sort` says otherwise; `vm` may repeat. There is no cap.
+
+    As CSV the next page's token is in the header `X-Next-Page-Token`.
+    """
+    if format == "csv":
+        text, token = await context.operations.vm_table(
+            vm, filters=filter, sort=sort, limit=limit, page_token=page_token
+        )
+        return Response(text, media_type="text/csv", headers={"X-Next-Page-Token": token} if token else {})
     page = await context.operations.vms(vm, filters=filter, sort=sort, limit=limit, page_token=page_token)
     if not vm_info:
         page["items"] = [{**item, "vm_info": None} for item in page["items"]]

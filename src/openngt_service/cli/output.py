@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Three forms of one answer: a table for people, JSON as the API has it, CSV for spreadsheets."""
 
-import csv
-import datetime
 import enum
 import json
 import sys
@@ -16,11 +14,12 @@ from rich.text import Text
 
 from openngt.errors import OpenNGTError
 
+from ..cells import as_csv, text
+
 __all__ = [
     "Column",
     "Form",
     "Output",
-    "neutral",
     "print_json",
     "printable",
     "rich_table",
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 Json = Mapping[str, Any]
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def tell_failure(error: OpenNGTError) -> None:
@@ -52,25 +50,6 @@ class Column(NamedTuple):
     value: Callable[[Json], Any]
 
 
-def text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime.datetime):
-        return value.isoformat()
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
-
-
-def neutral(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula: VM names come from others."""
-    cell = text(value)
-    is_number = isinstance(value, int | float)
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) and not is_number else cell
-
-
 def printable(value: Any) -> str:
     """For a terminal: control characters, which could move the cursor or change colours, are shown escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text(value))
@@ -88,9 +67,7 @@ def show_list(items: Sequence[Json], columns: Sequence[Column], form: Form) -> N
     rows = [[column.value(item) for column in columns] for item in items]
     titles = [column.title for column in columns]
     if form is Form.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(titles)
-        writer.writerows([neutral(cell) for cell in row] for row in rows)
+        sys.stdout.write(as_csv(titles, rows))
         return
     rich_table(titles, [[printable(cell) for cell in row] for row in rows])
 

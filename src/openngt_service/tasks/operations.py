@@ -11,6 +11,7 @@ from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.pki.issue_log import IssueLog
 
+from ..cells import as_csv
 from ..hypervisors.base import PowerState
 from ..store.ledger import Issued, IssueRequest
 from ..store.registry import Vm
@@ -19,10 +20,11 @@ from . import enrol
 from .eject import EjectRequest, eject
 from .engine import Progress
 from .links import Links
-from .listing import DEFAULT_SORT, Orders, next_page, order_of, parse_listing
+from .listing import DEFAULT_SORT, Listing, Orders, next_page, order_of, parse_listing
 from .mount import MountRequest, mount
 from .parts import Parts
 from .record import Sight, hypervisor_record, vm_record
+from .vm_fields import FIELDS
 
 __all__ = ["Operations", "task_record"]
 
@@ -62,7 +64,29 @@ class Operations:
 
         INVALID_INPUT for a filter, an order or a page token that cannot be, by name.
         """
-        listing, registry, now = parse_listing(references, filters, sort), self._parts.store.registry, effects.now()
+        now, listing = effects.now(), parse_listing(references, filters, sort)
+        sights, next_page_token = await self._page(listing, now, limit, page_token)
+        return {"items": [vm_record(sight, now) for sight in sights], "next_page_token": next_page_token}
+
+    async def vm_table(
+        self,
+        references: Sequence[str] = (),
+        *,
+        filters: Sequence[str] = (),
+        sort: str = DEFAULT_SORT,
+        limit: int = 500,
+        page_token: str | None = None,
+    ) -> tuple[str, str | None]:
+        """The same as CSV, a column for each field that lists are filtered and sorted by; and the next page's token."""
+        now, listing = effects.now(), parse_listing(references, filters, sort)
+        sights, next_page_token = await self._page(listing, now, limit, page_token)
+        rows = ([field.value(sight, now) for field in FIELDS.values()] for sight in sights)
+        return as_csv([*FIELDS], rows), next_page_token
+
+    async def _page(
+        self, listing: Listing, now: datetime.datetime, limit: int, page_token: str | None
+    ) -> tuple[list[Sight], str | None]:
+        registry = self._parts.store.registry
         power = await self._power_states(page_token) if listing.needs_power_states else {}
 
         def see(vm: Vm) -> Sight:
@@ -76,7 +100,7 @@ class Operations:
         shown = [vm for *_, vm_uuid in keys if (vm := registry.get(vm_uuid)) is not None]
         if shown and not listing.needs_power_states:
             power = await (self._power_of(shown[0]) if len(shown) == 1 else self._power_states(page_token))
-        return {"items": [vm_record(see(vm), now) for vm in shown], "next_page_token": next_page_token}
+        return [see(vm) for vm in shown], next_page_token
 
     async def vm(self, reference: str) -> Json:
         """NOT_ENROLLED, VM_AMBIGUOUS."""

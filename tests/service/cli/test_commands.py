@@ -2,8 +2,10 @@
 """The commands against a running service: tables, JSON, CSV, exit statuses, and what goes to which stream."""
 
 import csv
+import http.client
 import io
 import json
+import ssl
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from tests.fakes.service import ServiceProcess
 
 from openngt.pki.inspect import inspect_certificate
 from openngt.version import __version__
-from openngt_service.cli.output import neutral
+from openngt_service.cells import neutral
 
 VM = "6f2b1a9c-0d3e-4f5a-8b7c-1234567890ab"
 TITLES = [
@@ -69,6 +71,26 @@ def test_a_cell_that_could_be_a_formula_is_neutralised(text: str) -> None:
 @pytest.mark.parametrize("value", ["web01", "a=b", "", None, -5, True, {"a": 1}])
 def test_other_cells_stay_as_they_are(value: object) -> None:
     assert not neutral(value).startswith("'")
+
+
+def test_the_api_gives_a_list_as_csv_page_by_page(service: ServiceProcess) -> None:
+    status, headers, body = raw_get(service, "/v1/vms?format=csv&limit=1&sort=-vm_name")
+    assert status == 200 and headers["content-type"].startswith("text/csv")
+    [row] = csv.DictReader(io.StringIO(body.decode()))
+    assert (row["vm_name"], row["vm_uuid"], row["link"], row["days_left"]) == ("web01", VM, "inactive", "")
+    token = headers["x-next-page-token"]
+    status, headers, body = raw_get(service, f"/v1/vms?format=csv&limit=1&sort=-vm_name&page_token={token}")
+    assert body.decode().splitlines()[1].startswith("'=HYPERLINK(1),") and "x-next-page-token" not in headers
+
+
+def raw_get(service: ServiceProcess, path: str) -> tuple[int, dict[str, str], bytes]:
+    context = ssl.create_default_context(cafile=service.ca_file)
+    connection = http.client.HTTPSConnection(service.endpoint.removeprefix("https://"), context=context, timeout=20)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {service.token}"})
+    answer = connection.getresponse()
+    found = answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+    connection.close()
+    return found
 
 
 def test_one_vm_is_shown_line_by_line(service: ServiceProcess) -> None:
