@@ -89,7 +89,7 @@ TABLE: Final = (
         title="NGT communication link",
         description="VMs that are powered on and whose agent has no link to the service",
         causes=(
-            "The agent does not run, or the guest does not boot.",
+            "The agent is not installed or does not run, or the guest does not boot.",
             "A firewall stands between the guest and port 2074 of the service.",
             "The gateway refuses the agent's certificate: the message says why.",
             "The guest's clock is so wrong that no certificate is valid for it.",
@@ -97,6 +97,7 @@ TABLE: Final = (
         resolutions=(
             "In the guest: ngtcli status, journalctl -u ngt_guest_agent.service, and nc -vz ADDRESS 2074 for the port.",
             "For a refused identity openngt vm mount VM: the agent takes the new one from the disc.",
+            "Where no agent has ever connected: run the playbook openngt.guest_tools.install.",
         ),
         judge=checks.ngt_link_check,
         thresholds=(Threshold("warn_minutes", 5, 0, 10080, "WARN when a link is down for so long"),),
