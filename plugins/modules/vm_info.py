@@ -26,6 +26,21 @@ options:
       - UUIDs or names of the VMs. Without O(wait_for_link), a VM that is not enrolled is left out of the answer.
     type: list
     elements: str
+  filters:
+    description:
+      - Only VMs that meet all of these conditions, each C(FIELD=VALUE[,VALUE...]) or with C(!=); where values have an
+        order also with C(<), C(<=), C(>) or C(>=). C(none) stands for a field without a value.
+      - The fields are C(vm_name) and C(guest_os) (with C(*) and C(?)), C(link), C(power_state), C(transport),
+        C(version), C(agent_version), C(expiry), C(days_left), C(certificate_expires), C(certificate_kind),
+        C(certificate_state), C(tools_iso_mounted), C(last_refusal) and more. A condition that cannot be is
+        refused with the name of the field and what it allows.
+    type: list
+    elements: str
+  sort:
+    description:
+      - The field by which the records are sorted; C(-) before it reverses the order. Without it by name.
+      - Like O(filters), not together with O(wait_for_link).
+    type: str
   wait_for_link:
     description:
       - Wait until the agent of each VM in O(vm) is connected with its long-lived certificate.
@@ -58,6 +73,17 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
   register: fleet
+
+- name: Find running VMs whose agent is not connected, or whose certificate ends soon
+  openngt.guest_tools.vm_info:
+    filters:
+      - link=inactive
+      - power_state=on
+      - days_left<=45
+    sort: days_left
+  delegate_to: localhost
+  run_once: true
+  register: endangered
 
 - name: Wait until the agent of web1 is connected
   openngt.guest_tools.vm_info:
@@ -112,6 +138,8 @@ from ..module_utils.openngt.errors import OpenNGTError
 def define_module() -> AnsibleModule:
     spec = service_spec(
         vm={"type": "list", "elements": "str"},
+        filters={"type": "list", "elements": "str"},
+        sort={"type": "str"},
         wait_for_link={"type": "bool", "default": False},
         generation={"type": "int"},
         wait_seconds={"type": "float", "default": 60.0},
@@ -126,12 +154,14 @@ def define_module() -> AnsibleModule:
 
 
 def run(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    if params["wait_for_link"] and (params["filters"] or params["sort"]):
+        raise OpenNGTError("INVALID_INPUT", "filters and sort choose from all VMs; wait_for_link waits for those in vm")
     with client_of(params) as client:
         if params["wait_for_link"] and not check_mode:
             how = {name: params[name] for name in ("generation", "guest_saw")}
             records = wait_for_links(client, params["vm"], params["wait_seconds"], **how)
         else:
-            records = client.vms(params["vm"] or ())
+            records = client.vms(params["vm"] or (), filters=params["filters"] or (), sort=params["sort"])
     return {"changed": False, "vms": records}
 
 

@@ -2,10 +2,13 @@
 """How the parts of the service are put together. Nothing here decides anything: it hands each part the others."""
 
 import asyncio
-from collections.abc import Coroutine
+import datetime
+import shutil
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -26,7 +29,8 @@ from .gateway.limits import Limits
 from .gateway.metrics import GatewayMetrics
 from .gateway.server import Gateway, GatewaySettings
 from .gateway.tls import load_identity, server_context
-from .health.checks import Facts
+from .health.checks import DiskUse, Facts
+from .health.health import Health
 from .health.readiness import Readiness
 from .health.runner import HealthRunner
 from .hypervisors.base import Hypervisor
@@ -87,7 +91,7 @@ class Service:
             settings, foundation.authority, store.identity.service_name, effects.now()
         )
         self.metrics = CollectorRegistry()
-        self.links = Links(store.links, store.registry)
+        self.links = Links(store.links, store.registry, store.sightings)
         self.gateway = self._make_gateway()
         self.parts = Parts(
             settings=settings,
@@ -98,7 +102,8 @@ class Service:
             engine=TaskEngine(store.tasks, in_flight=settings.tasks_in_flight),
         )
         self.background = Background(self.parts, self.links)
-        self.health = HealthRunner(self.look, self.metrics)
+        self.started: datetime.datetime | None = None
+        self.health = self._make_health()
         self.context = self._make_context()
         self.api = ApiServer(
             create_api(self.context), host=settings.api_host, port=settings.api_port, certificate=settings.api_pem
@@ -123,7 +128,8 @@ class Service:
         await self.background.start()
         running.push_async_callback(self.gateway.stop)
         await self.gateway.start()
-        self.beside("health", self.health.run_forever(settings.health_interval_seconds), running)
+        self.started = effects.now()
+        self.beside("health", self.health.runner.run_forever(settings.health_interval_seconds), running)
         running.push_async_callback(self.api.stop)
         running.callback(self.context.stopping.set)
         await self.api.start()
@@ -150,8 +156,16 @@ class Service:
             page_token = page["next_page_token"]
             if page_token is None:
                 break
-        files = sorted(await self.parts.media.of_vms())
-        return Facts(effects.now(), vms, files, dict(self.certificates))
+        settings = self.foundation.settings
+        return Facts(
+            now=effects.now(),
+            vms=vms,
+            iso_files=sorted(await self.parts.media.of_vms()),
+            certificates=dict(self.certificates),
+            started=self.started,
+            sightings=self.foundation.store.sightings.all(),
+            disks=await asyncio.to_thread(disk_use, (settings.state_dir, settings.iso_directory)),
+        )
 
     def renew_certificates(self) -> None:
         """Replace server certificates that end soon; new connections get the new ones."""
@@ -162,6 +176,19 @@ class Service:
         self.api.reload()
         settings = foundation.settings
         load_identity(self.gateway.context, settings.gateway_pem, settings.ca_directory / "ca.pem")
+
+    def _make_health(self) -> Health:
+        settings, store = self.foundation.settings, self.foundation.store
+        history = datetime.timedelta(days=settings.health_history_days)
+        return Health(
+            HealthRunner(self.look, store.health, self.metrics, history=history),
+            store.health,
+            store.registry,
+            self.parts.engine,
+            node=settings.cluster_ip or "",
+            cluster_uuid=store.identity.cluster_uuid,
+            interval_seconds=settings.health_interval_seconds,
+        )
 
     def _make_gateway(self) -> Gateway:
         settings = self.foundation.settings
@@ -237,3 +264,13 @@ class Service:
 
     def _end_of(self, name: str) -> float:
         return self.certificates[name].timestamp()
+
+
+def disk_use(folders: Iterable[Path]) -> dict[str, DiskUse]:
+    """By folder; those on one file system are told once. One that is not there yet is left out. Blocking."""
+    found: dict[int, tuple[str, DiskUse]] = {}
+    for folder in folders:
+        if folder.is_dir():
+            usage = shutil.disk_usage(folder)
+            found.setdefault(folder.stat().st_dev, (str(folder), DiskUse(usage.free, usage.total)))
+    return dict(found.values())

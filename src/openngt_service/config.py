@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     reconcile_seconds: Positive = 5.0
     tasks_in_flight: Annotated[int, Field(ge=1, le=1000)] = 32
     health_interval_seconds: Positive = 300.0
+    health_history_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """How long the history of the checks and resolved alerts are kept."""
     payload_extras: Path | None = None
     iso_label: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")] = "NUTANIX_TOOLS"
     log_format: Literal["json", "console"] = "console"

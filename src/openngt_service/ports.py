@@ -110,6 +110,14 @@ class GatewayEvents(Protocol):
 
     def heartbeat(self, session: SessionInfo, disc_mounted: bool | None) -> None: ...
 
+    def clock(self, session: SessionInfo, offset_seconds: float) -> None:
+        """By how much the guest's clock is ahead of this host's, the message's way included. After `link_up`."""
+        ...
+
+    def used_twice(self, older: SessionInfo, newer: SessionInfo) -> None:
+        """Two sessions with one serial from two boots: a clone, or a guest that was reset within seconds."""
+        ...
+
     def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None: ...
 
 

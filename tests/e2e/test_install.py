@@ -42,6 +42,16 @@ def test_both_sides_agree_that_every_link_is_active_with_a_long_lived_identity(
         assert record["vm_info"]["hostname"] == vm.name
 
 
+def test_the_checks_find_nothing_wrong_with_fresh_guests(guests: Guests, client: Client, installed: Play) -> None:
+    installed.succeeded()
+    for vm in guests.both:
+        offset = client.vm(vm.vm_uuid)["link"]["clock_offset_seconds"]
+        assert offset is not None and abs(offset) < 30, "the agent has told its time, which is the host's"
+    report = client.health_report(client.wait_task(client.run_health(), 60)["task_id"])
+    ours = {vm.vm_uuid for vm in guests.both}
+    assert [item for check in report["checks"] for item in check["items"] if item.get("vm_uuid") in ours] == []
+
+
 def test_neither_file_nor_mount_nor_disc_of_ours_is_left(
     guests: Guests, service: ServiceProcess, client: Client, installed: Play
 ) -> None:

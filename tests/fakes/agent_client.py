@@ -32,10 +32,17 @@ class AgentClient:
 
     @classmethod
     async def connect(
-        cls, port: int, context: ssl.SSLContext, service_name: str, *, receive_buffer: int | None = None
+        cls,
+        port: int,
+        context: ssl.SSLContext,
+        service_name: str,
+        *,
+        receive_buffer: int | None = None,
+        source: str = "127.0.0.1",
     ) -> Self:
         """TLS is up; under TLS 1.3 that says nothing yet about what the gateway thinks of our certificate."""
         connection = socket.socket()
+        connection.bind((source, 0))
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.setblocking(False)

@@ -35,6 +35,12 @@ class RecordingEvents:
     def heartbeat(self, session: SessionInfo, disc_mounted: bool | None) -> None:
         self.told.append(("heartbeat", session, disc_mounted))
 
+    def clock(self, session: SessionInfo, offset_seconds: float) -> None:
+        self.told.append(("clock", session, offset_seconds))
+
+    def used_twice(self, older: SessionInfo, newer: SessionInfo) -> None:
+        self.told.append(("used_twice", older, newer))
+
     def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None:
         self.told.append(("refused", reason, peer, vm_uuid, serial))
 

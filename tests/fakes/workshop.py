@@ -86,7 +86,7 @@ async def open_workshop(state_dir: Path, *, start: bool = True, **settings: Any)
     authority = authority_in(state_dir)
     store = open_store(configured, authority)
     await store.load()
-    gateway, links = FakeGateway(), Links(store.links, store.registry)
+    gateway, links = FakeGateway(), Links(store.links, store.registry, store.sightings)
     gateway.ledger, gateway.events = store.ledger, links
     hypervisor = FakeHypervisor(state_dir / "hypervisor.json")
     cluster = Cluster(store.identity.cluster_uuid, configured.cluster_ip or "", authority.certificate_pem)

@@ -164,7 +164,14 @@ def a_task(state: str, **more: Any) -> dict[str, Any]:
 
 CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
     ("hypervisor_vms", lambda c: c.hypervisor_vms("a b"), "GET", "/v1/hypervisor/vms?vm=a+b", None),
-    ("vms", lambda c: c.vms(["a", "b"]), "GET", "/v1/vms?vm=a&vm=b", None),
+    ("vms", lambda c: c.vms(["a", "b"]), "GET", "/v1/vms?vm=a&vm=b&limit=1000", None),
+    (
+        "vms filtered",
+        lambda c: c.vms(filters=["days_left<=45", "link=inactive"], sort="-days_left", vm_info=False),
+        "GET",
+        "/v1/vms?filter=days_left%3C%3D45&filter=link%3Dinactive&sort=-days_left&vm_info=false&limit=1000",
+        None,
+    ),
     ("vm", lambda c: c.vm("a/b ü"), "GET", "/v1/vms/a%2Fb%20%C3%BC", None),
     (
         "enable",
@@ -195,6 +202,37 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
     ("adopt", lambda c: c.adopt(["{}"]), "POST", "/v1/ca/adopt", {"lines": ["{}"]}),
     ("health", lambda c: c.health(), "GET", "/v1/health", None),
     ("run_health", lambda c: c.run_health(["x"]), "POST", "/v1/health/run", {"checks": ["x"]}),
+    ("health_report", lambda c: c.health_report("t1"), "GET", "/v1/health/report?task_id=t1&format=json", None),
+    ("health_text", lambda c: c.health_text(), "GET", "/v1/health/report?format=text", None),
+    ("health_checks", lambda c: c.health_checks(), "GET", "/v1/health/checks", None),
+    (
+        "set_health_check",
+        lambda c: c.set_health_check("x", enabled=False, thresholds={"warn_days": 30, "info_days": None}),
+        "PUT",
+        "/v1/health/checks/x",
+        {"enabled": False, "thresholds": {"warn_days": 30, "info_days": None}},
+    ),
+    (
+        "health_history",
+        lambda c: c.health_history(["x"], ["a"], days=3),
+        "GET",
+        "/v1/health/history?check=x&vm=a&days=3",
+        None,
+    ),
+    (
+        "health_alerts",
+        lambda c: c.health_alerts(["raised"], vm="a"),
+        "GET",
+        "/v1/health/alerts?state=raised&vm=a",
+        None,
+    ),
+    (
+        "acknowledge_alert",
+        lambda c: c.acknowledge_alert("a1", "on it"),
+        "POST",
+        "/v1/health/alerts/a1/acknowledge",
+        {"note": "on it"},
+    ),
     ("audit", lambda c: list(c.audit(7)), "GET", "/v1/audit?after=7", None),
     ("tokens", lambda c: c.tokens(), "GET", "/v1/tokens", None),
     ("create_token", lambda c: c.create_token("ci", "viewer"), "POST", "/v1/tokens", {"name": "ci", "role": "viewer"}),
@@ -206,7 +244,7 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
 def test_each_method_is_one_call_of_the_api(
     service: Service, call: Callable[[Client], Any], method: str, path: str, body: Any
 ) -> None:
-    service.replies = [(200, {"items": [], "checks": []}, {})]
+    service.replies = [(200, {"items": [], "checks": [], "days": []}, {})]
     call(service.client())
     [seen] = service.seen
     assert (seen.method, seen.path, seen.body) == (method, path, body)
@@ -220,7 +258,7 @@ def test_every_page_of_a_list_is_read(service: Service) -> None:
         (200, {"items": [{"vm_name": "b"}], "next_page_token": None}, {}),
     ]
     assert [vm["vm_name"] for vm in service.client().vms()] == ["a", "b"]
-    assert [seen.path for seen in service.seen] == ["/v1/vms", "/v1/vms?page_token=p2"]
+    assert [seen.path for seen in service.seen] == ["/v1/vms?limit=1000", "/v1/vms?limit=1000&page_token=p2"]
 
 
 def test_audit_is_read_until_nothing_follows(service: Service) -> None:

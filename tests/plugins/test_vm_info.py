@@ -29,6 +29,26 @@ def test_all_vms_or_the_named_ones(fleet: Fleet, run_tasks: RunTasks) -> None:
     assert none["vms"] == [] and not none["changed"]
 
 
+def test_the_records_are_filtered_and_sorted_by_the_service(fleet: Fleet, run_tasks: RunTasks) -> None:
+    for name, power_state in (("web01", "on"), ("web02", "off"), ("web03", "on"), ("db01", "on")):
+        fleet.add_vm(name, power_state=power_state, enrolled=True)
+    chosen = {"filters": ["power_state=on", "vm_name=web*", "link=inactive"], "sort": "-vm_name"}
+    [found, bad_filter, bad_sort, both] = run_tasks(
+        [
+            {INFO: chosen},
+            {INFO: {"filters": ["link=up"]}},
+            {INFO: {"sort": "colour"}},
+            {INFO: {"vm": ["web01"], "wait_for_link": True, "sort": "link"}},
+        ],
+        environment=fleet.environment,
+    )
+    assert [vm["vm_name"] for vm in found["vms"]] == ["web03", "web01"]
+    assert (bad_filter["code"], bad_filter["details"]["field"]) == ("INVALID_INPUT", "link")
+    assert "give inactive, active" in bad_filter["msg"]
+    assert "vm_name" in bad_sort["details"]["allowed"]
+    assert both["code"] == "INVALID_INPUT" and "wait_for_link" in both["msg"]
+
+
 def test_a_link_that_does_not_come_says_what_both_sides_saw(fleet: Fleet, run_tasks: RunTasks) -> None:
     vm_uuid = fleet.add_vm("web01", enrolled=True)
     wait = {"vm": ["web01"], "wait_for_link": True, "wait_seconds": 0.1, "guest_saw": {"last_error": "TLS alert"}}
@@ -93,3 +113,19 @@ def test_health_checks_are_read_filtered_and_run(fleet: Fleet, run_tasks: RunTas
     assert [check["name"] for check in read["checks"]] == ["ngt_link_check"]
     assert len(run["checks"]) > 1 and not run["changed"]
     assert unknown["code"] == "INVALID_INPUT" and "ngt_link_check" in unknown["msg"]
+    assert sum(run["counts"].values()) == len(run["checks"])
+
+
+def test_health_has_alerts_and_history_when_they_are_wanted(fleet: Fleet, run_tasks: RunTasks) -> None:
+    vm_uuid = fleet.add_vm("web01", enrolled=True)
+    fleet.add_vm("web02", enrolled=True)
+    wanted = {"run": True, "max_items": 1, "alerts": True, "history_days": 2, "vm": ["web01"]}
+    [health, without_days] = run_tasks([{HEALTH: wanted}, {HEALTH: {"vm": ["web01"]}}], environment=fleet.environment)
+    assert (health["vm_counts"]["INFO"], health["problems_total"], len(health["problems"])) == (2, 2, 1)
+    [link] = [check for check in health["checks"] if check["name"] == "ngt_link_check"]
+    assert (len(link["items"]), link["items_total"]) == (1, 2)
+    assert health["problems"][0]["resolutions"] == link["resolutions"]
+    [row] = health["history"]["items"]
+    assert (row["vm_uuid"], row["days"]) == (vm_uuid, [None, "INFO"])
+    assert health["alerts"] == [], "INFO of this check is no alert"
+    assert without_days["failed"]

@@ -10,16 +10,14 @@ Verification of the service's certificate cannot be switched off, and proxies of
 
 from __future__ import annotations
 
-import http.client
 import json
-import random
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any
+from urllib.parse import quote, urlencode
 
+from .client_transport import BACKOFF_CAP, Answer, Request, Transport, check_token, parse_endpoint
 from .errors import OpenNGTError
 from .version import __version__
 
@@ -27,174 +25,14 @@ __all__ = ["Client"]
 
 Json = dict[str, Any]
 
-ATTEMPTS = 4
-BACKOFF_BASE = 0.25
-BACKOFF_CAP = 2.0
-RETRY_STATUS = (429, 503)
 LONG_POLL_SECONDS = 25
 PROGRESS_SECONDS = 2
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
+VMS_IN_A_PAGE = "1000"
 FINISHED = ("succeeded", "failed", "interrupted")
-
-
-class Endpoint(NamedTuple):
-    host: str
-    port: int
-    prefix: str
-
-    @property
-    def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}:{self.port}{self.prefix}"
-
-
-class Request(NamedTuple):
-    method: str
-    target: str
-    body: bytes | None
-    headers: Mapping[str, str]
-    repeatable: bool
-
-
-class Answer(NamedTuple):
-    status: int
-    retry_after: float | None
-    body: bytes
-
-
-def parse_endpoint(endpoint: str) -> Endpoint:
-    """`https://host[:port][/prefix]`; anything else is INVALID_INPUT (credentials in a URL end up in logs)."""
-    try:
-        parts = urlsplit(endpoint)
-        port = parts.port or 443
-        (parts.hostname or "").encode("idna")
-    except ValueError as exc:
-        raise OpenNGTError("INVALID_INPUT", f"endpoint is not a URL: {exc}") from exc
-    if parts.scheme != "https":
-        raise OpenNGTError("INVALID_INPUT", "endpoint must start with https://, as in https://192.0.2.10:2073")
-    if parts.username is not None or parts.password is not None:
-        raise OpenNGTError("INVALID_INPUT", "endpoint must not hold a user or password; the token is its own option")
-    if not parts.hostname or parts.query or parts.fragment or not endpoint.isascii() or not endpoint.isprintable():
-        raise OpenNGTError("INVALID_INPUT", "endpoint must be https://host:port, without query or fragment")
-    return Endpoint(parts.hostname, port, parts.path.rstrip("/"))
-
-
-def check_token(token: str) -> str:
-    if not token:
-        raise OpenNGTError("AUTHENTICATION_FAILED", "token is empty")
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise OpenNGTError("AUTHENTICATION_FAILED", "token holds characters that no token has (spaces, line ends?)")
-    return token
-
-
-def trust(ca_file: str | None) -> ssl.SSLContext:
-    """TLS 1.2 or newer, name and chain verified against `ca_file`, or against the system's CAs without one."""
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError as exc:
-        raise OpenNGTError("INVALID_INPUT", f"ca_file {ca_file} holds no PEM certificate") from exc
-    except OSError as exc:
-        raise OpenNGTError("INVALID_INPUT", f"ca_file {ca_file} cannot be read: {exc.strerror}") from exc
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def backoff(attempt: int, retry_after: float | None) -> float:
-    """Full jitter; a server that names a time is obeyed."""
-    jitter = random.uniform(0, min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt))  # noqa: S311  spreads load, no secret
-    return jitter if retry_after is None else retry_after + jitter
-
-
-def retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header; its date form is not used by the service."""
-    return float(value) if value is not None and value.isascii() and value.isdigit() else None
 
 
 def segment(value: str) -> str:
     return quote(value, safe="")
-
-
-class Transport:
-    """One kept-alive connection; sends a request until it is answered, may not be repeated, or its time is up."""
-
-    def __init__(self, endpoint: Endpoint, ca_file: str | None, pause: Callable[[float], None]) -> None:
-        self.endpoint = endpoint
-        self.ca_file = ca_file
-        self._context = trust(ca_file)
-        self._pause = pause
-        self._connection: http.client.HTTPSConnection | None = None
-
-    def send(self, request: Request, timeout: float) -> Answer:
-        deadline = time.monotonic() + timeout
-        if not request.repeatable:
-            self.close()  # an idle connection that the service closed meanwhile would cost the only attempt
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                answer = self._once(request, max(0.001, deadline - time.monotonic()))
-            except OpenNGTError as exc:
-                wait = self._wait_before_retry(request, attempt, None, deadline)
-                if exc.code != "ENDPOINT_UNREACHABLE" or wait is None:
-                    raise
-            else:
-                if answer.status not in RETRY_STATUS:
-                    return answer
-                wait = self._wait_before_retry(request, attempt, answer.retry_after, deadline)
-                if wait is None:
-                    return answer
-            self._pause(wait)
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _wait_before_retry(
-        self, request: Request, attempt: int, named_wait: float | None, deadline: float
-    ) -> float | None:
-        wait = backoff(attempt, named_wait)
-        allowed = request.repeatable and attempt < ATTEMPTS and time.monotonic() + wait < deadline
-        return wait if allowed else None
-
-    def _once(self, request: Request, timeout: float) -> Answer:
-        try:
-            connection = self._connect(timeout)
-            connection.request(request.method, request.target, request.body, dict(request.headers))
-            response = connection.getresponse()
-            body = response.read(MAX_ANSWER_BYTES + 1)
-        except ssl.SSLCertVerificationError as exc:
-            self.close()
-            raise self._not_trusted(exc) from exc
-        except (OSError, http.client.HTTPException) as exc:
-            self.close()
-            raise self._unreachable(exc) from exc
-        if response.will_close or len(body) > MAX_ANSWER_BYTES:
-            self.close()
-        if len(body) > MAX_ANSWER_BYTES:
-            raise OpenNGTError("API_ERROR", f"{self.endpoint.url} answered with more than {MAX_ANSWER_BYTES} bytes")
-        return Answer(response.status, retry_after(response.getheader("Retry-After")), body)
-
-    def _connect(self, timeout: float) -> http.client.HTTPSConnection:
-        if self._connection is None:
-            self._connection = http.client.HTTPSConnection(
-                self.endpoint.host, self.endpoint.port, timeout=timeout, context=self._context
-            )
-        if self._connection.sock is not None:
-            self._connection.sock.settimeout(timeout)
-        self._connection.timeout = timeout
-        return self._connection
-
-    def _not_trusted(self, exc: ssl.SSLCertVerificationError) -> OpenNGTError:
-        against = f"ca_file {self.ca_file}" if self.ca_file else "the system's CAs (no ca_file is given)"
-        message = f"the certificate of {self.endpoint.url} is not trusted by {against}: {exc.verify_message}"
-        details = {"endpoint": self.endpoint.url, "ca_file": self.ca_file, "reason": exc.verify_message}
-        return OpenNGTError("TLS_NOT_TRUSTED", message, details)
-
-    def _unreachable(self, exc: Exception) -> OpenNGTError:
-        reason = (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
-        message = f"no answer from {self.endpoint.url}: {reason}"
-        return OpenNGTError("ENDPOINT_UNREACHABLE", message, {"endpoint": self.endpoint.url, "reason": reason})
 
 
 class Client:
@@ -238,9 +76,25 @@ class Client:
         query = [] if vm is None else [("vm", vm)]
         return self._items(self._call("GET", "/v1/hypervisor/vms", query=query))
 
-    def vms(self, vm: Sequence[str] = ()) -> list[Json]:
-        """All enrolled VMs, or the named ones; a name that is not enrolled is not in the answer. No cap."""
-        return list(self._pages("/v1/vms", [("vm", name) for name in vm]))
+    def vms(
+        self,
+        vm: Sequence[str] = (),
+        *,
+        filters: Sequence[str] = (),
+        sort: str | None = None,
+        vm_info: bool = True,
+    ) -> list[Json]:
+        """All enrolled VMs, or the named ones; a name that is not enrolled is not in the answer. No cap.
+
+        `filters`: `FIELD=VALUE[,VALUE…]`, or with `!=`, `<`, `<=`, `>`, `>=`; all must hold. `sort`: a field, with `-`
+        before it reversed. Without `vm_info` the guests' own records, half of the answer, are null.
+        """
+        query = [*(("vm", name) for name in vm), *(("filter", text) for text in filters)]
+        if sort is not None:
+            query.append(("sort", sort))
+        if not vm_info:
+            query.append(("vm_info", "false"))
+        return list(self._pages("/v1/vms", [*query, ("limit", VMS_IN_A_PAGE)]))
 
     def vm(self, vm: str) -> Json:
         return self._call("GET", f"/v1/vms/{segment(vm)}")
@@ -343,10 +197,60 @@ class Client:
         """The last result of each check."""
         return self._checks(self._call("GET", "/v1/health"))
 
-    def run_health(self, checks: Sequence[str] = ()) -> list[Json]:
-        """Run the named checks, or all, now."""
-        body = {"checks": list(checks)} if checks else {}
-        return self._checks(self._call("POST", "/v1/health/run", body))
+    def run_health(self, checks: Sequence[str] = ()) -> Json:
+        """Run the named checks, or all. -> task, for `wait_task`; its result counts, the report has it all."""
+        return self._call("POST", "/v1/health/run", {"checks": list(checks)} if checks else {})
+
+    def health_report(self, task_id: str | None = None) -> Json:
+        """All that a run has found, or the last results. NOT_FOUND when it is not among the newest 20."""
+        return self._call("GET", "/v1/health/report", query=[*_given(task_id=task_id), ("format", "json")])
+
+    def health_text(self, task_id: str | None = None) -> str:
+        """The same as text, in the manner of `ncc health_checks`."""
+        answer = self._send("GET", "/v1/health/report", query=[*_given(task_id=task_id), ("format", "text")])
+        if answer.status != 200:
+            self._read("GET", "/v1/health/report", answer)
+        return answer.body.decode("utf-8", "replace")
+
+    def health_checks(self) -> list[Json]:
+        """What there is to check: description, causes, resolutions, thresholds, whether it is on."""
+        return self._items(self._call("GET", "/v1/health/checks"))
+
+    def set_health_check(
+        self,
+        check: str,
+        *,
+        enabled: bool | None = None,
+        alert_from: str | None = None,
+        thresholds: Mapping[str, int | None] | None = None,
+    ) -> Json:
+        """What is None stays as it is; a threshold that is None takes its default again. -> the check."""
+        body: Json = dict(_given(enabled=enabled, alert_from=alert_from))
+        if thresholds:
+            body["thresholds"] = dict(thresholds)
+        return self._call("PUT", f"/v1/health/checks/{segment(check)}", body)
+
+    def health_history(self, checks: Sequence[str] = (), vm: Sequence[str] = (), days: int = 7) -> Json:
+        """The worst state of each VM on each day. -> {"checks", "days", "items": [{"vm_uuid", "vm_name", "days"}]}"""
+        query = [("check", name) for name in checks] + [("vm", name) for name in vm] + [("days", str(days))]
+        first = self._call("GET", "/v1/health/history", query=query)
+        answer, items = first, self._items(first)
+        while answer.get("next_page_token"):
+            page = ("page_token", answer["next_page_token"])
+            answer = self._call("GET", "/v1/health/history", query=[*query, page])
+            items += self._items(answer)
+        return {"checks": first["checks"], "days": first["days"], "items": items}
+
+    def health_alerts(
+        self, states: Sequence[str] = (), checks: Sequence[str] = (), vm: str | None = None
+    ) -> list[Json]:
+        """Newest first; without `states` those that are not resolved."""
+        query = [("state", name) for name in states] + [("check", name) for name in checks] + _given(vm=vm)
+        return list(self._pages("/v1/health/alerts", query))
+
+    def acknowledge_alert(self, alert_id: str, note: str | None = None) -> Json:
+        """-> the alert."""
+        return self._call("POST", f"/v1/health/alerts/{segment(alert_id)}/acknowledge", dict(_given(note=note)))
 
     def audit(self, after: int = 0) -> Iterator[Json]:
         """Rows of the audit log with a sequence number above `after`, oldest first."""
@@ -401,6 +305,19 @@ class Client:
         timeout: float | None = None,
         repeatable: bool = True,
     ) -> Json:
+        answer = self._send(method, path, body, query=query, timeout=timeout, repeatable=repeatable)
+        return self._read(method, path, answer)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        timeout: float | None = None,
+        repeatable: bool = True,
+    ) -> Answer:
         headers = {
             "Accept": "application/json",
             "Authorization": f"Bearer {self._token}",
@@ -413,8 +330,7 @@ class Client:
         target = self._transport.endpoint.prefix + path + (f"?{urlencode(query)}" if query else "")
         content = None if body is None else json.dumps(body).encode()
         request = Request(method, target, content, headers, repeatable)
-        answer = self._transport.send(request, self._timeout if timeout is None else timeout)
-        return self._read(method, path, answer)
+        return self._transport.send(request, self._timeout if timeout is None else timeout)
 
     def _read(self, method: str, path: str, answer: Answer) -> Json:
         try:
@@ -432,6 +348,11 @@ class Client:
             f"{message}, but not in the form of the API: is another program listening there?",
             {"status": answer.status},
         )
+
+
+def _given(**values: Any) -> list[tuple[str, Any]]:
+    """Those that are not None."""
+    return [(name, value) for name, value in values.items() if value is not None]
 
 
 def service_error(error: Json) -> OpenNGTError:

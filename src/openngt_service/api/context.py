@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
-from ..health.runner import HealthRunner
+from ..health.health import Health
 from ..store.audit import AuditLog
 from ..store.tokens import Tokens
 from ..tasks.operations import Operations
@@ -24,7 +24,7 @@ class ApiContext:
     operations: Operations
     tokens: Tokens
     audit: AuditLog
-    health: HealthRunner
+    health: Health
     ca: Callable[[], Json]
     ready: Callable[[], Awaitable[Mapping[str, bool]]]
     """Part -> whether it works now."""

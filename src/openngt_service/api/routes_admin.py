@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""CA, certificates, health, audit and tokens."""
+"""CA, certificates, audit and tokens."""
 
 from typing import Annotated, Any
 
@@ -39,20 +39,6 @@ async def adopt(
     """Take up certificates that this CA has signed without the service: the lines of its issue log."""
     content = "".join(f"{line}\n" for line in body.lines)
     return await context.operations.adopt(parse_issue_log(content.encode()), actor=request.state.actor)
-
-
-@router.get("/v1/health", response_model=models.CheckList, tags=["Health"])
-async def show_health(context: Context) -> Any:
-    """The last result of each check."""
-    return {"checks": await context.health.last()}
-
-
-@router.post("/v1/health/run", response_model=models.CheckList, tags=["Health"])
-async def run_health(
-    context: Context, body: models.CheckRequest | None = None, idempotency_key: IdempotencyKey = None
-) -> Any:
-    """Run the named checks, or all, now."""
-    return {"checks": await context.health.run(body.checks if body else [])}
 
 
 @router.get("/v1/audit", response_model=models.AuditRows, tags=["Audit"])

@@ -2,10 +2,11 @@
 """VMs as the hypervisor has them, enrolment, mounting, and the tasks that come of it."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
+from ..tasks.listing import DEFAULT_SORT
 from . import models
 from .access import GuardedRoute
 from .context import Context
@@ -19,6 +20,12 @@ QueryVm = Annotated[models.VmReference | None, Query()]
 QueryVms = Annotated[list[models.VmReference], Query(max_length=1000)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 PageToken = Annotated[str | None, Query(max_length=64, pattern=r"^[0-9a-f-]+$")]
+Filters = Annotated[
+    list[Annotated[str, Query(max_length=1024)]],
+    Query(max_length=32, description="FIELD=VALUE[,VALUE…]; also != < <= > >=. May repeat: all must hold"),
+]
+Sort = Annotated[str, Query(max_length=64, description="a field's name; - before it reverses the order")]
+VmPageToken = Annotated[str | None, Query(max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
 # Read by the guard; named here so that OpenAPI has it.
 IdempotencyKey = Annotated[str | None, Header(description="Same key, same request: same answer, the work done once")]
 
@@ -29,15 +36,30 @@ async def list_hypervisor_vms(context: Context, vm: QueryVm = None) -> Any:
     return {"items": await context.operations.hypervisor_vms(vm)}
 
 
-@router.get("/v1/vms", response_model=models.VmList, tags=["VMs"])
+@router.get("/v1/vms", response_model=models.VmList, tags=["VMs"], responses={200: {"content": {"text/csv": {}}}})
 async def list_vms(
     context: Context,
-    vm: QueryVms = [],  # noqa: B006  FastAPI copies it
+    vm: QueryVms = [],  # noqa: B006  FastAPI copies it, as the next
+    filter: Filters = [],  # noqa: B006
+    sort: Sort = DEFAULT_SORT,
     limit: Limit = 500,
-    page_token: PageToken = None,
+    page_token: VmPageToken = None,
+    vm_info: Annotated[bool, Query(description="false leaves the guests' own records out: half of the answer")] = True,
+    format: Annotated[Literal["json", "csv"], Query(description="csv: a column for each field of filter")] = "json",
 ) -> Any:
-    """Enrolled VMs by name, a page at a time; `vm` may repeat. There is no cap."""
-    return await context.operations.vms(vm, limit=limit, page_token=page_token)
+    """Enrolled VMs, a page at a time, by name unless `sort` says otherwise; `vm` may repeat. There is no cap.
+
+    As CSV the next page's token is in the header `X-Next-Page-Token`.
+    """
+    if format == "csv":
+        text, token = await context.operations.vm_table(
+            vm, filters=filter, sort=sort, limit=limit, page_token=page_token
+        )
+        return Response(text, media_type="text/csv", headers={"X-Next-Page-Token": token} if token else {})
+    page = await context.operations.vms(vm, filters=filter, sort=sort, limit=limit, page_token=page_token)
+    if not vm_info:
+        page["items"] = [{**item, "vm_info": None} for item in page["items"]]
+    return page
 
 
 @router.get("/v1/vms/{vm}", response_model=models.Vm, tags=["VMs"])

@@ -12,6 +12,7 @@ from openngt.version import __version__
 
 from . import audit, backup, ca, health, iso, lab, power, serve, task, token, vm
 from .connect import DEFAULT_TIMEOUT, Connection
+from .output import tell_failure
 
 __all__ = ["app", "main"]
 
@@ -64,5 +65,5 @@ def main() -> None:
     try:
         app(prog_name="openngt")
     except OpenNGTError as error:
-        sys.stderr.write(f"error: {error.message} [{error.code}]\nremedy: {error.remedy}\n")
+        tell_failure(error)
         sys.exit(1)

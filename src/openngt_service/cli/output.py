@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Three forms of one answer: a table for people, JSON as the API has it, CSV for spreadsheets."""
 
-import csv
-import datetime
 import enum
 import json
 import sys
@@ -12,11 +10,30 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["Column", "Form", "Output", "neutral", "show", "show_list"]
+from openngt.errors import OpenNGTError
+
+from ..cells import as_csv, text
+
+__all__ = [
+    "Column",
+    "Form",
+    "Output",
+    "print_json",
+    "printable",
+    "rich_table",
+    "show",
+    "show_list",
+    "tell_failure",
+]
 
 Json = Mapping[str, Any]
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def tell_failure(error: OpenNGTError) -> None:
+    """One line with the code, one with the remedy, on stderr."""
+    sys.stderr.write(f"error: {error.message} [{error.code}]\nremedy: {error.remedy}\n")
 
 
 class Form(enum.StrEnum):
@@ -31,25 +48,6 @@ Output = Annotated[Form, typer.Option("--output", "-o", help="Form of the answer
 class Column(NamedTuple):
     title: str
     value: Callable[[Json], Any]
-
-
-def text(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime.datetime):
-        return value.isoformat()
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)
-
-
-def neutral(value: Any) -> str:
-    """A cell that no spreadsheet takes for a formula: VM names come from others."""
-    cell = text(value)
-    is_number = isinstance(value, int | float)
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) and not is_number else cell
 
 
 def printable(value: Any) -> str:
@@ -69,15 +67,17 @@ def show_list(items: Sequence[Json], columns: Sequence[Column], form: Form) -> N
     rows = [[column.value(item) for column in columns] for item in items]
     titles = [column.title for column in columns]
     if form is Form.csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(titles)
-        writer.writerows([neutral(cell) for cell in row] for row in rows)
+        sys.stdout.write(as_csv(titles, rows))
         return
+    rich_table(titles, [[printable(cell) for cell in row] for row in rows])
+
+
+def rich_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*(printable(cell) for cell in row))
+        table.add_row(*row)
     # Into a pipe the whole width of each line, so that grep and awk see it.
     console = Console(width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False, soft_wrap=True)
     console.print(table)

@@ -97,11 +97,24 @@ def follow(client: Client, task: dict[str, Any], wait: bool, seconds: float) -> 
 def list_vms(
     context: typer.Context,
     vm: Annotated[list[str] | None, typer.Argument(metavar="[VM]...", help="UUIDs or names; none: all.")] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="FIELD=VALUE", help="Also != < <= > >=; values by comma; repeated: all must hold."
+        ),
+    ] = None,
+    sort: Annotated[str | None, typer.Option(metavar="[-]FIELD", help="By name; - before a field reverses it.")] = None,
     output: Output = Form.table,
 ) -> None:
-    """Show enrolled VMs, however many there are."""
+    """Show enrolled VMs, however many there are.
+
+    openngt vm list --filter link=inactive --filter power_state=on
+
+    openngt vm list --filter 'days_left<=45' --sort days_left --output csv
+    """
     with connect(context) as client:
-        show_list(client.vms(vm or ()), COLUMNS, output)
+        records = client.vms(vm or (), filters=filters or (), sort=sort, vm_info=output is Form.json)
+        show_list(records, COLUMNS, output)
 
 
 @app.command("show")

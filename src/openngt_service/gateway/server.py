@@ -212,6 +212,8 @@ class Gateway:
         elif isinstance(event, Heartbeat):
             self.metrics.heartbeats += 1
             self._events.heartbeat(info, event.disc_mounted)
+            if event.time is not None:
+                self._events.clock(info, self._offset_of(event.time))
         elif isinstance(event, Status):
             self._keep_status(connection, info, event.status)
 
@@ -289,7 +291,8 @@ class Gateway:
         self._live[info.vm_uuid] = connection
         self.metrics.connected.inc()
         self._say("link_up", connection, "hello")
-        self._sequencer.submit(info.vm_uuid, lambda: self._link_up(connection, info, hello.status))
+        offset = None if hello.time is None else self._offset_of(hello.time)
+        self._sequencer.submit(info.vm_uuid, lambda: self._link_up(connection, info, hello.status, offset))
 
     def _supersede(self, newer: SessionInfo) -> None:
         connection = self._live.get(newer.vm_uuid)
@@ -300,15 +303,23 @@ class Gateway:
         self.metrics.superseded.labels("other" if cloned else "same").inc()
         if cloned:
             self._say("identity_used_twice", connection, f"a second machine came from {newer.peer}")
+            self._events.used_twice(older, newer)
         connection.end("superseded", farewell=True)
 
-    async def _link_up(self, connection: Connection, info: SessionInfo, status: dict[str, Any]) -> None:
+    def _offset_of(self, time: datetime.datetime) -> float:
+        return (time - self._now()).total_seconds()
+
+    async def _link_up(
+        self, connection: Connection, info: SessionInfo, status: dict[str, Any], offset: float | None
+    ) -> None:
         try:
             capabilities = await self._events.link_up(info, status)
         except OpenNGTError as exc:
             self._log.warning("link_up_failed", vm_uuid=info.vm_uuid, code=exc.code, message=exc.message)
             connection.end("ledger_failed")
             return
+        if offset is not None:
+            self._events.clock(info, offset)
         connection.admit(capabilities)
 
     def _keep_status(self, connection: Connection, info: SessionInfo, status: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@
 Who the agent is was settled before, by its certificate: nothing here reads an identity from a message (threat T19).
 """
 
+import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -34,11 +35,14 @@ class Hello:
     agent_version: str
     boot_id: str | None
     status: dict[str, Any]
+    time: datetime.datetime | None = None
+    """The agent's clock, as that of a heartbeat; older agents do not tell it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     disc_mounted: bool | None
+    time: datetime.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +238,7 @@ class Session:
         if params.get("protocol") != PROTOCOL:
             raise _Refused(f"protocol {PROTOCOL} is what is spoken here", jsonrpc.REFUSED)
         boot_id = None if params.get("boot_id") is None else _text(params, "boot_id")
-        hello = Hello(_text(params, "agent_version"), boot_id, _object(params, "status"))
+        hello = Hello(_text(params, "agent_version"), boot_id, _object(params, "status"), _time(params))
         self._hello_id = message.id
         self.hurried = True
         self._enter(State.GREETED)
@@ -242,6 +246,9 @@ class Session:
 
     def _on_heartbeat(self, message: Request | Notification) -> Event:
         mounted = message.params.get("disc_mounted")
+        time = _time(message.params)
+        if time is not None:
+            return Heartbeat(mounted if isinstance(mounted, bool) else None, time)
         return _HEARTBEATS[mounted] if isinstance(mounted, bool) else _HEARTBEAT_WITHOUT_DISC
 
     def _on_status(self, message: Request | Notification) -> Event:
@@ -262,6 +269,19 @@ def _text(params: Mapping[str, Any], field: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAXIMUM_TEXT:
         raise _Refused(f"{field} must be a text of 1 to {MAXIMUM_TEXT} characters")
     return value
+
+
+def _time(params: Mapping[str, Any]) -> datetime.datetime | None:
+    value = params.get("time")
+    if value is None:
+        return None
+    try:
+        moment = datetime.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise _Refused("time must be a time in RFC 3339, with its zone")
+    return moment
 
 
 def _object(params: Mapping[str, Any], field: str) -> dict[str, Any]:

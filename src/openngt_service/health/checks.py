@@ -1,21 +1,47 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The named checks: pure functions from what is known of the fleet to a state, a message and the VMs concerned.
 
-Names, wording and the alert's number are those that people search for (the guide to the original product).
+Names, wording and the alert's number are those that people search for (the guide to the original product). What each
+one is for, its thresholds and what to do about it stand in `catalogue`.
 """
 
 import datetime
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from openngt.pki.expiry import EXPIRY_ALERT, ExpiryState, days_left, expiry_state
+from openngt.pki.expiry import EXPIRY_ALERT, ExpiryState, bootstrap_state, days_left
 
-__all__ = ["CHECKS", "CheckResult", "Facts"]
+from ..store.sightings import Sighting
+from ..versions import version_order
+from .policy import worst_of
+
+__all__ = [
+    "CheckResult",
+    "DiskUse",
+    "Facts",
+    "Judge",
+    "ngt_ca_expiry_check",
+    "ngt_client_cert_expiry_check",
+    "ngt_clock_skew_check",
+    "ngt_disk_space_check",
+    "ngt_duplicate_identity_check",
+    "ngt_installer_version_check",
+    "ngt_iso_check",
+    "ngt_link_check",
+]
 
 Json = dict[str, Any]
-SEVERITY: tuple[ExpiryState, ...] = ("PASS", "INFO", "WARN", "FAIL")
+Limits = Mapping[str, int]
+"""Thresholds by name."""
+MINUTE = datetime.timedelta(minutes=1)
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class DiskUse:
+    free_bytes: int
+    total_bytes: int
 
 
 @dataclass(frozen=True)
@@ -28,6 +54,11 @@ class Facts:
     """UUIDs of the VMs that have an ISO file in the service's folder."""
     certificates: Mapping[str, datetime.datetime]
     """The service's own certificates (`CA`, `gateway`, `API`) and their ends."""
+    started: datetime.datetime | None = None
+    """When the service began to listen: before that no agent could be linked."""
+    sightings: Sequence[Sighting] = ()
+    disks: Mapping[str, DiskUse] = field(default_factory=dict)
+    """The service's folders by path."""
 
 
 @dataclass(frozen=True)
@@ -37,34 +68,60 @@ class CheckResult:
     items: Sequence[Json] = ()
 
 
-def worst(items: Sequence[Json]) -> ExpiryState:
-    return max((item["state"] for item in items), key=SEVERITY.index, default="PASS")
+Judge = Callable[[Facts, Limits], CheckResult]
 
 
 def about(vm: Mapping[str, Any], state: ExpiryState, message: str, **more: Any) -> Json:
     return {"vm_uuid": vm["vm_uuid"], "vm_name": vm["vm_name"], "state": state, "message": message, **more}
 
 
-def ngt_client_cert_expiry_check(facts: Facts) -> CheckResult:
-    """The certificates that agents connect with. A bootstrap is short-lived by design and judged by its end alone."""
+def of_service(name: str, state: ExpiryState, message: str, **more: Any) -> Json:
+    return {"name": name, "state": state, "message": message, **more}
+
+
+def result(items: Sequence[Json], fine: str, wrong: str) -> CheckResult:
+    """The worst item decides."""
+    return CheckResult(worst_of(item["state"] for item in items), wrong if items else fine, items)
+
+
+def certificate_in_use(vm: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    certificate: Mapping[str, Any] | None = vm["certificate"]
+    return certificate if certificate is not None and certificate["state"] == "current" else None
+
+
+def expiry(not_after: datetime.datetime, now: datetime.datetime, limits: Limits) -> ExpiryState:
+    left = days_left(not_after, now)
+    if left <= limits["fail_days"]:
+        return "FAIL"
+    if left <= limits["warn_days"]:
+        return "WARN"
+    return "INFO" if left <= limits["info_days"] else "PASS"
+
+
+def ngt_client_cert_expiry_check(facts: Facts, limits: Limits) -> CheckResult:
+    """That of an ISO is short-lived by design: it is news only when its agent does not change it, or it is over."""
     items = []
     for vm in facts.vms:
-        certificate = vm["certificate"]
-        if certificate is None or certificate["state"] != "current":
+        certificate = certificate_in_use(vm)
+        if certificate is None:
             continue
-        left = days_left(certificate["not_after"], facts.now)
-        state = expiry_state(certificate["not_after"], facts.now)
-        if state == "PASS" or (certificate["kind"] == "bootstrap" and left > 0):
-            continue
+        not_after, left = certificate["not_after"], days_left(certificate["not_after"], facts.now)
         when = f"expires in {left} days" if left > 0 else "has expired"
         text = f"VM: {vm['vm_name']} - NGT client certificate {when}"
-        items.append(about(vm, state, text, days_left=left, not_after=certificate["not_after"].isoformat()))
-    if not items:
-        return CheckResult("PASS", "All NGT client certificates are valid for more than 90 days")
-    return CheckResult(worst(items), f"{EXPIRY_ALERT}: NGT client certificates expiring", items)
+        if certificate["kind"] == "bootstrap":
+            grace = limits["rotation_minutes"] * MINUTE
+            state = bootstrap_state(certificate["first_used_at"], not_after, facts.now, grace)
+            if state == "WARN":
+                text = f"VM: {vm['vm_name']} - the agent has not rotated the certificate of its ISO"
+        else:
+            state = expiry(not_after, facts.now, limits)
+        if state != "PASS":
+            items.append(about(vm, state, text, days_left=left, not_after=not_after.isoformat()))
+    fine = f"All NGT client certificates are valid for more than {limits['info_days']} days"
+    return result(items, fine, f"{EXPIRY_ALERT}: NGT client certificates expiring")
 
 
-def ngt_installer_version_check(facts: Facts) -> CheckResult:
+def ngt_installer_version_check(facts: Facts, limits: Limits) -> CheckResult:
     """Agents older than the one that this service puts on its ISO."""
     items = [
         about(
@@ -74,78 +131,119 @@ def ngt_installer_version_check(facts: Facts) -> CheckResult:
             f"NGT latest version: {vm['available_version']}",
         )
         for vm in facts.vms
-        if vm["agent_version"] is not None and order(vm["agent_version"]) < order(vm["available_version"])
+        if vm["agent_version"] is not None
+        and version_order(vm["agent_version"]) < version_order(vm["available_version"])
     ]
-    if not items:
-        return CheckResult("PASS", "All VMs have the latest NGT version installed")
-    return CheckResult("INFO", "Following VMs do not have latest NGT version installed:", items)
+    fine = "All VMs have the latest NGT version installed"
+    return result(items, fine, "Following VMs do not have latest NGT version installed:")
 
 
-def order(version: str) -> tuple[tuple[int, ...], bool]:
-    """For comparing: numbers by value, and a pre-release (`1.0rc1`) before its release."""
-    release = re.match(r"[0-9.]*", version)
-    text = release.group() if release else ""
-    return tuple(int(part) for part in text.split(".") if part), text == version
-
-
-def ngt_link_check(facts: Facts) -> CheckResult:
+def ngt_link_check(facts: Facts, limits: Limits) -> CheckResult:
     """Running VMs with an agent's certificate and no link. For a VM that is off, no link is as it should be."""
     items = []
     for vm in facts.vms:
         if vm["communication_link_active"] or vm["power_state"] not in ("on", "unknown"):
             continue
-        certificate = vm["certificate"]
-        if certificate is None or certificate["state"] != "current":
+        if certificate_in_use(vm) is None:
             items.append(about(vm, "INFO", f"VM: {vm['vm_name']} - NGT is enabled, but no agent has connected yet"))
+            continue
+        # While this service was down nobody could be linked, and last_seen is written for changes alone.
+        since = max((time for time in (vm["link"]["last_seen"], facts.started) if time is not None), default=None)
+        if since is not None and facts.now - since < limits["warn_minutes"] * MINUTE:
             continue
         refusal = vm["link"]["last_refusal"]
         why = f", last refused: {refusal['reason']}" if refusal else ""
         items.append(about(vm, "WARN", f"VM: {vm['vm_name']} - Communication Link Active : false{why}"))
-    state = worst(items)
-    message = "All running VMs are linked" if not items else f"{len(items)} running VMs are not linked"
-    return CheckResult(state, message, items)
+    return result(items, "All running VMs are linked", f"{len(items)} running VMs are not linked")
 
 
-def ngt_iso_check(facts: Facts) -> CheckResult:
-    """Tools ISOs that stay in a drive after their holder's lease, and files that belong to no mount."""
+def ngt_iso_check(facts: Facts, limits: Limits) -> CheckResult:
+    """Tools ISOs that stay in a drive too long or after their holder's lease, and files that belong to no mount."""
     mounted = {vm["vm_uuid"]: vm for vm in facts.vms if vm["mount"] is not None}
-    items = [
-        about(
-            vm,
-            "WARN",
-            f"VM: {vm['vm_name']} - tools ISO is mounted after its lease's end, holder: {vm['mount']['holder']}",
-        )
-        for vm in mounted.values()
-        if vm["mount"]["lease_ends"] < facts.now
-    ]
+    items = []
+    for vm in mounted.values():
+        mount = vm["mount"]
+        too_long = facts.now - mount["since"] >= limits["warn_minutes"] * MINUTE
+        if mount["lease_ends"] < facts.now:
+            text = "tools ISO is mounted after its lease's end"
+        elif too_long:
+            text = f"tools ISO is mounted for more than {limits['warn_minutes']} minutes"
+        else:
+            continue
+        items.append(about(vm, "WARN", f"VM: {vm['vm_name']} - {text}, holder: {mount['holder']}"))
     names = {vm["vm_uuid"]: vm["vm_name"] for vm in facts.vms}
     for vm_uuid in sorted(set(facts.iso_files) - set(mounted)):
-        vm = {"vm_uuid": vm_uuid, "vm_name": names.get(vm_uuid)}
-        items.append(about(vm, "WARN", f"ISO file {vm_uuid}.iso belongs to no mount"))
-    message = f"{len(items)} tools ISOs are left over" if items else "No tools ISO is left over"
-    return CheckResult(worst(items), message, items)
+        orphan = {"vm_uuid": vm_uuid, "vm_name": names.get(vm_uuid)}
+        items.append(about(orphan, "WARN", f"ISO file {vm_uuid}.iso belongs to no mount"))
+    return result(items, "No tools ISO is left over", f"{len(items)} tools ISOs are left over")
 
 
-def ngt_ca_expiry_check(facts: Facts) -> CheckResult:
+def ngt_clock_skew_check(facts: Facts, limits: Limits) -> CheckResult:
+    """By the time that linked agents tell; one whose clock is so wrong that TLS fails shows in the link check."""
+    items = []
+    for vm in facts.vms:
+        offset = vm["link"]["clock_offset_seconds"]
+        if offset is None or abs(offset) < limits["warn_seconds"]:
+            continue
+        state: ExpiryState = "FAIL" if abs(offset) >= limits["fail_seconds"] else "WARN"
+        way = "ahead of" if offset > 0 else "behind"
+        text = f"VM: {vm['vm_name']} - the guest's clock is {abs(offset):.0f} s {way} the service's"
+        items.append(about(vm, state, text, clock_offset_seconds=offset))
+    fine = "The clocks of all linked guests agree with the service's"
+    return result(items, fine, f"{len(items)} guests have a wrong clock")
+
+
+def ngt_duplicate_identity_check(facts: Facts, limits: Limits) -> CheckResult:
+    """One identity in two hands: a VM that was copied or reverted, or a key that was taken."""
+    vms = {vm["vm_uuid"]: vm for vm in facts.vms}
+    items = []
+    for seen in facts.sightings:
+        vm = vms.get(seen.vm_uuid)
+        if vm is None or facts.now - seen.last_seen > datetime.timedelta(hours=limits["within_hours"]):
+            continue
+        item = judge_sighting(vm, seen, limits["resets"])
+        if item is not None:
+            items.append(item)
+    return result(items, "No identity is used by two machines", f"{len(items)} identities are used by two machines")
+
+
+def judge_sighting(vm: Mapping[str, Any], seen: Sighting, resets: int) -> Json | None:
+    """None for what is no duplicate: a guest that was reset and came back before its old link was found dead."""
+    if seen.kind == "retired_serial":
+        if seen.same_address:
+            return None
+        text = f"a retired identity came from {seen.peer} while the VM is linked from {seen.other_peer}"
+        state: ExpiryState = "WARN"
+    else:
+        if seen.same_address and seen.times <= resets:
+            return None
+        text = f"one identity is used by two machines, at {seen.other_peer} and {seen.peer}"
+        state = "FAIL"
+    message = f"VM: {vm['vm_name']} - {text} ({seen.times} times)"
+    return about(vm, state, message, serial=seen.serial, last_seen=seen.last_seen.isoformat())
+
+
+def ngt_ca_expiry_check(facts: Facts, limits: Limits) -> CheckResult:
     """The CA's own certificate, and those of gateway and API, which the service renews itself."""
     items: list[Json] = []
     for name, not_after in facts.certificates.items():
-        state = expiry_state(not_after, facts.now)
+        state = expiry(not_after, facts.now, limits)
         if state != "PASS":
             left = days_left(not_after, facts.now)
             text = f"certificate of the {name} expires in {left} days" if left > 0 else f"{name}: certificate expired"
-            items.append({"name": name, "state": state, "message": text, "days_left": left})
-    message = "The service's own certificates end soon" if items else "The service's own certificates are valid"
-    return CheckResult(worst(items), message, items)
+            items.append(of_service(name, state, text, days_left=left))
+    fine = "The service's own certificates are valid"
+    return result(items, fine, "The service's own certificates end soon")
 
 
-CHECKS: Mapping[str, Callable[[Facts], CheckResult]] = {
-    check.__name__: check
-    for check in (
-        ngt_client_cert_expiry_check,
-        ngt_installer_version_check,
-        ngt_link_check,
-        ngt_iso_check,
-        ngt_ca_expiry_check,
-    )
-}
+def ngt_disk_space_check(facts: Facts, limits: Limits) -> CheckResult:
+    """Where the service keeps its database and its ISOs; without space it can neither issue nor mount."""
+    items = []
+    for path, disk in facts.disks.items():
+        free = disk.free_bytes // MEGABYTE
+        if free >= limits["warn_mb"]:
+            continue
+        state: ExpiryState = "FAIL" if free < limits["fail_mb"] else "WARN"
+        text = f"{path}: {free} MB free of {disk.total_bytes // MEGABYTE} MB"
+        items.append(of_service(path, state, text, free_mb=free))
+    return result(items, "The service has enough disk space", "The service is short of disk space")

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, insert, or_, select, update
 
+from openngt import effects
 from openngt.errors import OpenNGTError
 
 from ..ports import Accepted, CertificateKind, SerialState
@@ -44,6 +45,8 @@ class Entry:
     not_before: datetime.datetime
     not_after: datetime.datetime
     sha256: str
+    first_used_at: datetime.datetime | None = None
+    """When an agent first came with it; None before that, and for what an earlier release has seen."""
 
     @property
     def serial_hex(self) -> str:
@@ -88,6 +91,7 @@ def row_of(entry: Entry, issued_at: datetime.datetime) -> dict[str, Any]:
         "not_after": entry.not_after,
         "sha256": entry.sha256,
         "issued_at": issued_at,
+        "first_used_at": entry.first_used_at,
     }
 
 
@@ -102,6 +106,7 @@ def entry_of(row: Any) -> Entry:
         row.not_before,
         row.not_after,
         row.sha256,
+        row.first_used_at,
     )
 
 
@@ -117,11 +122,12 @@ def load(connection: Connection, now: datetime.datetime) -> list[tuple[Entry, da
 
 
 def change(
-    connection: Connection, to: SerialState, which: ColumnElement[bool], states: Iterable[SerialState]
+    connection: Connection, to: SerialState, which: ColumnElement[bool], states: Iterable[SerialState], **more: Any
 ) -> list[Entry]:
+    """Set the state of those rows, and the columns in `more`; returns them as they are then."""
     table = schema.certificates
     rows = connection.execute(
-        update(table).where(which, table.c.state.in_(list(states))).values(state=to).returning(table)
+        update(table).where(which, table.c.state.in_(list(states))).values(state=to, **more).returning(table)
     )
     return [entry_of(row) for row in rows]
 
@@ -136,6 +142,6 @@ def promote(connection: Connection, serial: int) -> list[Entry]:
     if row.state == "current":
         return [entry_of(row)]
     retired = change(connection, "retired", table.c.vm_uuid == row.vm_uuid, {"current"})
-    promoted = change(connection, "current", mine, {"next"})
+    promoted = change(connection, "current", mine, {"next"}, first_used_at=effects.now())
     audit.append(connection, [trace("agent", "certificate.promote", entry) for entry in promoted])
     return retired + promoted

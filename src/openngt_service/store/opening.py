@@ -9,10 +9,12 @@ from openngt.pki.authority import Authority
 from ..config import Settings
 from .audit import AuditLog
 from .database import Database, ServiceIdentity, open_database
+from .health_rows import HealthRows
 from .ledger import Ledger
 from .link_rows import LinkRows
 from .mounts import Mounts
 from .registry import Registry
+from .sightings import Sightings
 from .task_rows import TaskRows
 from .tokens import Tokens
 
@@ -31,6 +33,8 @@ class Store:
     tasks: TaskRows
     tokens: Tokens
     audit: AuditLog
+    sightings: Sightings
+    health: HealthRows
 
     @property
     def identity(self) -> ServiceIdentity:
@@ -41,6 +45,8 @@ class Store:
         await self.ledger.load()
         await self.mounts.load()
         await self.tokens.load()
+        await self.sightings.load()
+        await self.health.load()
         return self
 
     def close(self) -> None:
@@ -62,4 +68,6 @@ def open_store(settings: Settings, authority: Authority) -> Store:
         tasks=TaskRows(database),
         tokens=Tokens(database),
         audit=AuditLog(database),
+        sightings=Sightings(database),
+        health=HealthRows(database),
     )

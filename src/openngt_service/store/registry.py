@@ -20,7 +20,6 @@ __all__ = [
     "Capabilities",
     "Registry",
     "Vm",
-    "VmPage",
     "near_names",
     "not_enrolled",
     "raise_generations",
@@ -57,12 +56,6 @@ class Vm:
     enrolled_at: datetime.datetime
 
 
-@dataclass(frozen=True)
-class VmPage:
-    items: list[Vm]
-    next_page_token: str | None
-
-
 def near_names(wanted: str, names: Iterable[str]) -> list[str]:
     """Up to five names that somebody who wrote `wanted` may have meant."""
     return difflib.get_close_matches(wanted, sorted(set(names)), n=5, cutoff=0.5)
@@ -80,11 +73,13 @@ class Registry:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._vms: dict[str, Vm] = {}
+        self._by_name: list[Vm] | None = None
         self._generations: dict[str, int] = {}
 
     async def load(self) -> None:
         """Read the VMs from the database."""
         self._vms = {vm.vm_uuid: vm for vm in await self._database.read(read_vms)}
+        self._by_name = None
         self._generations = {vm.vm_uuid: vm.generation for vm in self._vms.values()}
 
     def get(self, vm_uuid: str) -> Vm | None:
@@ -108,28 +103,11 @@ class Registry:
             {"vm": reference, "vms": [{"vm_uuid": vm.vm_uuid, "vm_name": vm.vm_name} for vm in found]},
         )
 
-    def all(self) -> list[Vm]:
+    def all(self) -> Sequence[Vm]:
         """Every enabled VM, by name, then UUID."""
-        return sorted((vm for vm in self._vms.values() if vm.enabled), key=_order)
-
-    def page(self, references: Sequence[str] = (), *, limit: int = 500, page_token: str | None = None) -> VmPage:
-        """Enabled VMs by name, then UUID; only the named ones when `references` is given. There is no cap.
-
-        The page token is the UUID of the last VM seen; a VM that was disabled since keeps its place.
-        """
-        if limit < 1:
-            raise OpenNGTError("INVALID_INPUT", "limit: give a whole number above 0")
-        vms = self.all()
-        if references:
-            wanted = {reference.lower() for reference in references} | set(references)
-            vms = [vm for vm in vms if vm.vm_uuid in wanted or vm.vm_name in wanted]
-        if page_token is not None:
-            last = self._vms.get(page_token)
-            if last is None:
-                raise OpenNGTError("INVALID_INPUT", "page_token: give one that a list has returned")
-            vms = [vm for vm in vms if _order(vm) > _order(last)]
-        more = len(vms) > limit
-        return VmPage(vms[:limit], vms[limit - 1].vm_uuid if more else None)
+        if self._by_name is None:
+            self._by_name = sorted((vm for vm in self._vms.values() if vm.enabled), key=_order)
+        return self._by_name
 
     def reserve_generation(self, vm_uuid: str) -> int:
         """The VM's next generation, never given twice in this process; NOT_ENROLLED for a VM that is not enabled.
@@ -182,6 +160,7 @@ class Registry:
         """Show in the mirror what has just been committed. Generations only rise, whatever order news comes in."""
         generation = max(vm.generation, self._vms[vm.vm_uuid].generation if vm.vm_uuid in self._vms else 0)
         self._vms[vm.vm_uuid] = dataclasses.replace(vm, generation=generation)
+        self._by_name = None
         self._generations[vm.vm_uuid] = max(generation, self._generations.get(vm.vm_uuid, 0))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     Index,
@@ -25,7 +26,13 @@ __all__ = [
     "Utc",
     "audit",
     "certificates",
+    "health_alerts",
+    "health_days",
+    "health_policies",
+    "health_reports",
+    "health_spans",
     "idempotency",
+    "identity_sightings",
     "links",
     "metadata",
     "mounts",
@@ -117,6 +124,7 @@ certificates = Table(
     Column("not_after", Utc, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("issued_at", Utc, nullable=False),
+    Column("first_used_at", Utc),
     CheckConstraint("state IN ('next', 'current', 'retired', 'revoked')", name="state"),
     Index("ix_certificates_vm_uuid", "vm_uuid"),
     Index("ix_certificates_not_after", "not_after"),
@@ -206,4 +214,90 @@ audit = Table(
     Column("details", JSON, nullable=False),
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
+)
+
+# Where somebody came with an identity that another machine uses; one row for each VM and kind of sighting.
+identity_sightings = Table(
+    "identity_sightings",
+    metadata,
+    Column("vm_uuid", String(36), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("serial", String(40), nullable=False),
+    Column("peer", String(255), nullable=False),
+    Column("other_peer", String(255), nullable=False),
+    Column("first_seen", Utc, nullable=False),
+    Column("last_seen", Utc, nullable=False),
+    Column("times", Integer, nullable=False),
+)
+
+# What somebody has changed; a check without a row has its defaults.
+health_policies = Table(
+    "health_policies",
+    metadata,
+    Column("check_name", String(64), primary_key=True),
+    Column("enabled", Boolean, nullable=False),
+    Column("alert_from", String(4), nullable=False),
+    Column("thresholds", JSON, nullable=False),
+    Column("updated", Utc, nullable=False),
+    Column("actor", String(128), nullable=False),
+)
+
+# History as what was not PASS, from when until when: rows are written for changes alone. A day on which the check ran
+# and no span of an entity lies was a PASS for it.
+health_spans = Table(
+    "health_spans",
+    metadata,
+    Column("check_name", String(64), primary_key=True),
+    Column("entity", String(64), primary_key=True),
+    Column("since", Utc, primary_key=True),
+    Column("state", String(4), nullable=False),
+    Column("until", Utc),
+    Index("ix_health_spans_entity", "entity"),
+    Index("ix_health_spans_until", "until"),
+)
+
+health_days = Table(
+    "health_days",
+    metadata,
+    Column("check_name", String(64), primary_key=True),
+    Column("day", Date, primary_key=True),
+)
+
+health_alerts = Table(
+    "health_alerts",
+    metadata,
+    Column("alert_id", String(32), primary_key=True),
+    Column("check_name", String(64), nullable=False),
+    Column("entity", String(64), nullable=False),
+    Column("vm_uuid", String(36)),
+    Column("vm_name", String(255)),
+    Column("severity", String(4), nullable=False),
+    Column("message", String(1024), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("occurrences", Integer, nullable=False),
+    Column("raised_at", Utc, nullable=False),
+    Column("changed_at", Utc, nullable=False),
+    Column("acknowledged_at", Utc),
+    Column("acknowledged_by", String(128)),
+    Column("note", String(1024)),
+    Column("resolved_at", Utc),
+    CheckConstraint("state IN ('raised', 'acknowledged', 'resolved')", name="state"),
+    Index("ix_health_alerts_raised_at", "raised_at"),
+    # The database itself holds the promise: what is wrong once is alerted once.
+    Index(
+        "uq_health_alerts_open",
+        "check_name",
+        "entity",
+        unique=True,
+        sqlite_where=text("state <> 'resolved'"),
+        postgresql_where=text("state <> 'resolved'"),
+    ),
+)
+
+health_reports = Table(
+    "health_reports",
+    metadata,
+    Column("task_id", String(32), primary_key=True),
+    Column("created", Utc, nullable=False),
+    Column("report", JSON, nullable=False),
 )

@@ -35,6 +35,10 @@ class Progress:
         self._engine = engine
         self._live = live
 
+    @property
+    def task_id(self) -> str:
+        return self._live.record.task_id
+
     async def step(self, percent: int, text: str) -> None:
         """What begins now, and how much was done before; stored before it begins."""
         await self._engine._store(self._live, progress=percent, step=text)

@@ -15,6 +15,7 @@ from openngt.errors import OpenNGTError
 from ..ports import Refusal, SessionInfo
 from ..store.link_rows import LinkRow, LinkRows
 from ..store.registry import Registry
+from ..store.sightings import Sighting, SightingKind, Sightings
 
 __all__ = ["LinkView", "Links"]
 
@@ -32,6 +33,8 @@ class LinkView:
     disc_mounted: bool | None = None
     capabilities: dict[str, bool] | None = None
     """What the connected agent has taken; None while it is down."""
+    clock_offset_seconds: float | None = None
+    """By how much the guest's clock is ahead of this host's; None until it tells its time."""
 
     @property
     def active(self) -> bool:
@@ -52,9 +55,10 @@ class Links:
     that says whether the guest has its tools disc mounted. Both on the event loop; they must not block.
     """
 
-    def __init__(self, rows: LinkRows, registry: Registry) -> None:
+    def __init__(self, rows: LinkRows, registry: Registry, sightings: Sightings) -> None:
         self._rows = rows
         self._registry = registry
+        self._sightings = sightings
         self._views: dict[str, LinkView] = {}
         # Apart from the views: a heartbeat comes often, and to write it into one would copy two records each time.
         self._beats: dict[str, Beat] = {}
@@ -116,10 +120,20 @@ class Links:
         if disc_mounted is not None:
             self.on_disc(session, disc_mounted)
 
+    def clock(self, session: SessionInfo, offset_seconds: float) -> None:
+        view = self.view(session.vm_uuid)
+        if view.session is not None and view.session.session == session.session:
+            self._views[session.vm_uuid] = replace(view, clock_offset_seconds=offset_seconds)
+
+    def used_twice(self, older: SessionInfo, newer: SessionInfo) -> None:
+        self._sight("second_machine", newer.vm_uuid, newer.serial, newer.peer, older.peer)
+
     def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None:
         if vm_uuid is None or self._registry.known(vm_uuid) is None:
             return  # counted by the gateway; there is no row that it belongs to
         view = self.view(vm_uuid)
+        if reason == "retired" and serial is not None and view.session is not None:
+            self._sight("retired_serial", vm_uuid, serial, peer, view.session.peer)
         self._change(replace(view, row=replace(view.row, refusal_reason=reason, refusal_at=effects.now())))
 
     async def flush(self) -> None:
@@ -130,16 +144,22 @@ class Links:
         except OpenNGTError:
             self._dirty |= dirty
             raise
+        if self._sightings.unwritten:
+            await self._sightings.flush(effects.now())
 
     async def run(self) -> None:
         """Flush each second until cancelled. A full disk is waited out: the agents stay connected meanwhile (F8)."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            if self._dirty:
+            if self._dirty or self._sightings.unwritten:
                 try:
                     await self.flush()
                 except OpenNGTError as exc:
                     log.warning("links_not_written", code=exc.code, vms=len(self._dirty))
+
+    def _sight(self, kind: SightingKind, vm_uuid: str, serial: int, peer: str, other_peer: str) -> None:
+        now = effects.now()
+        self._sightings.note(Sighting(vm_uuid, kind, f"{serial:x}", peer, other_peer, now, now))
 
     def _change(self, view: LinkView) -> None:
         self._views[view.row.vm_uuid] = view

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the API and the CLI can ask for, in one place. Answers are those of ARCHITECTURE.md section 6."""
 
+import asyncio
 import datetime
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.pki.issue_log import IssueLog
 
+from ..cells import as_csv
 from ..hypervisors.base import PowerState
 from ..store.ledger import Issued, IssueRequest
 from ..store.registry import Vm
@@ -18,15 +21,20 @@ from .announce import Announcer
 from .eject import EjectRequest, eject
 from .engine import Progress
 from .links import Links
+from .listing import DEFAULT_SORT, Listing, Orders, next_page, order_of, parse_listing
 from .mount import MountRequest, mount
 from .parts import Parts
 from .power import power
 from .power_plan import PowerRequest
-from .record import hypervisor_record, vm_record
+from .record import Sight, hypervisor_record, vm_record
+from .vm_fields import FIELDS
 
 __all__ = ["Operations", "task_record"]
 
 Json = dict[str, Any]
+
+POWER_SECONDS = 5.0
+"""The pages of one list share one look at the hypervisor, also at one that does not answer."""
 
 
 class Operations:
@@ -36,6 +44,10 @@ class Operations:
         self._parts = parts
         self._links = links
         self._announcer = announcer
+        self._power: dict[str, PowerState] = {}
+        self._looked = (float("-inf"), float("-inf"))
+        self._one_look = asyncio.Lock()
+        self._orders = Orders()
 
     async def hypervisor_vms(self, reference: str | None = None) -> list[Json]:
         """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is."""
@@ -43,20 +55,61 @@ class Operations:
         seen = await (hypervisor.list_vms() if reference is None else hypervisor.find(reference))
         return [hypervisor_record(vm, enrolled=registry.get(vm.vm_uuid) is not None) for vm in seen]
 
-    async def vms(self, references: Sequence[str] = (), *, limit: int = 500, page_token: str | None = None) -> Json:
-        """Enrolled VMs. A hypervisor that does not answer shows as power state `unknown`, not as an error."""
-        page = self._parts.store.registry.page(references, limit=limit, page_token=page_token)
-        power = await self._power_states(page.items)
-        return {
-            "items": [self._record(vm, power.get(vm.vm_uuid, "unknown")) for vm in page.items],
-            "next_page_token": page.next_page_token,
-        }
+    async def vms(
+        self,
+        references: Sequence[str] = (),
+        *,
+        filters: Sequence[str] = (),
+        sort: str = DEFAULT_SORT,
+        limit: int = 500,
+        page_token: str | None = None,
+    ) -> Json:
+        """Enrolled VMs. A hypervisor that does not answer shows as power state `unknown`, not as an error.
+
+        INVALID_INPUT for a filter, an order or a page token that cannot be, by name.
+        """
+        now, listing = effects.now(), parse_listing(references, filters, sort)
+        sights, next_page_token = await self._page(listing, now, limit, page_token)
+        return {"items": [vm_record(sight, now) for sight in sights], "next_page_token": next_page_token}
+
+    async def vm_table(
+        self,
+        references: Sequence[str] = (),
+        *,
+        filters: Sequence[str] = (),
+        sort: str = DEFAULT_SORT,
+        limit: int = 500,
+        page_token: str | None = None,
+    ) -> tuple[str, str | None]:
+        """The same as CSV, a column for each field that lists are filtered and sorted by; and the next page's token."""
+        now, listing = effects.now(), parse_listing(references, filters, sort)
+        sights, next_page_token = await self._page(listing, now, limit, page_token)
+        rows = ([field.value(sight, now) for field in FIELDS.values()] for sight in sights)
+        return as_csv([*FIELDS], rows), next_page_token
+
+    async def _page(
+        self, listing: Listing, now: datetime.datetime, limit: int, page_token: str | None
+    ) -> tuple[list[Sight], str | None]:
+        registry = self._parts.store.registry
+        power = await self._power_states(page_token) if listing.needs_power_states else {}
+
+        def see(vm: Vm) -> Sight:
+            return self._sight(vm, power.get(vm.vm_uuid))
+
+        order = self._orders.get(listing, page_token)
+        if order is None:
+            order = order_of(listing, registry.all(), see, now)
+            self._orders.put(listing, order)
+        keys, next_page_token = next_page(listing, order, limit, page_token)
+        shown = [vm for *_, vm_uuid in keys if (vm := registry.get(vm_uuid)) is not None]
+        if shown and not listing.needs_power_states:
+            power = await (self._power_of(shown[0]) if len(shown) == 1 else self._power_states(page_token))
+        return [see(vm) for vm in shown], next_page_token
 
     async def vm(self, reference: str) -> Json:
         """NOT_ENROLLED, VM_AMBIGUOUS."""
         vm = self._parts.store.registry.find(reference)
-        power = await self._power_states([vm])
-        return self._record(vm, power.get(vm.vm_uuid, "unknown"))
+        return self._record(vm, (await self._power_of(vm)).get(vm.vm_uuid))
 
     async def enable(self, reference: str, capabilities: Mapping[str, bool], *, actor: str) -> tuple[Json, bool]:
         """The VM record, and whether the VM is newly enrolled. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT.
@@ -156,24 +209,44 @@ class Operations:
         adopted = await self._parts.store.ledger.adopt(issue_log, actor=actor)
         return {"adopted": adopted.adopted, "known": adopted.known}
 
-    def _record(self, vm: Vm, power_state: PowerState) -> Json:
+    def _record(self, vm: Vm, power_state: PowerState | None) -> Json:
+        return vm_record(self._sight(vm, power_state), effects.now())
+
+    def _sight(self, vm: Vm, power_state: PowerState | None) -> Sight:
         store = self._parts.store
-        return vm_record(
-            vm,
+        return Sight(
+            vm=vm,
             certificate=store.ledger.certificate_of(vm.vm_uuid),
             mount=store.mounts.get(vm.vm_uuid),
             link=self._links.view(vm.vm_uuid),
-            power_state=power_state,
-            now=effects.now(),
+            power_state=power_state or "unknown",
         )
 
-    async def _power_states(self, vms: Sequence[Vm]) -> dict[str, PowerState]:
-        hypervisor = self._parts.hypervisor
+    async def _power_of(self, vm: Vm) -> Mapping[str, PowerState]:
+        """Of one VM, at this moment; empty when the hypervisor does not answer or has no such VM."""
         try:
-            seen = await (hypervisor.find(vms[0].vm_uuid) if len(vms) == 1 else hypervisor.list_vms())
+            seen = await self._parts.hypervisor.find(vm.vm_uuid)
         except OpenNGTError:
-            return {}  # shown as `unknown`; the hypervisor's own health check says why
-        return {vm.vm_uuid: vm.power_state for vm in seen}
+            return {}
+        return {one.vm_uuid: one.power_state for one in seen}
+
+    async def _power_states(self, page_token: str | None) -> Mapping[str, PowerState]:
+        """Of all VMs: looked up for a first page, for those that follow it seconds old at most.
+
+        Empty when the hypervisor does not answer; readiness says so.
+        """
+        asked = time.monotonic()
+        async with self._one_look:
+            began, ended = self._looked
+            if asked - ended > POWER_SECONDS if page_token is not None else asked > began:
+                began = time.monotonic()
+                try:
+                    seen = await self._parts.hypervisor.list_vms()
+                except OpenNGTError:
+                    seen = []
+                self._power = {vm.vm_uuid: vm.power_state for vm in seen}
+                self._looked = began, time.monotonic()
+        return self._power
 
     def _known_uuid(self, reference: str) -> str:
         """Tasks of a VM that was disabled since are still shown, by its UUID."""

@@ -2,9 +2,10 @@
 """The VM record, as ARCHITECTURE.md section 6 fixes it; every list, page and table shows this one. Pure."""
 
 import datetime
+from dataclasses import dataclass
 from typing import Any
 
-from openngt.pki.expiry import days_left, expiry_state
+from openngt.pki.expiry import ExpiryState, bootstrap_state, days_left, expiry_state
 from openngt.version import __version__
 
 from ..hypervisors.base import HypervisorVm, PowerState
@@ -13,33 +14,53 @@ from ..store.mounts import Mount
 from ..store.registry import Vm
 from .links import LinkView
 
-__all__ = ["hypervisor_record", "vm_record"]
+__all__ = ["Sight", "expiry_of", "hypervisor_record", "vm_record"]
 
 
-def vm_record(
-    vm: Vm,
-    *,
-    certificate: Entry | None,
-    mount: Mount | None,
-    link: LinkView,
-    power_state: PowerState,
-    now: datetime.datetime,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is known of one VM now, wherever it stands written."""
+
+    vm: Vm
+    certificate: Entry | None
+    mount: Mount | None
+    link: LinkView
+    power_state: PowerState
+
+    @property
+    def mounted(self) -> bool:
+        return self.mount is not None and self.mount.phase == "mounted"
+
+    @property
+    def guest_os(self) -> str | None:
+        name = (self.link.row.status or {}).get("guest_os_name")
+        return name if isinstance(name, str) else None
+
+
+def expiry_of(entry: Entry, now: datetime.datetime) -> ExpiryState:
+    """How urgent the certificate's end is; that of an ISO is short-lived by design."""
+    if entry.kind == "bootstrap":
+        return bootstrap_state(entry.first_used_at, entry.not_after, now)
+    return expiry_state(entry.not_after, now)
+
+
+def vm_record(sight: Sight, now: datetime.datetime) -> dict[str, Any]:
     """JSON values but for times, which stay aware datetimes for the API to format."""
+    vm, certificate, mount, link = sight.vm, sight.certificate, sight.mount, sight.link
     transport = link.session.transport if link.session is not None else None
     return {
         "vm_uuid": vm.vm_uuid,
         "vm_name": vm.vm_name,
         "ngt_uuid": vm.ngt_uuid,
         "ngt_enabled": vm.enabled,
-        "tools_iso_mounted": mount is not None and mount.phase == "mounted",
+        "tools_iso_mounted": sight.mounted,
         **vm.capabilities.to_dict(),
         "agent_capabilities": link.capabilities,
         "communication_type": "kIpBased",  # until there is a serial transport to fall back from
         "communication_link_active": link.active,
         "communication_link_over_serial_port_active": transport == "serial",
         "transport": transport,
-        "power_state": power_state,
+        "power_state": sight.power_state,
         "agent_version": link.row.agent_version,
         "available_version": __version__,
         "generation": vm.generation,
@@ -70,8 +91,9 @@ def _certificate(entry: Entry, now: datetime.datetime) -> dict[str, Any]:
         "generation": entry.generation,
         "not_before": entry.not_before,
         "not_after": entry.not_after,
+        "first_used_at": entry.first_used_at,
         "days_left": days_left(entry.not_after, now),
-        "expiry": expiry_state(entry.not_after, now),
+        "expiry": expiry_of(entry, now),
     }
 
 
@@ -93,5 +115,6 @@ def _link(link: LinkView) -> dict[str, Any]:
         "peer": row.peer,
         "session": None if link.session is None else link.session.session,
         "last_seen": row.last_seen,
+        "clock_offset_seconds": None if link.clock_offset_seconds is None else round(link.clock_offset_seconds, 1),
         "last_refusal": None if row.refusal_at is None else refusal,
     }

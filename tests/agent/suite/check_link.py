@@ -17,7 +17,7 @@ import unittest.mock
 from openngt_agent import adopt, identity, runtime_status, verify
 from openngt_agent.errors import AgentError
 from openngt_agent.files import Finished
-from openngt_agent.service import Agent
+from openngt_agent.service import CLOCK_SECONDS, Agent
 from openngt_agent.waiter import Waiter
 from support import FACTS, disc, frame, golden, guest_root, server_context, text, write
 
@@ -141,12 +141,24 @@ class Links(Case):
             self.assertEqual(set(hello["params"]["status"]), set(golden("hello")["params"]["status"]))
             found = self.until(lambda said: said["link"]["active"])
             self.assertEqual(session.hear("heartbeat")["params"], {"disc_mounted": False})
+            self.assertRegex(hello["params"]["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
         self.assertEqual(found["link"]["transport"], "tls")
         self.assertEqual(found["link"]["peer"], "127.0.0.1:{0}".format(self.gateway.port))
         self.assertEqual(found["identity"]["serial"], new.certificate.serial)
         self.assertEqual(found["capabilities"], golden("hello-result")["result"]["capabilities"])
         with open(self.paths.status, encoding="utf-8") as stream:
             self.assertNotIn("PRIVATE", stream.read())
+
+    def test_the_service_is_told_now_and_then_what_time_it_is_in_the_guest(self):
+        now = [1000.0]
+        waiter = Waiter(monotonic=lambda: now[0])
+        self.addCleanup(waiter.close)
+        agent = Agent(self.paths, waiter, runtime_status.RuntimeStatus(self.paths))
+        self.assertEqual(set(agent._hello()), set(golden("hello")["params"]))
+        self.assertEqual(set(agent._heartbeat()), set(golden("heartbeat")["params"]))
+        now[0] += CLOCK_SECONDS
+        self.assertEqual(set(agent._heartbeat()), set(golden("heartbeat-with-time")["params"]))
+        self.assertEqual(set(agent._heartbeat()), set(golden("heartbeat")["params"]))
 
     def test_before_welcome_the_agent_is_not_connected(self):
         store(self.paths, self.gateway.port)

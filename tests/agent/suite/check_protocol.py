@@ -60,7 +60,7 @@ class Link:
             self.now,
             cluster,
             lambda: HELLO,
-            lambda: self.mounted,
+            lambda: {"disc_mounted": self.mounted},
             lambda method: method in blocked,
         )
 

@@ -84,7 +84,12 @@ class PlainText:
 
 def active_without_tls():
     protocol = LinkProtocol(
-        PlainText(), 0.0, FACTS["cluster"], lambda: HELLO, lambda: True, lambda method: method == "capabilities.set"
+        PlainText(),
+        0.0,
+        FACTS["cluster"],
+        lambda: HELLO,
+        lambda: {"disc_mounted": True},
+        lambda method: method == "capabilities.set",
     )
     protocol.receive(frame(golden("welcome-link")) + frame(golden("hello-result")), 0.0)
     assert protocol.state == "active"

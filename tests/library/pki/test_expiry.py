@@ -5,7 +5,7 @@ import datetime
 
 import pytest
 
-from openngt.pki.expiry import EXPIRY_ALERT, days_left, expiry_state
+from openngt.pki.expiry import BOOTSTRAP_GRACE, EXPIRY_ALERT, bootstrap_state, days_left, expiry_state
 
 NOW = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 SECOND = datetime.timedelta(seconds=1)
@@ -46,3 +46,13 @@ def test_the_state_can_be_told_from_the_days_that_are_shown() -> None:
 
 def test_the_alert_has_the_name_that_people_search_for() -> None:
     assert EXPIRY_ALERT == "A600103"
+
+
+def test_a_bootstrap_certificate_is_judged_by_whether_its_agent_changed_it() -> None:
+    end = NOW + datetime.timedelta(hours=20)
+    minutes = datetime.timedelta(minutes=1)
+    assert bootstrap_state(None, end, NOW) == "PASS", "on its ISO nobody has used it yet"
+    assert bootstrap_state(NOW - BOOTSTRAP_GRACE, end, NOW) == "PASS"
+    assert bootstrap_state(NOW - BOOTSTRAP_GRACE - minutes, end, NOW) == "WARN"
+    assert bootstrap_state(NOW - 3 * minutes, end, NOW, grace=2 * minutes) == "WARN"
+    assert bootstrap_state(None, NOW, NOW) == bootstrap_state(NOW, NOW, NOW) == "FAIL"

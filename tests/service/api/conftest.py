@@ -22,12 +22,17 @@ from openngt_service.api.application import create_api
 from openngt_service.api.context import ApiContext
 from openngt_service.api.server import ApiServer
 from openngt_service.health.checks import Facts
+from openngt_service.health.health import Health
 from openngt_service.health.runner import HealthRunner
 from openngt_service.service_certificates import ensure_server_certificate
 from openngt_service.store.audit import AuditLog
 from openngt_service.store.database import open_database
-from openngt_service.store.task_rows import RequestKey
+from openngt_service.store.health_rows import HealthRows
+from openngt_service.store.registry import Registry
+from openngt_service.store.task_rows import RequestKey, TaskRows
 from openngt_service.store.tokens import Role, Tokens
+from openngt_service.tasks.engine import TaskEngine
+from openngt_service.tasks.operations import task_record
 
 Json = dict[str, Any]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
@@ -53,7 +58,14 @@ def vm_record(name: str, vm_uuid: str | None = None, **more: Any) -> Json:
         "generation": 0,
         "certificate": None,
         "mount": None,
-        "link": {"since": None, "peer": None, "session": None, "last_seen": None, "last_refusal": None},
+        "link": {
+            "since": None,
+            "peer": None,
+            "session": None,
+            "last_seen": None,
+            "last_refusal": None,
+            "clock_offset_seconds": None,
+        },
         "vm_info": None,
         "enrolled_at": NOW,
     }
@@ -66,6 +78,8 @@ class FakeOperations:
     def __init__(self) -> None:
         self.enrolled: dict[str, Json] = {}
         self.made: dict[str, Json] = {}
+        self.engine: TaskEngine | None = None
+        """For the tasks that are not of the fake's making."""
         self.calls: list[tuple[Any, ...]] = []
         self.failures: list[BaseException] = []
         self.hold = asyncio.Event()
@@ -96,8 +110,16 @@ class FakeOperations:
         self.begin("hypervisor_vms", reference)
         return []
 
-    async def vms(self, references: Sequence[str], *, limit: int, page_token: str | None) -> Json:
-        self.begin("vms", tuple(references), limit, page_token)
+    async def vms(
+        self,
+        references: Sequence[str] = (),
+        *,
+        filters: Sequence[str] = (),
+        sort: str = "vm_name",
+        limit: int = 500,
+        page_token: str | None = None,
+    ) -> Json:
+        self.begin("vms", tuple(references), tuple(filters), sort, limit, page_token)
         found = [vm for name, vm in sorted(self.enrolled.items()) if not references or name in references]
         start = int(page_token or 0)
         more = str(start + limit) if len(found) > start + limit else None
@@ -136,7 +158,10 @@ class FakeOperations:
     async def task(self, task_id: str, *, wait: float = 0.0) -> Json:
         self.begin("task", task_id, wait)
         if task_id not in self.made:
-            raise OpenNGTError("NOT_FOUND", f"there is no task {task_id}")
+            record = None if self.engine is None else await self.engine.wait(task_id, wait)
+            if record is None:
+                raise OpenNGTError("NOT_FOUND", f"there is no task {task_id}")
+            return task_record(record)
         if self.made[task_id]["state"] == "running":
             await asyncio.sleep(wait)
         return self.made[task_id]
@@ -207,6 +232,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
     tokens, audit, registry = Tokens(database), AuditLog(database), CollectorRegistry()
     loop = Loop()
     operations = FakeOperations()
+    rows = HealthRows(database)
     parts = {"database": True, "gateway": True}
 
     async def gather() -> Facts:
@@ -217,11 +243,21 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
     async def build() -> ApiContext:
         await tokens.load()
+        operations.engine = TaskEngine(TaskRows(database), in_flight=4)
+        health = Health(
+            HealthRunner(gather, rows, registry),
+            rows,
+            Registry(database),
+            operations.engine,
+            node="192.0.2.10",
+            cluster_uuid=database.identity.cluster_uuid,
+            interval_seconds=300,
+        )
         return ApiContext(
             operations=operations,
             tokens=tokens,
             audit=audit,
-            health=HealthRunner(gather, registry),
+            health=health,
             ca=lambda: {
                 "ca_pem": authority.certificate_pem.decode(),
                 "ca_sha256": authority.ca_sha256,

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from tests.fakes.raw_http import call
 
 from openngt.errors import OpenNGTError
-from openngt_service.api import routes_admin, routes_open, routes_vms
+from openngt_service.api import routes_admin, routes_health, routes_open, routes_vms
 from openngt_service.api.access import OPEN_CALLS, RULES
 
 RANK = {"viewer": 1, "operator": 2, "admin": 3}
@@ -23,14 +23,24 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/vms/{vm}/power"): {"verb": "reset"},
     ("POST", "/v1/certificates/batch"): {"items": [{"vm_uuid": "0" * 8 + "-0000-0000-0000-" + "0" * 12}]},
     ("POST", "/v1/ca/adopt"): {"lines": []},
+    ("PUT", "/v1/health/checks/{check}"): {},
     ("POST", "/v1/tokens"): {"name": "made-here", "role": "viewer"},
 }
-PARAMETERS = {"vm": "a", "task_id": "0" * 32, "name": "the-viewer-2"}
+PARAMETERS = {
+    "vm": "a",
+    "task_id": "0" * 32,
+    "name": "the-viewer-2",
+    "check": "ngt_link_check",
+    "alert_id": "0" * 32,
+}
+
+# With an id that nobody has given.
+NAMES_NOTHING = {"/v1/tasks/{task_id}", "/v1/health/alerts/{alert_id}/acknowledge"}
 
 
 def routes() -> set[tuple[str, str]]:
     found = set()
-    for router in (routes_vms.router, routes_admin.router, routes_open.router):
+    for router in (routes_vms.router, routes_health.router, routes_admin.router, routes_open.router):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             found |= {(method, route.path) for method in route.methods}
@@ -61,7 +71,7 @@ def test_each_call_answers_each_caller_as_the_table_says(api: Any, caller: str |
         elif RANK[caller] < RANK[rule.role]:
             assert (status, code) == (403, "FORBIDDEN"), (method, path)
         else:
-            allowed = {200, 201, 202} | ({404} if path == "/v1/tasks/{task_id}" else set())
+            allowed = {200, 201, 202} | ({404} if path in NAMES_NOTHING else set())
             assert status in allowed, (method, path, answer)
 
 

@@ -2,8 +2,10 @@
 """The commands against a running service: tables, JSON, CSV, exit statuses, and what goes to which stream."""
 
 import csv
+import http.client
 import io
 import json
+import ssl
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from tests.fakes.service import ServiceProcess
 from openngt.pki.inspect import inspect_certificate
 from openngt.powering import FALLBACKS, VERBS
 from openngt.version import __version__
-from openngt_service.cli.output import neutral
+from openngt_service.cells import neutral
 from openngt_service.cli.power import Fallback, Verb
 
 VM = "6f2b1a9c-0d3e-4f5a-8b7c-1234567890ab"
@@ -51,6 +53,19 @@ def test_csv_is_safe_to_open_in_a_spreadsheet(service: ServiceProcess) -> None:
     assert [row["Vss Snapshot"] for row in rows] == ["false", "true"]
 
 
+def test_vm_list_filters_and_sorts_and_names_what_it_cannot(service: ServiceProcess) -> None:
+    def names(*arguments: str) -> list[str]:
+        return [vm["vm_name"] for vm in json.loads(service.cli("vm", "list", "-o", "json", *arguments).stdout)]
+
+    assert names("--sort", "-vm_name") == ["web01", "=HYPERLINK(1)"]
+    assert names("--filter", "vss_snapshot=true", "--filter", "link=inactive") == ["web01"]
+    assert names("--filter", "days_left<=45") == []
+    bad = service.cli("vm", "list", "--filter", "expiry=soon")
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert "error: filter expiry: give PASS, INFO, WARN, FAIL, or none [INVALID_INPUT]" in bad.stderr
+    assert "there are vm_name, vm_uuid" in service.cli("vm", "list", "--sort", "colour").stderr
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_a_cell_that_could_be_a_formula_is_neutralised(text: str) -> None:
     assert neutral(text) == "'" + text
@@ -59,6 +74,26 @@ def test_a_cell_that_could_be_a_formula_is_neutralised(text: str) -> None:
 @pytest.mark.parametrize("value", ["web01", "a=b", "", None, -5, True, {"a": 1}])
 def test_other_cells_stay_as_they_are(value: object) -> None:
     assert not neutral(value).startswith("'")
+
+
+def test_the_api_gives_a_list_as_csv_page_by_page(service: ServiceProcess) -> None:
+    status, headers, body = raw_get(service, "/v1/vms?format=csv&limit=1&sort=-vm_name")
+    assert status == 200 and headers["content-type"].startswith("text/csv")
+    [row] = csv.DictReader(io.StringIO(body.decode()))
+    assert (row["vm_name"], row["vm_uuid"], row["link"], row["days_left"]) == ("web01", VM, "inactive", "")
+    token = headers["x-next-page-token"]
+    status, headers, body = raw_get(service, f"/v1/vms?format=csv&limit=1&sort=-vm_name&page_token={token}")
+    assert body.decode().splitlines()[1].startswith("'=HYPERLINK(1),") and "x-next-page-token" not in headers
+
+
+def raw_get(service: ServiceProcess, path: str) -> tuple[int, dict[str, str], bytes]:
+    context = ssl.create_default_context(cafile=service.ca_file)
+    connection = http.client.HTTPSConnection(service.endpoint.removeprefix("https://"), context=context, timeout=20)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {service.token}"})
+    answer = connection.getresponse()
+    found = answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+    connection.close()
+    return found
 
 
 def test_one_vm_is_shown_line_by_line(service: ServiceProcess) -> None:
@@ -198,10 +233,79 @@ def test_a_token_can_be_made_into_a_file_and_deleted(service: ServiceProcess, tm
 
 def test_the_health_report_reads_as_the_original(service: ServiceProcess) -> None:
     done = service.cli("health", "run", "ngt_link_check")
+    assert done.returncode == 0, "INFO is no warning"
+    assert "100 %" in done.stderr
     assert "Detailed information for ngt_link_check:" in done.stdout
     assert "VM: web01 - NGT is enabled, but no agent has connected yet" in done.stdout
     assert {check["name"] for check in json.loads(service.cli("health", "-o", "json").stdout)} >= {"ngt_iso_check"}
     assert "[INVALID_INPUT]" in service.cli("health", "run", "nonsense").stderr
+
+
+def test_the_exit_status_of_health_is_that_of_a_monitoring_plugin(service: ServiceProcess) -> None:
+    def statuses() -> set[int]:
+        return {service.cli("health").returncode, service.cli("health", "run", "ngt_disk_space_check").returncode}
+
+    def limits(*values: str) -> None:
+        chosen = [part for value in values for part in ("--threshold", value)]
+        done = service.cli("health", "set", "ngt_disk_space_check", *chosen)
+        assert done.returncode == 0, done.stderr
+
+    assert statuses() == {0}
+    limits("warn_mb=999999999")
+    assert statuses() == {1}
+    limits("fail_mb=999999998")
+    assert statuses() == {2}
+    [alert] = json.loads(service.cli("health", "alerts", "-o", "json").stdout)
+    assert (alert["check"], alert["severity"], alert["state"]) == ("ngt_disk_space_check", "FAIL", "raised")
+    shown = service.cli("health", "acknowledge", alert["alert_id"], "--note", "a bigger disk comes")
+    assert "acknowledged" in shown.stdout and "a bigger disk comes" in shown.stdout
+    assert service.cli("health", "set", "ngt_disk_space_check", "--off").returncode == 0
+    assert statuses() == {0} and "OFF" in service.cli("health").stdout
+    assert service.cli("health", "alerts", "--state", "raised", "-o", "json").stdout == "[]\n"
+    limits("warn_mb=default", "fail_mb=default")
+    service.cli("health", "set", "ngt_disk_space_check", "--on")
+    assert statuses() == {0}
+    unreachable = service.cli("--endpoint", "https://127.0.0.1:1", "health")
+    assert unreachable.returncode == 3 and "[ENDPOINT_UNREACHABLE]" in unreachable.stderr
+    assert service.cli("health", "run", "nonsense").returncode == 3
+
+
+def test_a_policy_that_cannot_be_names_the_threshold(service: ServiceProcess) -> None:
+    bad = service.cli("health", "set", "ngt_client_cert_expiry_check", "--threshold", "warn_days=100")
+    assert bad.returncode == 1
+    assert "thresholds.warn_days: it must be less than info_days (90) [INVALID_INPUT]" in bad.stderr
+    assert service.cli("health", "set", "ngt_link_check", "--threshold", "warn_minutes").returncode == 2
+    assert "[NOT_FOUND]" in service.cli("health", "set", "nonsense", "--off").stderr
+    assert "alert_from" in service.cli("health", "set", "ngt_link_check", "--alert-from", "LOUD").stderr
+
+
+def test_the_checks_describe_themselves(service: ServiceProcess) -> None:
+    assert "ngt_duplicate_identity_check" in service.cli("health", "checks").stdout
+    text = service.cli("health", "show", "ngt_client_cert_expiry_check").stdout
+    assert "A600103" in text and "Causes" in text and "Resolutions" in text
+    assert "warn_days = 45  (default 45, 1 to 3650)" in text
+
+
+def test_a_report_is_had_as_text_and_json(service: ServiceProcess) -> None:
+    service.cli("health", "run", "ngt_link_check")
+    tasks = json.loads(service.cli("task", "list", "-o", "json").stdout)
+    run = next(task for task in tasks if task["kind"] == "health")
+    text = service.cli("health", "report", "--task", run["task_id"]).stdout
+    assert "/health_checks/ngt_checks/ngt_link_check" in text and "ngt_iso_check" not in text
+    report = json.loads(service.cli("health", "report", "-o", "json").stdout)
+    assert {check["name"] for check in report["checks"]} >= {"ngt_link_check", "ngt_iso_check"}
+
+
+def test_the_history_has_a_cell_for_each_vm_and_day(service: ServiceProcess) -> None:
+    service.cli("health", "run")
+    answer = json.loads(service.cli("health", "history", "--days", "2", "-o", "json").stdout)
+    rows = {row["vm_name"]: row["days"] for row in answer["items"]}
+    assert rows["web01"] == [None, "INFO"] and len(answer["days"]) == 2
+    table = service.cli("health", "history", "web01", "--check", "ngt_iso_check").stdout
+    assert table.splitlines()[0].split()[-1] == answer["days"][-1]
+    assert table.splitlines()[1].split()[-1] == "PASS"
+    lines = list(csv.DictReader(io.StringIO(service.cli("health", "history", "--days", "1", "-o", "csv").stdout)))
+    assert {line["VM Name"] for line in lines} == {"web01", "'=HYPERLINK(1)"}
 
 
 def test_an_export_of_the_audit_log_verifies_and_a_changed_one_names_the_row(

@@ -57,6 +57,8 @@ async def live_through(service: ServiceProcess, bootstrap: Path, identity: Path)
     first = await AgentClient.connect(service.gateway_port, client_context(ca_file, bootstrap), name)
     await first.start()
     assert first.welcome["kind"] == "bootstrap"
+    on_the_iso = service.client().vm(VM)["certificate"]
+    assert (on_the_iso["kind"], on_the_iso["expiry"]) == ("bootstrap", "PASS"), "a day's life is by design"
     rotate = await first.read()
     assert rotate is not None
     assert rotate["method"] == "identity.rotate"
@@ -98,6 +100,53 @@ def test_from_enabling_to_a_proven_link_and_back_to_nothing(own_service: Service
     assert [vm["vm_name"] for vm in client.vms()] == []
     verbs = {row["verb"] for row in client.audit()}
     assert {"vm.enable", "vm.mount", "vm.eject", "token.create", "certificate.issue"} <= verbs, verbs
+
+
+async def use_twice(service: ServiceProcess, pem: Path) -> None:
+    """A guest, and then its copy at another address with a wrong clock, both with one identity."""
+    context = client_context(service.state_dir / "ca/ca.pem", pem)
+    name = service.client().ca()["service_name"]
+    original = await AgentClient.connect(service.gateway_port, context, name)
+    await original.start(boot_id="boot-1")
+    copy = await AgentClient.connect(service.gateway_port, context, name, source="127.0.0.9")
+    await copy.start(boot_id="boot-2", time="2001-01-01T00:00:00Z")
+    assert await original.closed()
+    link = service.client().vm(VM)["link"]
+    assert link["peer"].startswith("127.0.0.9:") and link["clock_offset_seconds"] < -(20 * 365 * 86400)
+    found = run_checks(service, "ngt_clock_skew_check", "ngt_duplicate_identity_check")
+    assert [check["state"] for check in found] == ["FAIL", "FAIL"]
+    assert "s behind the service's" in found[0]["items"][0]["message"]
+    copy.close()
+
+
+def run_checks(service: ServiceProcess, *names: str) -> list[dict[str, Any]]:
+    client = service.client()
+    task = client.wait_task(client.run_health(names), 60)
+    checks: list[dict[str, Any]] = client.health_report(task["task_id"])["checks"]
+    return checks
+
+
+def test_a_copied_guest_shows_in_the_checks_and_its_alert_outlives_a_restart(
+    own_service: ServiceProcess, tmp_path: Path
+) -> None:
+    own_service.start()
+    client = own_service.client()
+    client.enable(VM)
+    [issued] = client.issue_batch([{"vm_uuid": VM}])
+    (tmp_path / "client.pem").write_text(issued["private_key_pem"] + issued["certificate_pem"])
+    asyncio.run(use_twice(own_service, tmp_path / "client.pem"))
+    [alert] = client.health_alerts(checks=["ngt_duplicate_identity_check"])
+    assert (alert["state"], alert["severity"], alert["vm_uuid"]) == ("raised", "FAIL", VM)
+    client.acknowledge_alert(alert["alert_id"], "a clone of ours")
+    client.close()
+    assert own_service.stop() == 0
+    own_service.start()
+    [check] = run_checks(own_service, "ngt_duplicate_identity_check")
+    assert check["state"] == "FAIL" and "127.0.0.9:" in check["items"][0]["message"]
+    [same] = own_service.client().health_alerts(checks=["ngt_duplicate_identity_check"])
+    assert (same["alert_id"], same["state"], same["acknowledged_by"]) == (alert["alert_id"], "acknowledged", "admin")
+    [verdict] = run_checks(own_service, "ngt_link_check")
+    assert verdict["state"] == "PASS", "while the service was down nobody could be linked"
 
 
 def test_a_restart_keeps_everything(own_service: ServiceProcess) -> None:

@@ -2,6 +2,7 @@
 """A good agent's life, from the handshake to the end, over real TLS."""
 
 import asyncio
+import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -202,6 +203,23 @@ def test_the_newest_session_of_a_vm_wins_and_a_second_machine_is_counted(
             told = [kind for kind, *_ in w.events.told if kind in ("link_up", "link_down")]
             assert told == ["link_up", "link_down", "link_up"], "a store sees the end of the one before the other"
             assert w.metric("superseded_total", boot=label) == 1 and w.metric("connected") == 1
+            twice = [(one.session, other.session) for one, other in w.events.of("used_twice")]
+            assert twice == ([] if label == "same" else [(older.welcome["session"], newer.welcome["session"])])
+
+    play(scenario)
+
+
+def test_a_guests_clock_is_compared_at_hello_and_whenever_it_is_told(play: Play, world: Any) -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            agent = await w.agent(w.enrol(), time="2000-01-01T00:00:00Z")
+            [(info, offset)] = w.events.of("clock")
+            assert info.session == agent.welcome["session"] and offset < -(20 * 365 * 86400)
+            ahead = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+            await agent.ask("heartbeat", {"time": ahead.isoformat()})
+            await agent.ask("heartbeat", {})
+            [_, (_, offset)] = w.events.of("clock")
+            assert 3500 < offset <= 3600
 
     play(scenario)
 

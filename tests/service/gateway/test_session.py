@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The session as a pure machine: bytes and moments in, events, bytes and deadlines out. Time is what the test says."""
 
+import datetime
 import json
 import struct
 from pathlib import Path
@@ -134,7 +135,16 @@ def test_an_unknown_notification_is_ignored() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("agent_version", None), ("agent_version", ""), ("agent_version", "x" * 129), ("boot_id", 5), ("status", [])],
+    [
+        ("agent_version", None),
+        ("agent_version", ""),
+        ("agent_version", "x" * 129),
+        ("boot_id", 5),
+        ("status", []),
+        ("time", 1764000000),
+        ("time", "yesterday"),
+        ("time", "2026-11-21T07:00:02"),
+    ],
 )
 def test_a_hello_with_a_wrong_field_gets_an_error_that_names_it(field: str, value: object) -> None:
     session = welcomed()
@@ -145,6 +155,15 @@ def test_a_hello_with_a_wrong_field_gets_an_error_that_names_it(field: str, valu
     [answer] = sent(session)
     assert answer["error"]["code"] == -32602 and field in answer["error"]["message"]
     assert session.state is State.WELCOMED
+
+
+def test_an_agents_clock_is_read_where_it_tells_it() -> None:
+    noon = datetime.datetime(2026, 11, 21, 7, 1, 2, tzinfo=datetime.UTC)
+    session = established()
+    [told, silent] = session.receive(frame(golden("heartbeat-with-time")) + frame(golden("heartbeat")), 101.0)
+    assert (told, silent) == (Heartbeat(True, noon), Heartbeat(True, None))
+    assert session.receive(frame({**golden("heartbeat"), "params": {"time": []}}), 101.0) == []
+    assert "time" in sent(session)[-1]["error"]["message"]
 
 
 @pytest.mark.parametrize("answer_id", [1, 2, "1", None, -1])
@@ -164,7 +183,7 @@ def test_another_vms_identity_in_a_body_is_never_read() -> None:
     hello["params"] |= {"vm_uuid": "another", "ngt_uuid": "another", "generation": 99}
     [event] = session.receive(frame(hello), 100.0)
     assert "another" not in repr((event.agent_version, event.boot_id))
-    assert set(get_type_hints(Hello)) == {"agent_version", "boot_id", "status"}
+    assert set(get_type_hints(Hello)) == {"agent_version", "boot_id", "status", "time"}
 
 
 def test_the_large_frame_limit_holds_only_after_hello_is_answered() -> None:

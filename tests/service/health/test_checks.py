@@ -6,27 +6,28 @@ import datetime
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from openngt.errors import OpenNGTError
-from openngt_service.health.checks import (
-    CheckResult,
-    Facts,
-    ngt_ca_expiry_check,
-    ngt_client_cert_expiry_check,
-    ngt_installer_version_check,
-    ngt_iso_check,
-    ngt_link_check,
-)
+from openngt_service.health.catalogue import CHECKS, default_policy
+from openngt_service.health.checks import CheckResult, DiskUse, Facts
 from openngt_service.health.readiness import Readiness
-from openngt_service.health.runner import HealthRunner
+from openngt_service.store.sightings import Sighting, SightingKind
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
+MINUTE = datetime.timedelta(minutes=1)
+
+
+def judged(name: str, looked_at: Facts, **thresholds: int) -> CheckResult:
+    """By the defaults, but for these."""
+    check = CHECKS[name]
+    assert set(thresholds) <= set(check.limits)
+    return check.judge(looked_at, {**default_policy(check).thresholds, **thresholds})
 
 
 def vm(name: str = "the-windows2022", **more: Any) -> dict[str, Any]:
     link = {"since": None, "peer": None, "session": None, "last_seen": None, "last_refusal": None}
+    link["clock_offset_seconds"] = None
     record = {
         "vm_uuid": f"uuid-of-{name}",
         "vm_name": name,
@@ -41,8 +42,10 @@ def vm(name: str = "the-windows2022", **more: Any) -> dict[str, Any]:
     return {**record, **more}
 
 
-def certificate(days: float, state: str = "current", kind: str = "link") -> dict[str, Any]:
-    return {"state": state, "kind": kind, "not_after": NOW + days * DAY}
+def certificate(days: float, state: str = "current", kind: str = "link", minutes: int = 0) -> dict[str, Any]:
+    """In use for so many minutes."""
+    used = NOW - minutes * MINUTE
+    return {"state": state, "kind": kind, "not_after": NOW + days * DAY, "first_used_at": used}
 
 
 def facts(*vms: dict[str, Any], **more: Any) -> Facts:
@@ -54,14 +57,15 @@ def facts(*vms: dict[str, Any], **more: Any) -> Facts:
     [(1000, "PASS"), (90.1, "PASS"), (90, "INFO"), (46, "INFO"), (45, "WARN"), (8, "WARN"), (7, "FAIL"), (-1, "FAIL")],
 )
 def test_a_client_certificate_is_judged_by_the_days_left(days: float, state: str) -> None:
-    result = ngt_client_cert_expiry_check(facts(vm(certificate=certificate(days))))
+    result = judged("ngt_client_cert_expiry_check", facts(vm(certificate=certificate(days))))
     assert result.state == state
     assert [item["state"] for item in result.items] == ([] if state == "PASS" else [state])
 
 
 def test_the_alert_has_its_number_and_the_worst_vm_decides() -> None:
-    result = ngt_client_cert_expiry_check(
-        facts(vm("a", certificate=certificate(80)), vm("b", certificate=certificate(-2)), vm("c"))
+    result = judged(
+        "ngt_client_cert_expiry_check",
+        facts(vm("a", certificate=certificate(80)), vm("b", certificate=certificate(-2)), vm("c")),
     )
     assert (result.state, result.message) == ("FAIL", "A600103: NGT client certificates expiring")
     assert [item["message"] for item in result.items] == [
@@ -71,14 +75,36 @@ def test_the_alert_has_its_number_and_the_worst_vm_decides() -> None:
 
 
 def test_a_bootstrap_certificate_is_short_lived_by_design() -> None:
-    assert ngt_client_cert_expiry_check(facts(vm(certificate=certificate(1, kind="bootstrap")))).state == "PASS"
-    assert ngt_client_cert_expiry_check(facts(vm(certificate=certificate(-1, kind="bootstrap")))).state == "FAIL"
-    assert ngt_client_cert_expiry_check(facts(vm(certificate=certificate(-1, state="next")))).state == "PASS"
-    assert ngt_client_cert_expiry_check(facts(vm(certificate=None))).state == "PASS"
+    def state(certificate: dict[str, Any] | None) -> str:
+        return judged("ngt_client_cert_expiry_check", facts(vm(certificate=certificate))).state
+
+    assert state(certificate(1, kind="bootstrap", minutes=1)) == "PASS"
+    assert state(certificate(-1, kind="bootstrap")) == "FAIL"
+    assert state(certificate(-1, state="next")) == "PASS"
+    assert state(None) == "PASS"
+
+
+def test_an_agent_that_does_not_rotate_is_a_warning_that_says_so() -> None:
+    stuck = facts(vm("web01", certificate=certificate(1, kind="bootstrap", minutes=20)))
+    result = judged("ngt_client_cert_expiry_check", stuck)
+    assert (result.state, result.items[0]["message"]) == (
+        "WARN",
+        "VM: web01 - the agent has not rotated the certificate of its ISO",
+    )
+    assert judged("ngt_client_cert_expiry_check", stuck, rotation_minutes=30).state == "PASS"
+
+
+def test_thresholds_are_what_the_policy_says() -> None:
+    soon = facts(vm(certificate=certificate(80)), certificates={"CA": NOW + 80 * DAY})
+    for name in ("ngt_client_cert_expiry_check", "ngt_ca_expiry_check"):
+        assert judged(name, soon).state == "INFO"
+        assert judged(name, soon, info_days=60).state == "PASS"
+        assert judged(name, soon, info_days=200, warn_days=100).state == "WARN"
+        assert judged(name, soon, info_days=200, warn_days=100, fail_days=80).state == "FAIL"
 
 
 def test_an_old_agent_is_reported_in_the_words_of_the_original() -> None:
-    result = ngt_installer_version_check(facts(vm(agent_version="2.3.2")))
+    result = judged("ngt_installer_version_check", facts(vm(agent_version="2.3.2")))
     assert (result.state, result.message) == ("INFO", "Following VMs do not have latest NGT version installed:")
     [item] = result.items
     assert item["message"] == "VM: the-windows2022 - NGT installed version: 2.3.2, NGT latest version: 4.1.1"
@@ -97,21 +123,22 @@ def test_an_old_agent_is_reported_in_the_words_of_the_original() -> None:
     ],
 )
 def test_versions_are_compared_by_number(installed: str | None, latest: str, old: bool) -> None:
-    result = ngt_installer_version_check(facts(vm(agent_version=installed, available_version=latest)))
+    result = judged("ngt_installer_version_check", facts(vm(agent_version=installed, available_version=latest)))
     assert (result.state == "INFO") == old
 
 
 def test_a_link_is_missed_only_where_it_should_be() -> None:
     down = {"communication_link_active": False}
     refused = {**vm()["link"], "last_refusal": {"reason": "expired", "at": NOW}}
-    result = ngt_link_check(
+    result = judged(
+        "ngt_link_check",
         facts(
             vm("linked"),
             vm("off", power_state="off", **down),
             vm("lost", link=refused, **down),
             vm("fresh", certificate=None, **down),
             vm("mounted", certificate=certificate(1, state="next", kind="bootstrap"), **down),
-        )
+        ),
     )
     assert result.state == "WARN"
     assert {item["vm_name"]: item["state"] for item in result.items} == {
@@ -122,76 +149,94 @@ def test_a_link_is_missed_only_where_it_should_be() -> None:
     assert "last refused: expired" in result.items[0]["message"]
 
 
+def test_a_link_is_missed_only_after_a_while_and_not_for_the_services_own_absence() -> None:
+    def lost(minutes: float | None) -> dict[str, Any]:
+        seen = None if minutes is None else NOW - minutes * MINUTE
+        return vm("lost", communication_link_active=False, link={**vm()["link"], "last_seen": seen})
+
+    assert judged("ngt_link_check", facts(lost(4))).state == "PASS"
+    assert judged("ngt_link_check", facts(lost(6))).state == "WARN"
+    assert judged("ngt_link_check", facts(lost(6)), warn_minutes=10).state == "PASS"
+    just_started = {"started": NOW - MINUTE}
+    assert judged("ngt_link_check", facts(lost(600), **just_started)).state == "PASS"
+    assert judged("ngt_link_check", facts(lost(None), **just_started)).state == "PASS"
+    assert judged("ngt_link_check", facts(lost(600), started=NOW - DAY)).state == "WARN"
+
+
+@pytest.mark.parametrize(
+    ("offset", "state", "words"),
+    [
+        (None, "PASS", ""),
+        (29.0, "PASS", ""),
+        (-31.4, "WARN", "31 s behind the service's"),
+        (299.0, "WARN", "299 s ahead of the service's"),
+        (-86400.0, "FAIL", "86400 s behind"),
+    ],
+)
+def test_a_guests_clock_is_judged_in_both_directions(offset: float | None, state: str, words: str) -> None:
+    record = vm("web01", link={**vm()["link"], "clock_offset_seconds": offset})
+    result = judged("ngt_clock_skew_check", facts(record))
+    assert result.state == state
+    assert [words in item["message"] for item in result.items] == [True] * (state != "PASS")
+
+
+def sighting(kind: SightingKind, peer: str, times: int = 1, ago: datetime.timedelta = MINUTE) -> Sighting:
+    return Sighting("uuid-of-web01", kind, "1f", peer, "192.0.2.1:4000", NOW - DAY, NOW - ago, times)
+
+
+@pytest.mark.parametrize(
+    ("seen", "state"),
+    [
+        (sighting("retired_serial", "192.0.2.9:5000"), "WARN"),
+        (sighting("retired_serial", "192.0.2.1:5000"), "PASS"),
+        (sighting("second_machine", "192.0.2.9:5000"), "FAIL"),
+        (sighting("second_machine", "192.0.2.1:5000", times=2), "PASS"),
+        (sighting("second_machine", "192.0.2.1:5000", times=3), "FAIL"),
+        (sighting("second_machine", "192.0.2.9:5000", ago=2 * DAY), "PASS"),
+    ],
+    ids=["retired elsewhere", "reverted", "two machines", "reset at once", "again and again behind one NAT", "over"],
+)
+def test_one_identity_in_two_hands_is_seen(seen: Sighting, state: str) -> None:
+    result = judged("ngt_duplicate_identity_check", facts(vm("web01"), sightings=[seen]))
+    assert result.state == state
+    assert all("192.0.2.1:4000" in item["message"] and item["serial"] == "1f" for item in result.items)
+    assert judged("ngt_duplicate_identity_check", facts(vm("other"), sightings=[seen])).state == "PASS"
+
+
+@pytest.mark.parametrize(("free", "state"), [(5000, "PASS"), (1023, "WARN"), (256, "WARN"), (255, "FAIL")])
+def test_the_services_disk_is_judged_by_what_is_free(free: int, state: str) -> None:
+    disks = {"/var/lib/openngt": DiskUse(free * 1024 * 1024, 10**10)}
+    result = judged("ngt_disk_space_check", facts(disks=disks))
+    assert result.state == state
+    assert [item["message"].split(" of ")[0] for item in result.items] == [f"/var/lib/openngt: {free} MB free"] * (
+        state != "PASS"
+    )
+
+
 def test_isos_are_left_over_after_their_lease_or_without_a_mount() -> None:
     def mount(ends: datetime.datetime) -> dict[str, Any]:
-        return {"drive": "cd0", "holder": "root@a pid 1", "lease_ends": ends}
+        return {"drive": "cd0", "holder": "root@a pid 1", "since": NOW - 10 * MINUTE, "lease_ends": ends}
 
     late, good = vm("late", mount=mount(NOW - DAY)), vm("good", mount=mount(NOW + DAY))
     files = [late["vm_uuid"], good["vm_uuid"], "uuid-of-nobody"]
-    result = ngt_iso_check(facts(late, good, iso_files=files))
+    result = judged("ngt_iso_check", facts(late, good, iso_files=files))
     assert result.state == "WARN"
     assert [item["vm_uuid"] for item in result.items] == [late["vm_uuid"], "uuid-of-nobody"]
     assert "root@a pid 1" in result.items[0]["message"]
-    assert ngt_iso_check(facts(good, iso_files=[good["vm_uuid"]])).state == "PASS"
+    kept = facts(good, iso_files=[good["vm_uuid"]])
+    assert judged("ngt_iso_check", kept).state == "PASS"
+    assert (
+        judged("ngt_iso_check", kept, warn_minutes=10)
+        .items[0]["message"]
+        .startswith("VM: good - tools ISO is mounted for more than 10 minutes")
+    )
 
 
 def test_the_services_own_certificates_are_watched() -> None:
     ends = {"CA": NOW + 400 * DAY, "API": NOW + 30 * DAY, "gateway": NOW - DAY}
-    result = ngt_ca_expiry_check(facts(certificates=ends))
+    result = judged("ngt_ca_expiry_check", facts(certificates=ends))
     assert result.state == "FAIL"
     assert {item["name"]: item["state"] for item in result.items} == {"API": "WARN", "gateway": "FAIL"}
-
-
-def test_results_are_kept_counted_and_run_only_as_asked() -> None:
-    looked = []
-
-    async def gather() -> Facts:
-        looked.append(1)
-        return facts()
-
-    def bad(_: Facts) -> CheckResult:
-        return CheckResult("FAIL", "broken", [{"message": "x", "state": "FAIL"}])
-
-    async def scenario() -> None:
-        registry = CollectorRegistry()
-        runner = HealthRunner(gather, registry, {"good": lambda _: CheckResult("PASS", "fine"), "bad": bad})
-        [only] = await runner.run(["bad"])
-        assert only == {
-            "name": "bad",
-            "state": "FAIL",
-            "message": "broken",
-            "items": [{"message": "x", "state": "FAIL"}],
-            "checked_at": NOW,
-        }
-        assert [check["name"] for check in await runner.last()] == ["good", "bad"]
-        assert [check["name"] for check in await runner.last()] == ["good", "bad"]
-        assert len(looked) == 2
-        assert b'openngt_health_check{check="bad"} 3.0' in generate_latest(registry)
-        with pytest.raises(OpenNGTError) as caught:
-            await runner.run(["nonsense", "good"])
-        assert (caught.value.code, caught.value.details["unknown"]) == ("INVALID_INPUT", ["nonsense"])
-
-    asyncio.run(scenario())
-
-
-def test_a_round_that_cannot_look_is_followed_by_the_next() -> None:
-    rounds = []
-
-    async def gather() -> Facts:
-        rounds.append(1)
-        if len(rounds) == 1:
-            raise OpenNGTError("HYPERVISOR_FAILED", "no answer")
-        return facts()
-
-    async def scenario() -> None:
-        runner = HealthRunner(gather, CollectorRegistry(), {"good": lambda _: CheckResult("PASS", "fine")})
-        running = asyncio.create_task(runner.run_forever(0.001))
-        while len(rounds) < 3:
-            assert not running.done()
-            await asyncio.sleep(0.001)
-        running.cancel()
-
-    asyncio.run(scenario())
 
 
 def test_readiness_tells_each_part_and_asks_no_more_than_once_a_second() -> None:

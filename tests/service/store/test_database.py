@@ -12,8 +12,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event, select, update
 
 from openngt.errors import OpenNGTError
-from openngt_service.store import migrate, schema
+from openngt_service.store import certificate_rows, migrate, schema
 from openngt_service.store.database import Database, open_database
+from openngt_service.store.health_rows import HealthRows
 
 EPOCH = select(schema.service.c.epoch)
 
@@ -147,6 +148,25 @@ def test_a_database_of_the_first_release_is_upgraded_with_its_rows(tmp_path: Pat
         assert compare_metadata(MigrationContext.configure(reader), schema.metadata) == []
     database.close()
     assert database.identity.cluster_uuid == "0f5e7a54-5a55-4f6a-9a0e-2b2f7f0b7c11"
+
+
+CERTIFICATE_OF_THE_FIRST_RELEASE = """INSERT INTO certificates VALUES('1f', '6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21',
+'7a0cbb55-8f0b-4a0c-9d0b-0d6a44cf3a10', 1, 'bootstrap', 'current', '2026-11-21 07:00:00', '2026-11-22 07:00:00', 'ab',
+'2026-11-21 07:00:00')"""
+
+
+def test_health_starts_empty_in_a_database_of_the_first_release(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "openngt.db") as connection:
+        connection.executescript(FIRST_RELEASE.read_text())
+        connection.execute(CERTIFICATE_OF_THE_FIRST_RELEASE)
+    database = open_database(url(tmp_path))
+    rows = HealthRows(database)
+    asyncio.run(rows.load())
+    assert (rows.policies, rows.spans, rows.alerts) == ({}, {}, {})
+    with database.engine.connect() as reader:
+        [entry] = [certificate_rows.entry_of(row) for row in reader.execute(select(schema.certificates))]
+    database.close()
+    assert (entry.kind, entry.state, entry.first_used_at) == ("bootstrap", "current", None)
 
 
 NEXT_REVISION = """

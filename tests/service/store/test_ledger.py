@@ -41,6 +41,24 @@ def verdict(store: Store, issued: Issued, after: datetime.timedelta = datetime.t
     return judged.state if isinstance(judged, Accepted) else judged.reason
 
 
+def test_the_time_of_the_first_use_is_kept(opened: OpenStore) -> None:
+    async def main() -> None:
+        async with opened() as store:
+            await enrol(store)
+            issued = await issue(store)
+            assert issued.entry.first_used_at is None
+            before = effects.now()
+            await store.ledger.promote(issued.entry.serial)
+            await store.ledger.promote(issued.entry.serial)
+            used = store.ledger.entry(issued.entry.serial)
+            assert used is not None and used.first_used_at is not None
+            assert before <= used.first_used_at <= effects.now()
+        async with opened() as store:
+            assert store.ledger.entry(issued.entry.serial) == used
+
+    asyncio.run(main())
+
+
 def test_first_use_promotes_and_retires_the_one_before(opened: OpenStore) -> None:
     async def main() -> None:
         async with opened() as store:

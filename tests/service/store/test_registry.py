@@ -50,36 +50,3 @@ def test_a_vm_is_found_by_uuid_in_any_case_or_by_name(opened: OpenStore) -> None
             assert len(failure.value.details["vms"]) == 2
 
     asyncio.run(main())
-
-
-def test_pages_hold_every_vm_once_also_when_one_goes_meanwhile(opened: OpenStore) -> None:
-    async def main() -> None:
-        async with opened() as store:
-            for number in range(1, 26):
-                await store.registry.enable(identifier(number), f"vm{number % 7}", Capabilities(), actor="test")
-            seen: list[str] = []
-            token = None
-            while True:
-                page = store.registry.page(limit=4, page_token=token)
-                seen += [vm.vm_uuid for vm in page.items]
-                token = page.next_page_token
-                if token is None:
-                    break
-                if len(seen) == 4:
-                    await store.ledger.revoke(token, actor="test", disable=True)
-            assert len(seen) == len(set(seen)) == 25
-            named = store.registry.page(["vm3", identifier(2)])
-            assert {vm.vm_name for vm in named.items} == {"vm2", "vm3"}
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("query", [{"limit": 0}, {"page_token": "00000000-0000-0000-0000-00000000ffff"}])
-def test_a_page_that_cannot_be_is_refused(opened: OpenStore, query: dict[str, object]) -> None:
-    async def main() -> None:
-        async with opened() as store:
-            with pytest.raises(OpenNGTError) as failure:
-                store.registry.page(**query)  # type: ignore[arg-type]  # parametrized
-            assert failure.value.code == "INVALID_INPUT"
-
-    asyncio.run(main())

@@ -3,6 +3,7 @@
 
 import asyncio
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 from tests.fakes.workshop import VM, Workshop, open_workshop
@@ -52,6 +53,43 @@ def test_what_was_seen_last_survives_a_restart_and_nobody_is_connected_then(tmp_
             assert record["vm_info"] == {"guest_os_name": "Debian 13"} and record["agent_version"] == "0.1.0"
             assert record["link"]["last_refusal"]["reason"] == "retired"
             assert not record["communication_link_active"] and record["link"]["since"] == NOW
+
+    asyncio.run(main())
+
+
+def test_a_guests_clock_is_shown_while_its_session_lives(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await enrol(workshop)
+            await workshop.links.link_up(session("one"), {})
+            workshop.links.clock(session("one"), -61.27)
+            workshop.links.clock(session("of an earlier life"), 5000.0)
+            workshop.links.heartbeat(session("one"), None)
+            assert (await workshop.operations.vm(VM))["link"]["clock_offset_seconds"] == -61.3
+            await workshop.links.link_down(session("one"), "goodbye")
+            assert (await workshop.operations.vm(VM))["link"]["clock_offset_seconds"] is None
+
+    asyncio.run(main())
+
+
+def test_one_identity_in_two_hands_is_remembered_also_after_a_restart(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await enrol(workshop)
+            workshop.links.refused("retired", "203.0.113.9:1", VM, 8)
+            assert workshop.store.sightings.all() == [], "nobody is linked: a reverted VM is no second one"
+            await workshop.links.link_up(session("one"), {})
+            for port in (1, 2, 3):
+                workshop.links.refused("retired", f"203.0.113.9:{port}", VM, 8)
+            workshop.links.refused("revoked", "203.0.113.9:1", VM, 8)
+            workshop.links.used_twice(session("one"), replace(session("two"), peer="203.0.113.9:4"))
+        async with open_workshop(tmp_path) as workshop:
+            seen = {one.kind: one for one in workshop.store.sightings.all()}
+            assert (seen["retired_serial"].times, seen["retired_serial"].peer) == (3, "203.0.113.9:3")
+            assert (seen["retired_serial"].serial, seen["retired_serial"].other_peer) == ("8", "198.51.100.7:40000")
+            assert (seen["second_machine"].times, seen["second_machine"].serial) == (1, "7")
+            await workshop.store.sightings.flush(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=31))
+            assert workshop.store.sightings.all() == []
 
     asyncio.run(main())
 

@@ -41,7 +41,7 @@ class LinkProtocol:
 
     Its states: `connecting`, `connected`, `welcomed`, `active`, `closed`.
 
-    `hello` makes the parameters of the request when they are wanted; `disc_mounted` is asked at each heartbeat;
+    `hello` makes the parameters of the request when they are wanted; `heartbeat` those of each heartbeat;
     `is_blocked` is the guest administrator's word on a method, asked at each operation. `cluster_uuid` is that of the
     identity, and a service of another one is not ours.
     """
@@ -52,14 +52,14 @@ class LinkProtocol:
         now: float,
         cluster_uuid: str,
         hello: Callable[[], Dict[str, Any]],
-        disc_mounted: Callable[[], bool],
+        heartbeat: Callable[[], Dict[str, Any]],
         is_blocked: Callable[[str], bool],
     ) -> None:
         self.state = "connecting"
         self._tls = tls
         self._cluster_uuid = cluster_uuid
         self._hello = hello
-        self._disc_mounted = disc_mounted
+        self._heartbeat = heartbeat
         self._is_blocked = is_blocked
         self._frames = framing.FrameReader()
         self._outgoing = bytearray()
@@ -113,7 +113,7 @@ class LinkProtocol:
             return self._fail("LINK_LOST", "{0} was not answered in time".format(late[0]))
         if self.state == "active" and now >= self._next_heartbeat:
             self._next_heartbeat = now + self._heartbeat_seconds
-            self._ask("heartbeat", {"disc_mounted": self._disc_mounted()}, now + MISSES * self._heartbeat_seconds)
+            self._ask("heartbeat", self._heartbeat(), now + MISSES * self._heartbeat_seconds)
         return []
 
     @property

@@ -25,6 +25,7 @@ from .paths import Paths
 from .protocol import Active, Closed, Event, LinkProtocol, Operation, Welcomed
 from .runtime_status import RuntimeStatus
 from .systemd import Notifier
+from .times import now_text
 from .tls import TlsClient, certificates_in, client_context, fingerprint
 from .transport_tls import connect, drive
 from .version import __version__
@@ -37,6 +38,7 @@ log = logging.getLogger("openngt.agent")
 STATUS_SECONDS = 60.0
 # A guest that is told to go down ends the agent long before; one that does not is worth a new link.
 GOING_DOWN_SECONDS = 120.0
+CLOCK_SECONDS = 60.0  # how often the service is told what time it is here
 
 
 class Agent:
@@ -50,6 +52,7 @@ class Agent:
         self._backoff = Backoff()
         self._disc_mounted = MountedDiscs(paths)
         self._reported: Optional[Dict[str, Any]] = None
+        self._clock_told = 0.0
         self._leave: Optional[str] = None  # why the running session should end
         self._going_down: Optional[str] = None  # the operation that was answered and is to be carried out
 
@@ -96,7 +99,7 @@ class Agent:
             self._waiter.monotonic(),
             identity.cluster_uuid,
             self._hello,
-            self._disc_mounted,
+            self._heartbeat,
             lambda method: is_blocked(self._paths, method),
         )
         next_status = self._waiter.monotonic() + STATUS_SECONDS
@@ -134,12 +137,23 @@ class Agent:
 
     def _hello(self) -> Dict[str, Any]:
         self._reported = status.gather(self._paths)
+        self._clock_told = self._waiter.monotonic()
         return {
             "protocol": PROTOCOL,
             "agent_version": __version__,
             "boot_id": self._reported["boot_id"],
             "status": self._reported,
+            "time": now_text(),
         }
+
+    def _heartbeat(self) -> Dict[str, Any]:
+        """With the time of this guest's clock now and then, so that the service sees it go wrong."""
+        said: Dict[str, Any] = {"disc_mounted": self._disc_mounted()}
+        now = self._waiter.monotonic()
+        if now - self._clock_told >= CLOCK_SECONDS:
+            self._clock_told = now
+            said["time"] = now_text()
+        return said
 
     def _report_changes(self, protocol: LinkProtocol) -> None:
         record = status.gather(self._paths)
