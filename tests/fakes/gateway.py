@@ -3,6 +3,7 @@
 
 import datetime
 import itertools
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ class FakeGateway:
     cuts: list[tuple[str, str]] = field(default_factory=list)
     failure: OpenNGTError | None = None
     """What the next calls end with."""
+    answers: Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
+    """How agents answer; without it they are of the first release and do what they are told."""
     counter: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def connect(self, client_pem: bytes) -> SessionInfo | Refused:
@@ -58,6 +61,11 @@ class FakeGateway:
     async def call(self, vm_uuid: str, method: str, params: dict[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:
         if vm_uuid not in self.sessions:
             raise OpenNGTError("LINK_NOT_ACTIVE", "the agent is not connected")
+        if self.answers is not None:
+            self.calls.append((vm_uuid, method, params))
+            return await self.answers(vm_uuid, method, params)
+        if method == "identity.request":
+            raise OpenNGTError("AGENT_FAILED", "the agent refused it: method not found", {"agent_code": -32601})
         self.calls.append((vm_uuid, method, params))
         if self.failure is not None:
             raise self.failure

@@ -33,6 +33,7 @@ BACKOFF_CAP = 2.0
 RETRY_STATUS = (429, 503)
 LONG_POLL_SECONDS = 25
 PROGRESS_SECONDS = 2
+RESTART_SECONDS = 120.0
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 FINISHED = ("succeeded", "failed", "interrupted")
 
@@ -273,6 +274,49 @@ class Client:
     def eject(self, vm: str, holder: str, force: bool = False) -> Json:
         """-> task, for `wait_task`."""
         return self._call("POST", f"/v1/vms/{segment(vm)}/eject", {"holder": holder, "force": force})
+
+    # Certificate refresh. `ask`: vm, threshold_days, validity_days, via, max_in_flight, jitter_days, spread_seconds,
+    # wait_seconds, as the API has them.
+
+    def plan_refresh(self, **ask: Any) -> list[Json]:
+        """What `refresh` would do: a row for each VM that was named or is enrolled. Changes nothing."""
+        return self._items(self._call("POST", "/v1/refresh/plan", ask))
+
+    def refresh(self, **ask: Any) -> Json:
+        """Give VMs new certificates. -> task, for `wait_task`; it fails when a VM was not refreshed."""
+        return self._call("POST", "/v1/refresh", ask)
+
+    def refresh_rows(self, task_id: str) -> list[Json]:
+        """How far a refresh is with each of its VMs."""
+        return list(self._pages(f"/v1/refresh/{segment(task_id)}", []))
+
+    def follow_refresh(
+        self, task_id: str, on_row: Callable[[Json], None] = lambda row: None
+    ) -> tuple[Json, list[Json]]:
+        """Wait for a refresh's end -> (task, rows); that a VM was not refreshed raises nothing.
+
+        `on_row` gets a row each time it has changed. There is no limit but those of the VMs' own steps; a service that
+        restarts meanwhile is waited for, ENDPOINT_UNREACHABLE after two minutes.
+        """
+        seen: dict[str, Json] = {}
+        gone_since: float | None = None
+        while True:
+            try:
+                task = self.task(task_id, wait=PROGRESS_SECONDS)
+                rows = self.refresh_rows(task_id)
+            except OpenNGTError as exc:
+                gone_since = time.monotonic() if gone_since is None else gone_since
+                if exc.code != "ENDPOINT_UNREACHABLE" or time.monotonic() - gone_since > RESTART_SECONDS:
+                    raise
+                self._pause(BACKOFF_CAP)
+                continue
+            gone_since = None
+            for row in rows:
+                if seen.get(row["vm_uuid"]) != row:
+                    seen[row["vm_uuid"]] = row
+                    on_row(row)
+            if task["state"] in FINISHED:
+                return task, rows
 
     # Tasks.
 

@@ -10,7 +10,7 @@ import typer
 from openngt.errors import OpenNGTError
 from openngt.version import __version__
 
-from . import audit, ca, health, iso, lab, serve, task, token, vm
+from . import audit, ca, health, iso, lab, refresh, serve, task, token, vm
 from .connect import DEFAULT_TIMEOUT, Connection
 
 __all__ = ["app", "main"]
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.add_typer(vm.app, name="vm")
+app.add_typer(refresh.app, name="refresh")
 app.add_typer(task.app, name="task")
 app.add_typer(ca.app, name="ca")
 app.add_typer(iso.app, name="iso")

@@ -47,6 +47,7 @@ class Links:
         self._registry = registry
         self._views: dict[str, LinkView] = {}
         self._dirty: set[str] = set()
+        self._waiting: dict[str, set[asyncio.Event]] = {}
         self.on_bootstrap: Callable[[SessionInfo], None] = lambda session: None
         self.on_disc: Callable[[SessionInfo, bool], None] = lambda session, mounted: None
 
@@ -56,6 +57,25 @@ class Links:
 
     def view(self, vm_uuid: str) -> LinkView:
         return self._views.get(vm_uuid) or LinkView(LinkRow(vm_uuid))
+
+    async def until(self, vm_uuid: str, wanted: Callable[[SessionInfo], bool], seconds: float) -> SessionInfo | None:
+        """The VM's session as soon as it is one that is `wanted`; None when there is none within `seconds`."""
+        news = asyncio.Event()
+        self._waiting.setdefault(vm_uuid, set()).add(news)
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    session = self.view(vm_uuid).session
+                    if session is not None and wanted(session):
+                        return session
+                    await news.wait()
+                    news.clear()
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting[vm_uuid].discard(news)
+            if not self._waiting[vm_uuid]:
+                del self._waiting[vm_uuid]
 
     def sessions(self) -> Iterable[SessionInfo]:
         """Every live session."""
@@ -121,3 +141,5 @@ class Links:
     def _change(self, view: LinkView) -> None:
         self._views[view.row.vm_uuid] = view
         self._dirty.add(view.row.vm_uuid)
+        for news in self._waiting.get(view.row.vm_uuid, ()):
+            news.set()

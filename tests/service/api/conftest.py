@@ -28,6 +28,7 @@ from openngt_service.store.audit import AuditLog
 from openngt_service.store.database import open_database
 from openngt_service.store.task_rows import RequestKey
 from openngt_service.store.tokens import Role, Tokens
+from openngt_service.tasks.refresh_plan import Ask
 
 Json = dict[str, Any]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
@@ -80,6 +81,8 @@ class FakeOperations:
         task = {
             "task_id": uuid.uuid4().hex,
             "kind": kind,
+            "title": kind,
+            "parent": None,
             "vm_uuid": vm["vm_uuid"],
             "state": "succeeded",
             "progress": 100,
@@ -128,6 +131,18 @@ class FakeOperations:
     async def eject(self, reference: str, *, key: RequestKey | None, **asked: Any) -> Json:
         self.begin("eject", reference, asked)
         return self.make_task("eject", await self.vm(reference), {"ejected": True})
+
+    async def plan_refresh(self, ask: Ask) -> Json:
+        self.begin("plan_refresh", ask)
+        return {"items": []}
+
+    async def refresh(self, ask: Ask, *, actor: str, key: RequestKey | None) -> Json:
+        self.begin("refresh", ask)
+        return self.make_task("fleet_refresh", {"vm_uuid": None}, {"refreshed": len(ask.vm or ())})
+
+    async def refresh_rows(self, task_id: str, *, limit: int, page_token: str | None) -> Json:
+        self.begin("refresh_rows", task_id, limit, page_token)
+        return {"task": await self.task(task_id), "items": [], "next_page_token": None}
 
     async def task(self, task_id: str, *, wait: float = 0.0) -> Json:
         self.begin("task", task_id, wait)
