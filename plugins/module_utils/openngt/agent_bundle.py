@@ -33,6 +33,7 @@ if False:  # pylint: disable=using-constant-test
         framing,
         guest,
         identity,
+        key_request,
         install,
         install_ngt,
         install_steps,
