@@ -38,7 +38,7 @@ def rows() -> list[dict[str, Any]]:
     points = found["kills"] + found["power_cuts"]
     return [
         {
-            "name": f"unusable agents after {points:,} cuts of a refresh ({found['kills']:,} kills, the rest power cuts)",
+            "name": f"unusable agents after {points:,} cuts of a refresh, {found['kills']:,} of them kills",
             "value": float(found["unusable"]),
             "unit": "agents",
             "peer": f"remove, then rename, no fsync (as kubelet's store), {found['peer_cuts']:,} power cuts",
