@@ -54,9 +54,8 @@ def wait(client: Client, begun: Outcome) -> Outcome:
     if begun.task_id is None:
         return begun
     task, rows = client.follow_refresh(begun.task_id)
-    return Outcome(
-        begun.task_id, True, [*rows, *(row for row in begun.rows if row["state"] == "unchanged")], task["error"]
-    )
+    unchanged = [row for row in begun.rows if row["state"] == "unchanged"]
+    return Outcome(begun.task_id, True, [*rows, *unchanged], task["error"])
 
 
 def result_of(outcome: Outcome) -> Json:

@@ -9,15 +9,16 @@ short_description: Refresh the certificates of running agents
 version_added: 0.1.0
 author: openngt contributors (@openngt)
 description:
-  - Has the service give VMs new certificates while their agents run, without a restart of agent or guest. Over a live link
-    the agent asks for the certificate of a key that it makes itself; else the service puts a disc that holds the
+  - Has the service give VMs new certificates while their agents run, without a restart of agent or guest. Over a live
+    link the agent asks for the certificate of a key that it makes itself; else the service puts a disc that holds the
     identity alone into an empty CD-ROM drive, and the agent takes it.
-  - A VM is refreshed when its agent has connected with the new certificate. The old one is refused from then on, and the
-    disc is ejected and deleted.
+  - A VM is refreshed when its agent has connected with the new certificate. The old one is refused from then on, and
+    the disc is ejected and deleted.
   - A VM that cannot be refreshed gets a code and a remedy in RV(vms), and the others go on; the task fails at the end.
-  - The service does the work. A play that is interrupted does not stop it, and after a restart of the service it goes on.
-  - O(threshold_days) chooses VMs, O(validity_days) is the life of the new certificates. The original product has one option
-    for both under the name of the first.
+  - The service does the work. A play that is interrupted does not stop it, and after a restart of the service it goes
+    on.
+  - O(threshold_days) chooses VMs, O(validity_days) is the life of the new certificates. The original product has one
+    option for both under the name of the first.
 extends_documentation_fragment:
   - openngt.guest_tools.service
   - openngt.guest_tools.attributes
@@ -53,7 +54,8 @@ options:
     type: int
   via:
     description:
-      - V(link) goes over the live link only, V(iso) by a disc only; V(auto) over the link where it is up, else by a disc.
+      - V(link) goes over the live link only, V(iso) by a disc only; V(auto) over the link where it is up, else by a
+        disc.
       - An agent that is too old to ask for a certificate over its link gets a disc with V(auto).
     type: str
     choices: [auto, link, iso]
@@ -141,8 +143,8 @@ finished:
   type: bool
 code:
   description:
-    - The failure's stable code. For one VM its own, for example C(VM_POWERED_OFF), C(NO_EMPTY_DRIVE), C(METHOD_BLOCKED),
-      C(AGENT_TOO_OLD) or C(AGENT_TIMED_OUT); C(TASK_FAILED) for several.
+    - The failure's stable code. For one VM its own, for example C(VM_POWERED_OFF), C(NO_EMPTY_DRIVE),
+      C(METHOD_BLOCKED), C(AGENT_TOO_OLD) or C(AGENT_TIMED_OUT); C(TASK_FAILED) for several.
   returned: failure
   type: str
   sample: NO_EMPTY_DRIVE

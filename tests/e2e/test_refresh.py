@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificate refresh on a real guest: by a disc that is hot-mounted, and over the link with the agent's own key."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from openngt.client import Client
+from openngt_service.lab.service_process import ServiceProcess
+
+from ..fakes.agent_client import client_context
+from .conftest import Guests, WarmVm
+from .hands import drives, install, isos, said, until
+from .plays import Ansible
+
+pytestmark = pytest.mark.guest
+
+PID = "systemctl show -p MainPID --value ngt_guest_agent.service"
+IDENTITY = "cat /usr/local/openngt/config/identity.pem"
+
+
+def refused(service: ServiceProcess, client: Client, identity: str, folder: Path) -> bool:
+    """Whether the gateway turns this identity away."""
+    import asyncio
+
+    from ..fakes.agent_client import AgentClient
+
+    pem = folder / "old.pem"
+    pem.touch(0o600)
+    pem.write_text(identity)
+    ca_file = folder / "ca.pem"
+    ca_file.write_text(client.ca()["ca_pem"])
+
+    async def attempt() -> bool:
+        try:
+            agent = await AgentClient.connect(
+                service.gateway_port, client_context(ca_file, pem), client.ca()["service_name"]
+            )
+            return await agent.read() is None
+        except (ssl.SSLError, ConnectionError):
+            return True
+
+    return asyncio.run(attempt())
+
+
+def guest_serial(vm: WarmVm) -> str:
+    return said(
+        vm,
+        'ngtcli status --output json | python3 -c \'import json, sys; print(json.load(sys.stdin)["identity"]["serial"])\'',
+    )
+
+
+@pytest.mark.parametrize("via", ["iso", "link"])
+@pytest.mark.usefixtures("restored")
+def test_the_running_agent_takes_the_new_certificate(
+    guests: Guests, service: ServiceProcess, client: Client, ansible: Ansible, tmp_path: Path, via: str
+) -> None:
+    vm = guests.web
+    install(client, vm)
+    until(lambda: (client.vm(vm.vm_uuid)["certificate"] or {}).get("kind") == "link", "the long-lived identity")
+    old_serial, old_identity, pid = guest_serial(vm), said(vm, IDENTITY), said(vm, PID)
+    chosen = ["--limit", "web", "-e", f"openngt_via={via}", "-e", "openngt_validity_days=400"]
+    planned = ansible.play("refresh", *chosen, "--check", "--diff").succeeded()
+    assert "due: was named; expires in 1000 days" in planned.output and guest_serial(vm) == old_serial
+    done = ansible.play("refresh", *chosen, "--diff").succeeded()
+    assert "web: Refreshing NGT certificates" in done.output
+    assert ("web: Mounting Nutanix Guest Tools iso image to VM" in done.output) == (via == "iso")
+    record = client.vm(vm.vm_uuid)
+    assert old_serial != record["certificate"]["serial"] == guest_serial(vm)
+    assert (record["certificate"]["kind"], record["certificate"]["state"]) == ("link", "current")
+    assert 398 <= record["certificate"]["days_left"] <= 400 and record["communication_link_active"]
+    assert said(vm, PID) == pid, "the agent has not been restarted"
+    assert isos(service.state) == [] and record["mount"] is None
+    assert all(holds is None for holds in drives(client, vm).values())
+    assert vm.ssh("findmnt -rno TARGET -t iso9660; blkid -L NUTANIX_TOOLS").stdout == ""
+    assert said(vm, IDENTITY) != old_identity
+    assert refused(service, client, old_identity, tmp_path), "the old certificate opens nothing"
+    again = ansible.play("refresh", "--limit", "web", "-e", "openngt_threshold_days=45").succeeded()
+    assert again.recap["web"]["changed"] == 0, again.output
