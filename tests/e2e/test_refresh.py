@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Certificate refresh on a real guest: by a disc that is hot-mounted, and over the link with the agent's own key."""
 
+import asyncio
+import json
 import ssl
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from openngt.client import Client
 from openngt_service.lab.service_process import ServiceProcess
 
-from ..fakes.agent_client import client_context
+from ..fakes.agent_client import AgentClient, client_context
 from .conftest import Guests, WarmVm
 from .hands import drives, install, isos, said, until
 from .plays import Ansible
@@ -22,10 +24,6 @@ IDENTITY = "cat /usr/local/openngt/config/identity.pem"
 
 def refused(service: ServiceProcess, client: Client, identity: str, folder: Path) -> bool:
     """Whether the gateway turns this identity away."""
-    import asyncio
-
-    from ..fakes.agent_client import AgentClient
-
     pem = folder / "old.pem"
     pem.touch(0o600)
     pem.write_text(identity)
@@ -45,10 +43,7 @@ def refused(service: ServiceProcess, client: Client, identity: str, folder: Path
 
 
 def guest_serial(vm: WarmVm) -> str:
-    return said(
-        vm,
-        'ngtcli status --output json | python3 -c \'import json, sys; print(json.load(sys.stdin)["identity"]["serial"])\'',
-    )
+    return str(json.loads(said(vm, "ngtcli status --output json"))["identity"]["serial"])
 
 
 @pytest.mark.parametrize("via", ["iso", "link"])

@@ -15,8 +15,6 @@ from .service import ServiceProcess
 __all__ = ["AgentProcess"]
 
 PROGRAM = "from openngt.agent.paths import Paths; from openngt.agent.service import serve; serve(Paths({!r}))"
-    "import sys; from openngt.agent.paths import Paths; from openngt.agent.service import serve; serve(Paths({!r}))"
-)
 
 
 @dataclass

@@ -58,8 +58,6 @@ def test_each_step_and_its_check_mode(fleet: Fleet, agents: dict[str, AgentProce
     assert row["old_serial"] != row["new_serial"] == fleet.client.vm("web01")["certificate"]["serial"]
     assert identity.load(agents["web01"].paths).certificate.serial == row["new_serial"]
     assert all(agent.process and agent.process.poll() is None for agent in agents.values()), "none has restarted"
-        name: agent.process.pid for name, agent in agents.items() if agent.process and not agent.process.poll()
-    }
     assert fleet.changes().count("certificate.issue") == 2 == fleet.changes().count("certificate.promote")
 
 
