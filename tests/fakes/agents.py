@@ -62,6 +62,8 @@ class FakeAgents:
     """Never come back once they left."""
     busy_most: int = 0
     """How many were at work at the same time, at most."""
+    requests: dict[str, object] = field(default_factory=dict)
+    """What a hostile guest's agent says instead of its request."""
     pending: dict[str, bytes] = field(default_factory=dict)
     at_work: set[str] = field(default_factory=set)
     refused: list[Refused] = field(default_factory=list)
@@ -129,6 +131,8 @@ class FakeAgents:
             raise failed("AGENT_FAILED", agent_code=-32601)
         if vm_uuid in self.no_openssl:
             raise failed("AGENT_FAILED", agent_code=-32001, agent_reason="COMMAND_NOT_FOUND")
+        if vm_uuid in self.requests:
+            return {"csr_pem": self.requests[vm_uuid]}
         key = ec.generate_private_key(ec.SECP256R1())
         self.pending[vm_uuid] = key.private_bytes(PEM, PKCS8, CLEAR)
         return {"csr_pem": request_of(key).decode()}

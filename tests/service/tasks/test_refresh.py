@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.agents import FakeAgents, agents_of
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.fakes.agents import FakeAgents, agents_of, request_of
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt import effects
@@ -139,6 +140,31 @@ def test_a_guest_that_blocks_it_is_obeyed(tmp_path: Path) -> None:
         assert clean(workshop)
         _, [row] = await refreshed(workshop, vm=(VM,))
         assert row["state"] == "refreshed" and row["old_serial"] != f"{before.serial:x}"
+
+    scenario(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        7,
+        "",
+        "no pem",
+        "\ud800" * 10,
+        "A" * 100_000,
+        request_of(ec.generate_private_key(ec.SECP384R1())).decode(),
+    ],
+    ids=lambda said: repr(said)[:12],
+)
+def test_a_request_that_is_none_gets_no_certificate(tmp_path: Path, said: object) -> None:
+    """T9: what a guest says is judged before anything is issued; nothing of it is a defect of the service."""
+
+    async def story(workshop: Workshop, agents: FakeAgents) -> None:
+        await agents.install(VM, "web1")
+        agents.requests[VM] = said
+        _, [row] = await refreshed(workshop, vm=(VM,), via="link")
+        assert row["code"] == "AGENT_FAILED" and len(workshop.store.ledger.all_live()) == 1
 
     scenario(tmp_path, story)
 

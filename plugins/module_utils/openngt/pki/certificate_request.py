@@ -29,7 +29,7 @@ def public_key_of_request(csr_pem: bytes) -> bytes:
     try:
         request = _x509.x509.load_pem_x509_csr(csr_pem)
         key, signed = request.public_key(), request.is_signature_valid
-    except (ValueError, TypeError, _x509.UnsupportedAlgorithm) as exc:
+    except (ValueError, TypeError, _x509.UnsupportedAlgorithm, _x509.x509.InvalidVersion) as exc:
         raise OpenNGTError("INVALID_INPUT", "csr_pem is no certificate request in PEM form", FIELD) from exc
     found = _x509.key_type_of(key)
     if found != KEY_TYPE:
