@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from .errors import AgentError
 from .files import Runner, anonymous_file, run
+from .tls import keys_in
 
 __all__ = ["KeyRequest", "make_request", "run_briefly"]
 
@@ -23,7 +24,6 @@ CURVE = "prime256v1"
 # The guest's own openssl.cnf may be missing or ask for more.
 SETTINGS = b"[req]\nprompt=no\ndistinguished_name=name\n[name]\nCN=openngt agent\n"
 
-_KEY = re.compile("-----BEGIN PRIVATE KEY-----[A-Za-z0-9+/=\\s]+-----END PRIVATE KEY-----\n")
 _REQUEST = re.compile("-----BEGIN CERTIFICATE REQUEST-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE REQUEST-----\n")
 
 KeyRequest = NamedTuple("KeyRequest", [("key_pem", str), ("csr_pem", str)])  # the first is secret
@@ -37,8 +37,8 @@ def make_request(run: Runner = run_briefly) -> KeyRequest:
         command = ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:" + CURVE]
         command += ["-pkeyopt", "ec_param_enc:named_curve", "-nodes", "-sha256", "-config", settings, "-keyout", "-"]
         done = run(command)
-    key, request = _KEY.search(done.stdout), _REQUEST.search(done.stdout)
-    if done.returncode != 0 or key is None or request is None:
+    keys, request = keys_in(done.stdout), _REQUEST.search(done.stdout)
+    if done.returncode != 0 or len(keys) != 1 or request is None:
         said = done.stderr.strip().splitlines()[-1:] or ["exit status {0}".format(done.returncode)]
         raise AgentError("COMMAND_FAILED", "openssl req: {0}".format(said[0][:200]))
-    return KeyRequest(key.group(), request.group())
+    return KeyRequest(keys[0], request.group())
