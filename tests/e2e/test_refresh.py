@@ -4,6 +4,7 @@
 import asyncio
 import json
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from openngt.client import Client
 from openngt_service.lab.service_process import ServiceProcess
 
 from ..fakes.agent_client import AgentClient, client_context
-from .conftest import Guests, WarmVm
+from .conftest import Guests, WarmVm, restore
 from .hands import drives, install, isos, said, until
 from .plays import Ansible
 
@@ -46,30 +47,41 @@ def guest_serial(vm: WarmVm) -> str:
     return str(json.loads(said(vm, "ngtcli status --output json"))["identity"]["serial"])
 
 
+@pytest.fixture(scope="module")
+def web(guests: Guests, service: ServiceProcess) -> Iterator[WarmVm]:
+    """With an agent that runs on its long-lived identity; the tests of this module refresh it."""
+    with service.client() as client:
+        install(client, guests.web)
+        until(lambda: client.vm(guests.web.vm_uuid)["certificate"]["kind"] == "link", "the long-lived identity")
+    yield guests.web
+    restore(guests, service)
+
+
 @pytest.mark.parametrize("via", ["iso", "link"])
-@pytest.mark.usefixtures("restored")
 def test_the_running_agent_takes_the_new_certificate(
-    guests: Guests, service: ServiceProcess, client: Client, ansible: Ansible, tmp_path: Path, via: str
+    web: WarmVm, service: ServiceProcess, client: Client, ansible: Ansible, tmp_path: Path, via: str
 ) -> None:
-    vm = guests.web
-    install(client, vm)
-    until(lambda: (client.vm(vm.vm_uuid)["certificate"] or {}).get("kind") == "link", "the long-lived identity")
-    old_serial, old_identity, pid = guest_serial(vm), said(vm, IDENTITY), said(vm, PID)
+    old_serial, old_identity, pid = guest_serial(web), said(web, IDENTITY), said(web, PID)
     chosen = ["--limit", "web", "-e", f"openngt_via={via}", "-e", "openngt_validity_days=400"]
-    planned = ansible.play("refresh", *chosen, "--check", "--diff").succeeded()
-    assert "due: was named; expires in 1000 days" in planned.output and guest_serial(vm) == old_serial
     done = ansible.play("refresh", *chosen, "--diff").succeeded()
     assert "web: Refreshing NGT certificates" in done.output
     assert ("web: Mounting Nutanix Guest Tools iso image to VM" in done.output) == (via == "iso")
-    record = client.vm(vm.vm_uuid)
-    assert old_serial != record["certificate"]["serial"] == guest_serial(vm)
+    record = client.vm(web.vm_uuid)
+    assert old_serial != record["certificate"]["serial"] == guest_serial(web)
     assert (record["certificate"]["kind"], record["certificate"]["state"]) == ("link", "current")
     assert 398 <= record["certificate"]["days_left"] <= 400 and record["communication_link_active"]
-    assert said(vm, PID) == pid, "the agent has not been restarted"
+    assert said(web, PID) == pid, "the agent has not been restarted"
     assert isos(service.state) == [] and record["mount"] is None
-    assert all(holds is None for holds in drives(client, vm).values())
-    assert vm.ssh("findmnt -rno TARGET -t iso9660; blkid -L NUTANIX_TOOLS").stdout == ""
-    assert said(vm, IDENTITY) != old_identity
+    assert all(holds is None for holds in drives(client, web).values())
+    assert web.ssh("findmnt -rno TARGET -t iso9660; blkid -L NUTANIX_TOOLS").stdout == ""
+    assert said(web, IDENTITY) != old_identity
     assert refused(service, client, old_identity, tmp_path), "the old certificate opens nothing"
+
+
+def test_check_mode_and_a_second_run_change_nothing(web: WarmVm, client: Client, ansible: Ansible) -> None:
+    before = guest_serial(web)
+    planned = ansible.play("refresh", "--limit", "web", "--check", "--diff").succeeded()
+    assert "due: was named; expires in" in planned.output and "certificate_ends" in planned.output
     again = ansible.play("refresh", "--limit", "web", "-e", "openngt_threshold_days=45").succeeded()
     assert again.recap["web"]["changed"] == 0, again.output
+    assert guest_serial(web) == before == client.vm(web.vm_uuid)["certificate"]["serial"]

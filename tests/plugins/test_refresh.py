@@ -2,6 +2,8 @@
 """Module, action plugin and playbook `refresh`, and the CLI, with the real service and real agents on their links."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from tests.fakes.agent_process import AgentProcess
 
 from openngt.agent import identity
 
+from ..conftest import program
 from .conftest import Fleet, last_row
 
 RunTasks = Callable[..., list[dict[str, Any]]]
@@ -108,3 +111,30 @@ def test_the_command_line_shows_progress_rows_and_a_failure(fleet: Fleet, agents
     assert row["code"] == "LINK_NOT_ACTIVE"
     shown = fleet.service.cli("refresh", "show", json.loads(failed.stdout)["task"]["task_id"])
     assert shown.returncode == 0 and "LINK_NOT_ACTIVE" in shown.stdout
+
+
+def test_the_playbook_gives_each_host_its_own_verdict(
+    fleet: Fleet, agents: dict[str, AgentProcess], collection: Path, tmp_path: Path
+) -> None:
+    other = fleet.client.vm("web02")["vm_uuid"].upper()
+    (tmp_path / "inventory").write_text(f"a openngt_vm=web01\nb openngt_vm={other}\nweb03\n")
+    environment = {**os.environ, **fleet.environment, "ANSIBLE_COLLECTIONS_PATH": str(collection)}
+    command = [program("ansible-playbook"), "openngt.guest_tools.refresh", "-i", str(tmp_path / "inventory")]
+    done = subprocess.run(
+        [*command, "-e", "openngt_validity_days=400"],
+        env={**environment, "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    recap = {
+        words[0]: words for line in done.stdout.splitlines() if (words := line.split()) and "unreachable=0" in line
+    }
+    assert done.returncode == 2 and {host: "failed=1" in words for host, words in recap.items()} == {
+        "a": False,
+        "b": False,
+        "web03": True,
+    }, done.stdout + done.stderr
+    assert all("changed=0" not in recap[host] for host in ("a", "b"))
+    assert "[AGENT_NOT_INSTALLED] remedy: run the playbook openngt.guest_tools.install" in done.stdout
+    assert "web01: Refreshing NGT certificates" in done.stdout

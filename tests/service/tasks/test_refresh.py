@@ -368,6 +368,44 @@ def test_no_more_than_max_in_flight_at_a_time_and_lives_are_spread(tmp_path: Pat
     scenario(tmp_path, story)
 
 
+def test_many_requests_for_one_vm_at_once_give_it_one_certificate_and_one_disc(tmp_path: Path) -> None:
+    """T42."""
+
+    async def story(workshop: Workshop, agents: FakeAgents) -> None:
+        await agents.install(VM, "web1")
+        issued = len(workshop.store.ledger._entries)
+        many = await asyncio.gather(*(refreshed(workshop, vm=(VM,), via="iso") for _ in range(30)))
+        assert {task["state"] for task, _ in many} == {"succeeded"}
+        assert len({row["new_serial"] for _, [row] in many}) == 1 and workshop.hypervisor.inserted == 1
+        assert len(workshop.store.ledger._entries) - issued == 2, "the disc's and the one that follows it"
+        assert clean(workshop)
+
+    scenario(tmp_path, story)
+
+
+def test_a_full_disk_delays_a_refresh_and_breaks_nothing(tmp_path: Path) -> None:
+    """F8: what cannot be written down is not handed out; with space again the same refresh goes on."""
+
+    async def story(workshop: Workshop, agents: FakeAgents) -> None:
+        before = await agents.install(VM, "web1")
+        real, full = workshop.store.database.write, [True]
+
+        async def write(*args: Any, **more: Any) -> Any:
+            if full[0]:
+                raise OpenNGTError("NO_SPACE", "no space left on device")
+            return await real(*args, **more)
+
+        workshop.store.database.write = write  # type: ignore[method-assign]
+        with pytest.raises(OpenNGTError) as failure:
+            await workshop.operations.refresh(Ask(vm=(VM,)), actor="test")
+        assert failure.value.code == "NO_SPACE" and not workshop.gateway.calls
+        full[0] = False
+        _, [row] = await refreshed(workshop, vm=(VM,))
+        assert row["state"] == "refreshed" and row["old_serial"] == f"{before.serial:x}"
+
+    scenario(tmp_path, story)
+
+
 def test_rows_come_in_pages(tmp_path: Path) -> None:
     async def story(workshop: Workshop, agents: FakeAgents) -> None:
         names = fleet(5)
