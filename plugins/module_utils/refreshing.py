@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .openngt.client import Client
 from .openngt.errors import OpenNGTError
+from .openngt.following import follow_refresh
 
 __all__ = ["Outcome", "begin", "failure_of", "look", "predict", "result_of", "wait"]
 
@@ -53,7 +54,7 @@ def wait(client: Client, begun: Outcome) -> Outcome:
     """The end of it; VMs that were not due stay in the rows."""
     if begun.task_id is None:
         return begun
-    task, rows = client.follow_refresh(begun.task_id)
+    task, rows = follow_refresh(client, begun.task_id)
     unchanged = [row for row in begun.rows if row["state"] == "unchanged"]
     return Outcome(begun.task_id, True, [*rows, *unchanged], task["error"])
 

@@ -33,7 +33,6 @@ BACKOFF_CAP = 2.0
 RETRY_STATUS = (429, 503)
 LONG_POLL_SECONDS = 25
 PROGRESS_SECONDS = 2
-RESTART_SECONDS = 120.0
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 FINISHED = ("succeeded", "failed", "interrupted")
 
@@ -289,34 +288,6 @@ class Client:
     def refresh_rows(self, task_id: str) -> list[Json]:
         """How far a refresh is with each of its VMs."""
         return list(self._pages(f"/v1/refresh/{segment(task_id)}", []))
-
-    def follow_refresh(
-        self, task_id: str, on_row: Callable[[Json], None] = lambda row: None
-    ) -> tuple[Json, list[Json]]:
-        """Wait for a refresh's end -> (task, rows); that a VM was not refreshed raises nothing.
-
-        `on_row` gets a row each time it has changed. There is no limit but those of the VMs' own steps; a service that
-        restarts meanwhile is waited for, ENDPOINT_UNREACHABLE after two minutes.
-        """
-        seen: dict[str, Json] = {}
-        gone_since: float | None = None
-        while True:
-            try:
-                task = self.task(task_id, wait=PROGRESS_SECONDS)
-                rows = self.refresh_rows(task_id)
-            except OpenNGTError as exc:
-                gone_since = time.monotonic() if gone_since is None else gone_since
-                if exc.code != "ENDPOINT_UNREACHABLE" or time.monotonic() - gone_since > RESTART_SECONDS:
-                    raise
-                self._pause(BACKOFF_CAP)
-                continue
-            gone_since = None
-            for row in rows:
-                if seen.get(row["vm_uuid"]) != row:
-                    seen[row["vm_uuid"]] = row
-                    on_row(row)
-            if task["state"] in FINISHED:
-                return task, rows
 
     # Tasks.
 

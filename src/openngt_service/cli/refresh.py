@@ -9,6 +9,7 @@ import typer
 
 from openngt.client import Client
 from openngt.errors import OpenNGTError
+from openngt.following import follow_refresh
 
 from .connect import connect
 from .output import Column, Form, Output, print_json, show_list
@@ -61,7 +62,7 @@ def tell(row: Mapping[str, Any]) -> None:
 
 def finish(client: Client, task_id: str, output: Form) -> None:
     """Follow to the end, show the rows; the task's failure is raised after that."""
-    task, rows = client.follow_refresh(task_id, tell)
+    task, rows = follow_refresh(client, task_id, tell)
     show_rows(task, rows, output)
     if task["state"] != "succeeded":
         error = task["error"] or {"code": "TASK_FAILED", "message": "the refresh did not end", "remedy": None}

@@ -18,7 +18,7 @@ from .tls import keys_in
 __all__ = ["KeyRequest", "make_request", "run_briefly"]
 
 SECONDS = 4.0  # less than two heartbeats: a slow guest must not lose its link over it
-run_briefly = functools.partial(run, timeout=SECONDS)  # type: Runner
+run_briefly: Runner = functools.partial(run, timeout=SECONDS)
 
 CURVE = "prime256v1"
 # The guest's own openssl.cnf may be missing or ask for more.
