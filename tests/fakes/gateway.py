@@ -3,7 +3,7 @@
 
 import datetime
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ class FakeGateway:
     """What the next calls end with."""
     obey: Callable[[str, str], None] = lambda vm_uuid, method: None
     """Called with each call that is answered: what the guest does because of it."""
+    answers: Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
+    """How agents answer; without it they are of the first release and do what they are told."""
     counter: "itertools.count[int]" = field(default_factory=itertools.count)
 
     async def connect(self, client_pem: bytes, boot_id: str | None = None) -> SessionInfo | Refused:
@@ -62,6 +64,11 @@ class FakeGateway:
     async def call(self, vm_uuid: str, method: str, params: dict[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:
         if vm_uuid not in self.sessions:
             raise OpenNGTError("LINK_NOT_ACTIVE", "the agent is not connected")
+        if self.answers is not None:
+            self.calls.append((vm_uuid, method, params))
+            return await self.answers(vm_uuid, method, params)
+        if method == "identity.request":
+            raise OpenNGTError("AGENT_FAILED", "the agent refused it: method not found", {"agent_code": -32601})
         self.calls.append((vm_uuid, method, params))
         if self.failure is not None:
             raise self.failure

@@ -37,6 +37,7 @@ if False:  # pylint: disable=using-constant-test
         install,
         install_ngt,
         install_steps,
+        key_request,
         machine,
         manifest,
         messages,

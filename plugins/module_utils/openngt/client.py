@@ -142,6 +142,21 @@ class Client:
         body = {"verb": verb, "fallback": fallback, "wait_seconds": wait_seconds, "force": force, "check": check}
         return self._call("POST", f"/v1/vms/{segment(vm)}/power", body)
 
+    # Certificate refresh. `ask`: vm, threshold_days, validity_days, via, max_in_flight, jitter_days, spread_seconds,
+    # wait_seconds, as the API has them.
+
+    def plan_refresh(self, **ask: Any) -> list[Json]:
+        """What `refresh` would do: a row for each VM that was named or is enrolled. Changes nothing."""
+        return self._items(self._call("POST", "/v1/refresh/plan", ask))
+
+    def refresh(self, **ask: Any) -> Json:
+        """Give VMs new certificates. -> task, for `wait_task`; it fails when a VM was not refreshed."""
+        return self._call("POST", "/v1/refresh", ask)
+
+    def refresh_rows(self, task_id: str) -> list[Json]:
+        """How far a refresh is with each of its VMs."""
+        return list(self._pages(f"/v1/refresh/{segment(task_id)}", []))
+
     # Tasks.
 
     def task(self, task_id: str, wait: int = 0) -> Json:

@@ -15,7 +15,7 @@ REMEDIES = {
     "AGENT_FAILED": "read the agent's journal in the guest: journalctl -u ngt_guest_agent.service",
     "AGENT_NOT_INSTALLED": "run the playbook openngt.guest_tools.install, or installer/linux/install_ngt.py by hand",
     "AGENT_TIMED_OUT": "the outcome in the guest is not known: look at it (ngtcli status), then repeat",
-    "AGENT_TOO_OLD": "update the agent: run the playbook openngt.guest_tools.install",
+    "AGENT_TOO_OLD": "update the agent (playbook openngt.guest_tools.install); a refresh can also go via: auto or iso",
     "API_ERROR": "read the service's log; repeat the call with the same Idempotency-Key",
     "AUDIT_BROKEN": "compare with an earlier export; somebody has written to the database past the service",
     "AUTHENTICATION_FAILED": "give a valid token (option token, or OPENNGT_TOKEN)",

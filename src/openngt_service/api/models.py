@@ -35,6 +35,9 @@ __all__ = [
     "MountRequest",
     "PowerRequest",
     "Readiness",
+    "RefreshPlan",
+    "RefreshProgress",
+    "RefreshRequest",
     "Task",
     "TaskList",
     "TokenCreated",
@@ -61,6 +64,7 @@ Expiry = Literal["PASS", "INFO", "WARN", "FAIL"]
 CheckState = Literal["OFF", "PASS", "INFO", "WARN", "FAIL"]
 CheckName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_]+$")]
 AlertState = Literal["raised", "acknowledged", "resolved"]
+TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted"]
 Time = datetime.datetime
 
 
@@ -226,8 +230,11 @@ class TaskError(Answer):
 class Task(Answer):
     task_id: str
     kind: str
+    title: str
+    parent: str | None
+    """The task that this one is a part of."""
     vm_uuid: str | None
-    state: Literal["queued", "running", "succeeded", "failed", "interrupted"]
+    state: TaskState
     progress: Annotated[int, Field(ge=0, le=100)]
     step: str
     result: dict[str, Any] | None
@@ -238,6 +245,58 @@ class Task(Answer):
 
 class TaskList(Answer):
     items: list[Task]
+    next_page_token: str | None
+
+
+# Refresh
+
+
+class RefreshRequest(Body):
+    """Which VMs, by `vm`, by `threshold_days`, or by both (of those named the ones that end within so many days)."""
+
+    vm: Annotated[list[VmReference], Field(max_length=100_000)] | None = None
+    threshold_days: int | None = None
+    validity_days: int | None = None
+    via: Literal["auto", "link", "iso"] = "auto"
+    max_in_flight: int = 8
+    jitter_days: int | None = None
+    spread_seconds: Annotated[float, Field(ge=0, le=7 * 86400)] = 0.0
+    wait_seconds: Annotated[float, Field(ge=1, le=3600)] = 180.0
+
+
+class RefreshTask(Answer):
+    task_id: str
+    title: str
+    state: TaskState
+    progress: int
+    step: str
+
+
+class RefreshRow(Answer):
+    vm_uuid: Uuid
+    vm_name: str
+    state: Literal["due", "blocked", "unchanged", "waiting", "running", "refreshed", "failed"]
+    reason: str
+    via: Literal["link", "iso"] | None
+    key: Literal["agent", "service"] | None
+    tasks: list[RefreshTask]
+    """The VM's tasks as people know them: the refresh, and the mount of its disc where there was one."""
+    code: str | None
+    message: str | None
+    remedy: str | None
+    old_serial: str | None
+    new_serial: str | None
+    old_not_after: Time | None
+    new_not_after: Time | None
+
+
+class RefreshPlan(Answer):
+    items: list[RefreshRow]
+
+
+class RefreshProgress(Answer):
+    task: Task
+    items: list[RefreshRow]
     next_page_token: str | None
 
 

@@ -15,6 +15,7 @@ app = typer.Typer(help="Long work of the service.", no_args_is_help=True)
 COLUMNS = [
     Column("Task", lambda t: t["task_id"]),
     Column("Kind", lambda t: t["kind"]),
+    Column("Title", lambda t: t["title"]),
     Column("VM Id", lambda t: t["vm_uuid"]),
     Column("State", lambda t: t["state"]),
     Column("Progress", lambda t: t["progress"]),
@@ -25,6 +26,7 @@ COLUMNS = [
 ]
 DETAILS = [
     *COLUMNS,
+    Column("Part Of", lambda t: t["parent"]),
     Column("Message", lambda t: (t["error"] or {}).get("message")),
     Column("Remedy", lambda t: (t["error"] or {}).get("remedy")),
     Column("Result", lambda t: t["result"]),

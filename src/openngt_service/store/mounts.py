@@ -30,6 +30,8 @@ class Mount:
     """None, as the next two, until the ISO's certificate is issued."""
     serial: str | None = None
     expires: datetime.datetime | None = None
+    validity_days: int | None = None
+    """Life of the certificate that follows the disc's; None: what the settings say."""
 
 
 class Mounts:

@@ -159,6 +159,8 @@ mounts = Table(
     Column("generation", Integer),
     Column("serial", String(40)),
     Column("expires", Utc),
+    # What the certificate shall live that follows the disc's; null: as the settings say.
+    Column("validity_days", Integer),
     CheckConstraint("phase IN ('preparing', 'mounted', 'ejecting')", name="phase"),
 )
 
@@ -176,9 +178,14 @@ tasks = Table(
     Column("error", JSON(none_as_null=True)),
     Column("created", Utc, nullable=False),
     Column("updated", Utc, nullable=False),
+    # The task that it is a part of.
+    Column("parent", String(32)),
+    # What was asked, for a task that goes on after a restart.
+    Column("request", JSON(none_as_null=True)),
     CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'interrupted')", name="state"),
     Index("ix_tasks_vm_uuid", "vm_uuid"),
     Index("ix_tasks_created", "created"),
+    Index("ix_tasks_parent", "parent"),
 )
 
 idempotency = Table(

@@ -4,7 +4,7 @@
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +28,9 @@ __all__ = [
 
 TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted"]
 FINISHED: frozenset[TaskState] = frozenset({"succeeded", "failed", "interrupted"})
+UNFINISHED: tuple[TaskState, ...] = ("queued", "running")
 
+NAMES_IN_ONE_STATEMENT = 500
 KEY_LIFE = datetime.timedelta(days=1)
 TASK_LIFE = datetime.timedelta(days=30)
 
@@ -46,6 +48,10 @@ class TaskRecord:
     error: dict[str, Any] | None
     created: datetime.datetime
     updated: datetime.datetime
+    parent: str | None = None
+    """The task that it is a part of."""
+    request: dict[str, Any] | None = None
+    """What was asked. A task that has it goes on after a restart, by whoever submitted it."""
 
     @property
     def finished(self) -> bool:
@@ -100,7 +106,9 @@ class TaskRows:
 
     async def update(self, record: TaskRecord) -> None:
         """Store progress or the end of a task."""
-        change = update(schema.tasks).where(schema.tasks.c.task_id == record.task_id).values(**_values(record))
+        values = _values(record)
+        del values["request"]  # as it was created; it can be long, and progress is stored often
+        change = update(schema.tasks).where(schema.tasks.c.task_id == record.task_id).values(**values)
         await self._database.write(lambda connection: connection.execute(change).rowcount)
 
     async def get(self, task_id: str) -> TaskRecord | None:
@@ -112,8 +120,22 @@ class TaskRows:
             raise OpenNGTError("INVALID_INPUT", "limit: give a whole number above 0")
         return await self._database.read(lambda connection: _page(connection, vm_uuid, limit, page_token))
 
+    async def parts_of(self, parents: Sequence[str]) -> list[TaskRecord]:
+        """The tasks that are parts of those, for each parent oldest first."""
+        return await self._database.read(lambda connection: _parts(connection, parents))
+
+    async def unfinished(self) -> list[TaskRecord]:
+        """Tasks with a request that were queued or running when the service ended, oldest first: they can go on."""
+        table = schema.tasks
+        query = select(table).where(table.c.state.in_(UNFINISHED), table.c.request.is_not(None))
+        query = query.order_by(table.c.created, table.c.task_id)
+        return await self._database.read(lambda connection: [_record(row) for row in connection.execute(query)])
+
     async def interrupt_unfinished(self) -> int:
-        """At a start: what was queued or running when the process died is `interrupted`. Returns how many."""
+        """At a start: what was queued or running when the process died, and cannot go on, is `interrupted`.
+
+        Returns how many.
+        """
         error = OpenNGTError(
             "TASK_FAILED",
             "the service ended before the task did",
@@ -121,7 +143,7 @@ class TaskRows:
         )
         change = (
             update(schema.tasks)
-            .where(schema.tasks.c.state.in_(("queued", "running")))
+            .where(schema.tasks.c.state.in_(UNFINISHED), schema.tasks.c.request.is_(None))
             .values(state="interrupted", error=error.to_dict(), updated=effects.now())
         )
         return await self._database.write(lambda connection: connection.execute(change).rowcount)
@@ -145,6 +167,16 @@ def _made_by(connection: Connection, key: RequestKey) -> TaskRecord | None:
     if row.request_sha256 != key.request_sha256:
         raise OpenNGTError("IDEMPOTENCY_MISMATCH", f"Idempotency-Key {key.key} belongs to a different request")
     return _get(connection, row.task_id)
+
+
+def _parts(connection: Connection, parents: Sequence[str]) -> list[TaskRecord]:
+    table = schema.tasks
+    found: list[TaskRecord] = []
+    for start in range(0, len(parents), NAMES_IN_ONE_STATEMENT):
+        some = table.c.parent.in_(parents[start : start + NAMES_IN_ONE_STATEMENT])
+        query = select(table).where(some).order_by(table.c.created, table.c.task_id)
+        found += [_record(row) for row in connection.execute(query)]
+    return found
 
 
 def _values(record: TaskRecord) -> dict[str, Any]:

@@ -43,7 +43,10 @@ class Background:
         await self._links.load()
         interrupted = await self._parts.engine.start()
         settled = await self.reconciler.settle_all()
-        log.info("background_started", tasks_interrupted=interrupted, mounts_settled=len(settled))
+        resumed = await self.operations.refreshes.resume()
+        log.info(
+            "background_started", tasks_interrupted=interrupted, tasks_resumed=resumed, mounts_settled=len(settled)
+        )
         self._begin("links", self._links.run())
         self._begin("reconciler", self.reconciler.run(self._retry))
 

@@ -39,6 +39,10 @@ class Progress:
     def task_id(self) -> str:
         return self._live.record.task_id
 
+    async def part(self, kind: str, work: "Work") -> dict[str, Any]:
+        """Do some of the work as a task of its own, in this one's turn; returns its result or raises its error."""
+        return await self._engine._run_part(self._live.record, kind, work)
+
     async def step(self, percent: int, text: str) -> None:
         """What begins now, and how much was done before; stored before it begins."""
         await self._engine._store(self._live, progress=percent, step=text)
@@ -46,6 +50,8 @@ class Progress:
 
 Work = Callable[[Progress], Awaitable[dict[str, Any]]]
 """Returns the task's result, JSON values without secrets, or raises OpenNGTError."""
+
+_Begin = Callable[["_Live", Work], Coroutine[Any, Any, dict[str, Any]]]
 
 
 @dataclass
@@ -69,8 +75,17 @@ class TaskEngine:
         self._stopping = False
 
     async def start(self) -> int:
-        """Mark what an earlier process left unfinished as `interrupted`; returns how many tasks that were."""
+        """Mark what an earlier process left unfinished as `interrupted`; returns how many tasks that were.
+
+        Tasks that keep their request are left for `resume`.
+        """
         return await self._rows.interrupt_unfinished()
+
+    def resume(self, record: TaskRecord, work: Work) -> None:
+        """Go on with a task of `TaskRows.unfinished`."""
+        self._launch(
+            replace(record, state="queued", step="goes on after a restart of the service"), self._take_turn, work
+        )
 
     async def stop(self) -> None:
         """Accept no more, cancel what runs and store it as `interrupted`."""
@@ -89,23 +104,25 @@ class TaskEngine:
         actor: str,
         key: RequestKey | None = None,
         takes_turns: bool = False,
+        parent: str | None = None,
+        request: dict[str, Any] | None = None,
     ) -> TaskRecord:
         """Queue the work and return at once; or, when a request with this key has made a task before, return that one.
 
         Work that `takes_turns` itself begins at once, without the VM's turn and without a slot: it mostly waits.
+        With `request` the task outlives the service: its caller hands it to `resume` at the next start.
         IDEMPOTENCY_MISMATCH when the key belongs to another request, RATE_LIMITED when the service is stopping.
         """
         if self._stopping:
             raise OpenNGTError("RATE_LIMITED", "the service is stopping", remedy="repeat when it runs again")
         now = effects.now()
-        draft = TaskRecord(uuid.uuid4().hex, kind, vm_uuid, actor, "queued", 0, "queued", None, None, now, now)
+        task_id = uuid.uuid4().hex
+        draft = TaskRecord(
+            task_id, kind, vm_uuid, actor, "queued", 0, "queued", None, None, now, now, parent=parent, request=request
+        )
         record, created = await self._rows.create(draft, key)
         if created:
-            live = self._live[record.task_id] = _Live(record)
-            begin = self._begin if takes_turns else self._take_turn
-            runner = asyncio.create_task(self._run(live, begin, work), name=f"{kind} {vm_uuid}")
-            self._runners.add(runner)
-            runner.add_done_callback(self._runners.discard)
+            self._launch(record, self._begin if takes_turns else self._take_turn, work)
         return record
 
     async def wait(self, task_id: str, seconds: float) -> TaskRecord | None:
@@ -157,9 +174,35 @@ class TaskEngine:
         if holder is not None:
             raise OpenNGTError("VM_BUSY", f"{holder} is at work on the VM", {"holder": holder, "vm_uuid": vm_uuid})
 
-    async def _run(
-        self, live: _Live, begin: Callable[[_Live, Work], Coroutine[Any, Any, dict[str, Any]]], work: Work
-    ) -> None:
+    def _launch(self, record: TaskRecord, begin: "_Begin", work: Work) -> None:
+        live = self._live[record.task_id] = _Live(record)
+        runner = asyncio.create_task(self._run(live, begin, work), name=f"{record.kind} {record.vm_uuid}")
+        self._runners.add(runner)
+        runner.add_done_callback(self._runners.discard)
+
+    async def _run_part(self, whole: TaskRecord, kind: str, work: Work) -> dict[str, Any]:
+        now, task_id = effects.now(), uuid.uuid4().hex
+        draft = TaskRecord(
+            task_id, kind, whole.vm_uuid, whole.actor, "running", 0, "started", None, None, now, now, whole.task_id
+        )
+        record, _ = await self._rows.create(draft)
+        live = self._live[task_id] = _Live(record)
+        worker = asyncio.ensure_future(work(Progress(self, live)))
+        try:
+            await asyncio.wait({worker})
+        finally:
+            worker.cancel()
+            await asyncio.wait({worker})
+            await self._finish(live, worker)
+        return worker.result()
+
+    async def _finish(self, live: _Live, worker: "asyncio.Future[dict[str, Any]]") -> None:
+        live.record = replace(live.record, updated=effects.now(), **_end(live.record, worker))
+        live.finished.set()
+        await self._store_end(live.record)
+        del self._live[live.record.task_id]
+
+    async def _run(self, live: _Live, begin: "_Begin", work: Work) -> None:
         """Waits for the work as a task of its own, so that its end is read, whatever it is, and not caught."""
         worker = asyncio.create_task(begin(live, work))
         try:
@@ -167,10 +210,7 @@ class TaskEngine:
         except asyncio.CancelledError:
             worker.cancel()
             await asyncio.wait({worker})
-        live.record = replace(live.record, updated=effects.now(), **_end(live.record, worker))
-        live.finished.set()
-        await self._store_end(live.record)
-        del self._live[live.record.task_id]
+        await self._finish(live, worker)
 
     async def _store_end(self, record: TaskRecord) -> None:
         """On a full disk again and again, until the service stops; who waits for the task has its end already (F8)."""
@@ -188,8 +228,10 @@ class TaskEngine:
     async def _take_turn(self, live: _Live, work: Work) -> dict[str, Any]:
         vm_uuid = live.record.vm_uuid
         alone = contextlib.nullcontext() if vm_uuid is None else self.exclusive(vm_uuid)
+        # A task that is no VM's waits for those that are: it must not keep a slot from them.
+        slot = contextlib.nullcontext() if vm_uuid is None else self._slots
         # The VM's turn first: a task that waits for its VM must not keep a slot from others.
-        async with alone, self._slots:
+        async with alone, slot:
             return await self._begin(live, work)
 
     async def _begin(self, live: _Live, work: Work) -> dict[str, Any]:
@@ -201,8 +243,10 @@ class TaskEngine:
         await self._rows.update(live.record)
 
 
-def _end(record: TaskRecord, worker: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
+def _end(record: TaskRecord, worker: "asyncio.Future[dict[str, Any]]") -> dict[str, Any]:
     state: TaskState
+    if worker.cancelled() and record.request is not None:
+        return {"step": "goes on when the service runs again"}
     if worker.cancelled():
         state, error = "interrupted", OpenNGTError("TASK_FAILED", "the service was stopped before the task ended")
         return {"state": state, "error": error.to_dict()}

@@ -63,6 +63,7 @@ class Links:
         # Apart from the views: a heartbeat comes often, and to write it into one would copy two records each time.
         self._beats: dict[str, Beat] = {}
         self._dirty: set[str] = set()
+        self._waiting: dict[str, set[asyncio.Event]] = {}
         self.on_bootstrap: Callable[[SessionInfo], None] = lambda session: None
         self.on_disc: Callable[[SessionInfo, bool], None] = lambda session, mounted: None
 
@@ -76,6 +77,25 @@ class Links:
         if beat is None:
             return view
         return replace(view, row=replace(view.row, last_seen=beat.at), disc_mounted=beat.disc_mounted)
+
+    async def until(self, vm_uuid: str, wanted: Callable[[SessionInfo], bool], seconds: float) -> SessionInfo | None:
+        """The VM's session as soon as it is one that is `wanted`; None when there is none within `seconds`."""
+        news = asyncio.Event()
+        self._waiting.setdefault(vm_uuid, set()).add(news)
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    session = self.view(vm_uuid).session
+                    if session is not None and wanted(session):
+                        return session
+                    await news.wait()
+                    news.clear()
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting[vm_uuid].discard(news)
+            if not self._waiting[vm_uuid]:
+                del self._waiting[vm_uuid]
 
     def sessions(self) -> Iterable[SessionInfo]:
         """Every live session."""
@@ -164,3 +184,5 @@ class Links:
     def _change(self, view: LinkView) -> None:
         self._views[view.row.vm_uuid] = view
         self._dirty.add(view.row.vm_uuid)
+        for news in self._waiting.get(view.row.vm_uuid, ()):
+            news.set()

@@ -42,6 +42,8 @@ class MountRequest:
     config_only: bool = False
     holder_is_dead: str | None = None
     """The holder that the caller knows to be dead: its mount is taken over."""
+    validity_days: int | None = None
+    """Life of the certificate that follows the disc's, when it is not the settings'."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,16 @@ async def mount(parts: Parts, request: MountRequest, actor: str, progress: Progr
     if plan.action == "replace":
         await progress.step(10, "taking the VM's earlier ISO out")
         await clear(parts, vm.vm_uuid, actor=actor, force=True)
-    draft = Mount(vm.vm_uuid, "preparing", plan.drive, request.config_only, request.holder, now, now + request.lease)
+    draft = Mount(
+        vm.vm_uuid,
+        "preparing",
+        plan.drive,
+        request.config_only,
+        request.holder,
+        now,
+        now + request.lease,
+        validity_days=request.validity_days,
+    )
     await parts.store.mounts.put(draft)
     failpoint("tasks.mount.reserved")
     try:
@@ -165,7 +176,7 @@ async def _apply(parts: Parts, vm: Vm, draft: Mount, actor: str, progress: Progr
 async def _author(parts: Parts, vm: Vm, draft: Mount, actor: str) -> Mount:
     """Manifest, the certificate that vouches for it, the file; what was issued is noted in the mount's row."""
     generation, now = parts.store.registry.reserve_generation(vm.vm_uuid), draft.since
-    life = parts.lifetime("bootstrap", now)
+    life = parts.lifetime("bootstrap", now, draft.validity_days)
     iso = await parts.media.prepare(
         vm, generation=generation, created=now, expires=now + life, config_only=draft.config_only
     )

@@ -20,6 +20,7 @@ from . import enrol
 from .announce import Announcer
 from .eject import EjectRequest, eject
 from .engine import Progress
+from .fleet_refresh import Refreshes
 from .links import Links
 from .listing import DEFAULT_SORT, Listing, Orders, next_page, order_of, parse_listing
 from .mount import MountRequest, mount
@@ -27,6 +28,8 @@ from .parts import Parts
 from .power import power
 from .power_plan import PowerRequest
 from .record import Sight, hypervisor_record, vm_record
+from .refresh_plan import Ask
+from .titles import TITLES
 from .vm_fields import FIELDS
 
 __all__ = ["Operations", "task_record"]
@@ -48,6 +51,7 @@ class Operations:
         self._looked = (float("-inf"), float("-inf"))
         self._one_look = asyncio.Lock()
         self._orders = Orders()
+        self.refreshes = Refreshes(parts, links)
 
     async def hypervisor_vms(self, reference: str | None = None) -> list[Json]:
         """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is."""
@@ -172,6 +176,19 @@ class Operations:
             await self._parts.engine.submit("power", request.vm_uuid, work, actor=actor, key=key, takes_turns=True)
         )
 
+    async def plan_refresh(self, ask: Ask) -> Json:
+        """A row for each VM that was named or is enrolled: what `refresh` would do. Changes nothing."""
+        return {"items": await self.refreshes.plan(ask)}
+
+    async def refresh(self, ask: Ask, *, actor: str, key: RequestKey | None = None) -> Json:
+        """The task. INVALID_INPUT, VM_NOT_FOUND, VM_AMBIGUOUS before any change; its failures are those of its VMs."""
+        return task_record(await self.refreshes.submit(ask, actor=actor, key=key))
+
+    async def refresh_rows(self, task_id: str, *, limit: int = 500, page_token: str | None = None) -> Json:
+        """`{"task", "items", "next_page_token"}`: how far a refresh is with each VM. NOT_FOUND."""
+        rows = await self.refreshes.rows(task_id, limit=limit, page_token=page_token)
+        return {**rows, "task": task_record(rows["task"])}
+
     async def task(self, task_id: str, *, wait: float = 0.0) -> Json:
         """The task when it has ended, or after `wait` seconds as it is then. NOT_FOUND."""
         record = await self._parts.engine.wait(task_id, wait)
@@ -255,8 +272,9 @@ class Operations:
 
 
 def task_record(record: TaskRecord) -> Json:
-    """A task as the API shows it: without the actor, which is the audit trail's."""
-    return {name: value for name, value in vars(record).items() if name != "actor"}
+    """A task as the API shows it: without the actor, which is the audit trail's, and what was asked, its rows'."""
+    shown = {name: value for name, value in vars(record).items() if name not in ("actor", "request")}
+    return {**shown, "title": TITLES.get(record.kind, record.kind)}
 
 
 def _issued(issued: Issued) -> Json:

@@ -31,9 +31,12 @@ class Parts:
             raise not_enrolled(vm_uuid)
         return vm
 
-    def lifetime(self, kind: CertificateKind, now: datetime.datetime) -> datetime.timedelta:
-        """How long a certificate of this kind lives: what the settings say, but never longer than its CA."""
-        life = datetime.timedelta(days=self.settings.validity_days)
+    def lifetime(self, kind: CertificateKind, now: datetime.datetime, days: int | None = None) -> datetime.timedelta:
+        """How long a certificate of this kind lives: what the settings say, but never longer than its CA.
+
+        `days` stands in for the setting `validity_days`.
+        """
+        life = datetime.timedelta(days=self.settings.validity_days if days is None else days)
         if kind == "bootstrap" and self.settings.bootstrap_hours:
             life = datetime.timedelta(hours=self.settings.bootstrap_hours)
         # An expired CA is left for the library to name.

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Replace the identity from the ISO by a long-lived one over the link, then take the ISO away.
-
-The new certificate stays `next` until the agent uses it, whatever becomes of the call: an answer that got lost may mean
-that the agent has it, and then it is accepted; if not, the old one still is.
-"""
+"""Replace the identity from the ISO by a long-lived one over the link, then take the ISO away."""
 
 import asyncio
 import time
@@ -12,14 +8,13 @@ from typing import Any
 
 import structlog
 
-from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.failpoints import failpoint
 
 from ..ports import SessionInfo
-from ..store.ledger import IssueRequest
 from .eject import clear
 from .engine import Progress, Work
+from .handover import deliver, prepare
 from .links import Links
 from .parts import Parts
 
@@ -41,25 +36,13 @@ async def rotate(parts: Parts, vm_uuid: str, progress: Progress) -> dict[str, An
     session = parts.gateway.session(vm_uuid)
     if session is None or session.kind != "bootstrap":
         return {"generation": None if session is None else session.generation}
-    vm, now = parts.enrolled(vm_uuid), effects.now().replace(microsecond=0)
+    vm, held = parts.enrolled(vm_uuid), parts.store.mounts.get(vm_uuid)
     await progress.step(10, "issuing the certificate")
-    life = parts.lifetime("link", now)
-    [issued] = await parts.store.ledger.issue(
-        [IssueRequest(vm_uuid, "link", life, ngt_uuid=vm.ngt_uuid)], actor=ACTOR, now=now
-    )
-    generation = issued.entry.generation
-    config = await parts.media.guest_config(vm, generation=generation, created=now, expires=now + life)
+    handover = await prepare(parts, vm, None if held is None else held.validity_days, actor=ACTOR)
     await progress.step(50, "handing it to the agent")
-    identity = {
-        "generation": generation,
-        "kind": "link",
-        "client_pem": issued.certificate.client_pem.decode(),
-        "ca_pem": parts.media.cluster.ca_pem.decode(),
-        "config": config,
-    }
-    await parts.gateway.call(vm_uuid, "identity.rotate", identity)
+    await deliver(parts, handover)
     failpoint("tasks.rotate.handed")
-    return {"generation": generation}
+    return {"generation": handover.entry.generation}
 
 
 async def eject_done(parts: Parts, session: SessionInfo, progress: Progress) -> dict[str, Any]:
@@ -95,8 +78,13 @@ class Rotation:
         links.on_disc = self.disc_reported
 
     def bootstrap_connected(self, session: SessionInfo) -> None:
-        """Called for each bootstrap session when it begins, and again by `retry`."""
+        """Called for each bootstrap session when it begins, and again by `retry`.
+
+        Whoever has the VM's turn either does this himself (a refresh) or is done before `retry` comes again.
+        """
         vm_uuid = session.vm_uuid
+        if self._parts.engine.busy(vm_uuid):
+            return
         self._submit("rotate", vm_uuid, lambda progress: rotate(self._parts, vm_uuid, progress))
 
     def disc_reported(self, session: SessionInfo, mounted: bool) -> None:

@@ -180,6 +180,7 @@ class BlockList(unittest.TestCase):
         self.assertFalse(blocked.is_blocked(paths, "identity.rotate"))
         write(paths.blocked_methods, "identity.rotate\n")
         self.assertTrue(blocked.is_blocked(paths, "identity.rotate"))
+        self.assertTrue(blocked.is_blocked(paths, "identity.request"), "the first half of a rotation")
         self.assertFalse(blocked.is_blocked(paths, "capabilities.set"))
         write(paths.blocked_methods, b"\xff\xfe")
         self.assertTrue(blocked.is_blocked(paths, "capabilities.set"))

@@ -17,7 +17,9 @@ import unittest.mock
 from openngt_agent import adopt, identity, runtime_status, verify
 from openngt_agent.errors import AgentError
 from openngt_agent.files import Finished
+from openngt_agent.key_request import run_briefly
 from openngt_agent.service import CLOCK_SECONDS, Agent
+from openngt_agent.tls import split_client_pem
 from openngt_agent.waiter import Waiter
 from support import FACTS, disc, frame, golden, guest_root, server_context, text, write
 
@@ -103,7 +105,8 @@ class Case(unittest.TestCase):
 
     def start(self, run=None):
         waiter = Waiter(turn_seconds=0.2)
-        agent = Agent(self.paths, waiter, runtime_status.RuntimeStatus(self.paths), run or no_programs)
+        shown = runtime_status.RuntimeStatus(self.paths)
+        agent = Agent(self.paths, waiter, shown, run or no_programs, run or run_briefly)
         thread = threading.Thread(target=agent.run)
 
         def stop():
@@ -229,6 +232,76 @@ class Links(Case):
             self.assertTrue(self.status()["link"]["active"])
         with open(self.paths.identity, "rb") as stream:
             self.assertEqual(stream.read(), before)
+
+    def certificate_of(self, name):
+        """`identity.rotate` with a certificate alone, and the openssl that has made its key."""
+        key, certificate = split_client_pem(text(name + ".pem"))
+        call = golden("identity-rotate-own-key")
+        generation = int(name.rpartition("-")[2])
+        config = dict(FACTS["config"], port=self.gateway.port, generation=generation)
+        call["params"].update(certificate_pem=certificate, ca_pem=text("ca.pem"), generation=generation, config=config)
+        made = key + golden("identity-request-result")["result"]["csr_pem"].replace("THE REQUEST", "VEhF")
+        return call, lambda command: Finished(0, made, "")
+
+    def test_a_key_that_the_agent_made_itself_is_stored_with_its_certificate(self):
+        store(self.paths, self.gateway.port)
+        call, openssl = self.certificate_of("link-5")
+        self.start(openssl)
+        with self.gateway.accept() as session:
+            session.greet()
+            session.say(golden("identity-request"))
+            answer = session.hear()
+            self.assertEqual(set(answer["result"]), {"csr_pem"})
+            self.assertNotIn("PRIVATE", str(answer))
+            session.say(call)
+            self.assertEqual(session.hear()["result"], {"generation": 5})
+            self.assertEqual(session.hear(), golden("goodbye-rotated"))
+        with self.gateway.accept() as session:
+            self.assertEqual(session.generation, 5)
+        self.assertEqual(identity.load(self.paths).client_pem, text("link-5.pem"))
+
+    def test_a_certificate_without_its_key_changes_nothing(self):
+        store(self.paths, self.gateway.port)
+        call, _openssl = self.certificate_of("link-5")
+        other = self.certificate_of("link-3")[1]
+        self.start(other)
+        with self.gateway.accept() as session:
+            session.greet()
+            for _turn in range(2):
+                session.say(call)
+                self.assertEqual(session.hear()["error"]["data"], {"code": "INVALID_INPUT"})
+                session.say(golden("identity-request"))  # its key is that of another certificate
+                session.hear()
+        self.assertEqual(identity.load(self.paths).generation, 4)
+
+    def test_a_key_is_forgotten_with_the_session_that_it_was_made_in(self):
+        store(self.paths, self.gateway.port)
+        call, openssl = self.certificate_of("link-5")
+        self.start(openssl)
+        with self.gateway.accept() as session:
+            session.greet()
+            session.say(golden("identity-request"))
+            session.hear()
+        with self.gateway.accept() as session:
+            session.greet()
+            session.say(call)
+            self.assertEqual(session.hear()["error"]["data"], {"code": "INVALID_INPUT"})
+
+    def test_openssl_that_is_not_there_or_fails_is_named_and_the_link_lives(self):
+        store(self.paths, self.gateway.port)
+
+        def missing(command):
+            raise AgentError("COMMAND_NOT_FOUND", "command not found: openssl")
+
+        for run, code in ((missing, "COMMAND_NOT_FOUND"), (lambda command: Finished(1, "", "no"), "COMMAND_FAILED")):
+            agent = self.start(run)
+            with self.gateway.accept() as session:
+                session.greet()
+                session.say(golden("identity-request"))
+                self.assertEqual(session.hear()["error"]["data"], {"code": code})
+                session.say(golden("capabilities-set"))
+                self.assertEqual(session.hear(), golden("capabilities-set-result"))
+                agent._waiter.stop()
 
     def test_a_full_disk_refuses_the_rotation_and_keeps_the_link(self):
         store(self.paths, self.gateway.port, "link-3", 3, "bootstrap")

@@ -129,7 +129,7 @@ class Sessions(unittest.TestCase):
     def test_operations_reach_the_agent_and_its_answers_the_service(self):
         link = Link()
         link.until_active()
-        for name in ("identity-rotate", "capabilities-set", "guest-shutdown", "guest-reboot"):
+        for name in ("identity-rotate", "identity-request", "capabilities-set", "guest-shutdown", "guest-reboot"):
             [operation] = link.say(golden(name))
             self.assertIsInstance(operation, Operation)
             self.assertEqual(operation.params, golden(name)["params"])
@@ -145,6 +145,26 @@ class Sessions(unittest.TestCase):
         link.protocol.refuse(operation, AgentError("DISC_OLDER", "generation 2 is not newer than the stored 3"))
         link.move()
         self.assertEqual(link.server.messages(), [golden("identity-rotate-older")])
+
+    def test_a_certificate_without_a_key_reaches_the_agent(self):
+        link = Link()
+        link.until_active()
+        [operation] = link.say(golden("identity-rotate-own-key"))
+        self.assertEqual(operation.params, golden("identity-rotate-own-key")["params"])
+
+    def test_a_guest_without_openssl_says_so_as_the_golden_file_does(self):
+        link = Link()
+        link.until_active()
+        [operation] = link.say(golden("identity-request"))
+        link.protocol.refuse(operation, AgentError("COMMAND_NOT_FOUND", "command not found: openssl"))
+        link.move()
+        self.assertEqual(link.server.messages(), [golden("identity-request-no-openssl")])
+
+    def test_an_unknown_method_is_answered_as_agents_before_identity_request_answer_it(self):
+        link = Link()
+        link.until_active()
+        self.assertEqual(link.say(dict(golden("identity-request"), method="identity.requested")), [])
+        self.assertEqual(link.server.messages(), [golden("identity-request-too-old")])
 
     def test_the_guests_administrator_has_the_last_word(self):
         link = Link(blocked={"identity.rotate"})
@@ -212,6 +232,7 @@ class Sessions(unittest.TestCase):
             ("generation", "4"),
             ("kind", "bootstrap"),
             ("client_pem", 5),
+            ("certificate_pem", "beside client_pem"),
             ("client_pem", "x" * 32769),
             ("ca_pem", None),
             ("config", []),

@@ -33,6 +33,7 @@ from openngt_service.store.task_rows import RequestKey, TaskRows
 from openngt_service.store.tokens import Role, Tokens
 from openngt_service.tasks.engine import TaskEngine
 from openngt_service.tasks.operations import task_record
+from openngt_service.tasks.refresh_plan import Ask
 
 Json = dict[str, Any]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
@@ -94,6 +95,8 @@ class FakeOperations:
         task = {
             "task_id": uuid.uuid4().hex,
             "kind": kind,
+            "title": kind,
+            "parent": None,
             "vm_uuid": vm["vm_uuid"],
             "state": "succeeded",
             "progress": 100,
@@ -154,6 +157,18 @@ class FakeOperations:
     async def power(self, reference: str, *, key: RequestKey | None, **asked: Any) -> Json:
         self.begin("power", reference, asked)
         return self.make_task("power", await self.vm(reference), {"changed": True})
+
+    async def plan_refresh(self, ask: Ask) -> Json:
+        self.begin("plan_refresh", ask)
+        return {"items": []}
+
+    async def refresh(self, ask: Ask, *, actor: str, key: RequestKey | None) -> Json:
+        self.begin("refresh", ask)
+        return self.make_task("fleet_refresh", {"vm_uuid": None}, {"refreshed": len(ask.vm or ())})
+
+    async def refresh_rows(self, task_id: str, *, limit: int, page_token: str | None) -> Json:
+        self.begin("refresh_rows", task_id, limit, page_token)
+        return {"task": await self.task(task_id), "items": [], "next_page_token": None}
 
     async def task(self, task_id: str, *, wait: float = 0.0) -> Json:
         self.begin("task", task_id, wait)

@@ -15,6 +15,7 @@ import pytest
 from openngt.errors import REMEDIES, OpenNGTError
 from openngt_service.api.errors import STATUS
 from openngt_service.api.middleware import MAX_BODY_BYTES
+from openngt_service.tasks.refresh_plan import Ask
 
 ROOT = Path(__file__).resolve().parents[3]
 # What can be raised in a call or a task; command line and lab answer nobody over the API.
@@ -315,3 +316,33 @@ def test_requests_are_counted_by_route_and_not_by_vm(api: Any) -> None:
     connection.close()
     assert 'openngt_api_requests_total{method="GET",route="/v1/vms/{vm}",status="404"} 1.0' in text
     assert "some-name" not in text
+
+
+def test_a_refresh_is_planned_asked_for_and_followed(api: Any) -> None:
+    client = api.client()
+    assert client.plan_refresh(threshold_days=45) == []
+    task = client.refresh(vm=["web1", "web2"], validity_days=400, via="iso", spread_seconds=5)
+    assert client.wait_task(task, 5)["result"] == {"refreshed": 2}
+    assert client.refresh_rows(task["task_id"]) == []
+    asked = [call[1] for call in api.operations.calls if call[0] in ("plan_refresh", "refresh")]
+    assert asked == [
+        Ask(threshold_days=45),
+        Ask(vm=("web1", "web2"), validity_days=400, via="iso", spread_seconds=5.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"vms": ["a"]}, "vms"),
+        ({"vm": "a"}, "vm"),
+        ({"vm": [""]}, "vm.0"),
+        ({"via": "usb"}, "via"),
+        ({"threshold_days": "45"}, "threshold_days"),
+        ({"wait_seconds": 0}, "wait_seconds"),
+    ],
+)
+def test_a_misspelt_refresh_is_refused_by_name(api: Any, body: dict[str, Any], field: str) -> None:
+    status, _, answer = send(api, "POST", "/v1/refresh", body)
+    assert status == 400 and [problem["field"] for problem in answer["error"]["details"]["problems"]] == [field]
+    assert not api.operations.made

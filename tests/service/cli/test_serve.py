@@ -51,7 +51,10 @@ def failed_start(service: ServiceProcess, **extra: str) -> str:
 
 
 async def live_through(service: ServiceProcess, bootstrap: Path, identity: Path) -> None:
-    """What an agent does: comes with the ISO's certificate, is given a better one, comes back, lets go of the disc."""
+    """What an agent does: comes with the ISO's certificate, is given a better one, comes back, lets go of the disc.
+
+    It is of the release before agents made their own keys.
+    """
     name = service.client().ca()["service_name"]
     ca_file = service.state_dir / "ca/ca.pem"
     first = await AgentClient.connect(service.gateway_port, client_context(ca_file, bootstrap), name)
@@ -59,6 +62,10 @@ async def live_through(service: ServiceProcess, bootstrap: Path, identity: Path)
     assert first.welcome["kind"] == "bootstrap"
     on_the_iso = service.client().vm(VM)["certificate"]
     assert (on_the_iso["kind"], on_the_iso["expiry"]) == ("bootstrap", "PASS"), "a day's life is by design"
+    request = await first.read()
+    assert request is not None and request["method"] == "identity.request"
+    unknown = {"code": -32601, "message": "method not found"}
+    first.send({"jsonrpc": "2.0", "id": request["id"], "error": unknown})
     rotate = await first.read()
     assert rotate is not None
     assert rotate["method"] == "identity.rotate"

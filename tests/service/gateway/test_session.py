@@ -83,7 +83,8 @@ def test_what_the_session_sends_has_the_shape_of_the_golden_messages() -> None:
     assert sent(session) == [golden("hello-result")]
     session.receive(frame(golden("heartbeat")), 101.0)
     assert sent(session) == [golden("heartbeat-result")]
-    for name in ("identity-rotate", "capabilities-set", "guest-shutdown", "guest-reboot"):
+    calls = ("identity-rotate", "identity-request", "identity-rotate-own-key", "capabilities-set", "guest-shutdown")
+    for name in (*calls, "guest-reboot"):
         call = golden(name)
         call_id = session.call(call["method"], call["params"], "token")
         assert sent(session) == [{**call, "id": call_id}]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.fakes.agents import agents_of
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt import effects
@@ -47,10 +48,26 @@ STEPS = {
 }
 """Where the process is killed -> what it was doing."""
 
+REFRESH_STEPS = [
+    "tasks.refresh.mounted",
+    "tasks.refresh.taken",
+    "tasks.refresh.issued",
+    "tasks.refresh.handed",
+    "tasks.refresh.ejected",
+    "tasks.mount.reserved",
+    "tasks.mount.recorded",
+    "tasks.mount.authored",
+    "tasks.mount.inserted",
+    "tasks.eject.marked",
+    "tasks.eject.ejected",
+    "tasks.eject.deleted",
+    "tasks.eject.persisted",
+]
+
 
 def test_every_step_in_the_code_has_its_case(failpoints: Callable[[Path], set[str]]) -> None:
     service = ROOT / "src/openngt_service"
-    ours = {step for step in STEPS if not step.startswith("iso.")}
+    ours = {step for step in [*STEPS, *REFRESH_STEPS] if not step.startswith("iso.")}
     assert failpoints(service / "store") | failpoints(service / "tasks") == ours
 
 
@@ -89,9 +106,30 @@ def test_the_next_start_converges(tmp_path: Path, step: str, operation: str) -> 
     assert len(issued_serials(tmp_path)) == len(set(issued_serials(tmp_path)))
 
 
+@pytest.mark.parametrize("step", REFRESH_STEPS)
+def test_a_refresh_goes_on_at_the_next_start_and_no_agent_is_locked_out(tmp_path: Path, step: str) -> None:
+    """F5, the service's half: whichever identity the agent has when the service dies, it comes back with it."""
+    acknowledged = kill_at(tmp_path, step, "refresh")
+    before = issued_serials(tmp_path)[0]
+
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop, agents_of(workshop) as agents:
+            await agents.connect(VM)
+            assert not agents.refused, "the identity that it has is accepted"
+            assert await workshop.result({"task_id": acknowledged["refresh"]}) == {"refreshed": 1}
+            entry = workshop.store.ledger.certificate_of(VM)
+            assert entry is not None and (entry.state, entry.kind) == ("current", "link")
+            assert entry.serial_hex != before and not agents.refused
+            await stored(workshop, acknowledged["refresh"])
+            await consistent(workshop, is_off=False)
+            assert workshop.store.mounts.get(VM) is None
+
+    asyncio.run(main())
+
+
 def issued_serials(folder: Path) -> list[str]:
     with sqlite3.connect(folder / "openngt.db") as connection:
-        return [row[0] for row in connection.execute("SELECT serial FROM certificates")]
+        return [row[0] for row in connection.execute("SELECT serial FROM certificates ORDER BY generation")]
 
 
 async def consistent(workshop: Workshop, *, is_off: bool) -> None:
@@ -105,6 +143,13 @@ async def consistent(workshop: Workshop, *, is_off: bool) -> None:
     tasks = (await workshop.operations.tasks())["items"]
     assert {task["state"] for task in tasks} <= {"succeeded", "interrupted"}
     assert (await workshop.store.audit.verify()).problem is None
+
+
+async def stored(workshop: Workshop, task_id: str) -> None:
+    """Who waits for a task has its end a moment before the database."""
+    async with asyncio.timeout(10):
+        while (record := await workshop.store.tasks.get(task_id)) is None or not record.finished:
+            await asyncio.sleep(0.005)
 
 
 async def revocation_holds(workshop: Workshop, operation: str, step: str) -> None:

@@ -9,9 +9,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.agents import agents_of
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt_service.store.task_rows import request_key
+from openngt_service.tasks.refresh_plan import Ask
 
 ACKNOWLEDGED = "acknowledged"
 USERS = "/isos/debian.iso"
@@ -62,7 +64,15 @@ async def power(workshop: Workshop) -> None:
     acknowledge(workshop, "power", (await workshop.power("off"))["power_state"])
 
 
-OPERATIONS = {operation.__name__: operation for operation in (mount, eject, disable, rotate, power)}
+async def refresh(workshop: Workshop) -> None:
+    async with agents_of(workshop) as agents:
+        await agents.install(VM, "web1", {"ide0": USERS, "ide1": None})
+        task = await workshop.operations.refresh(Ask(vm=(VM,), via="iso", wait_seconds=30.0), actor="test")
+        acknowledge(workshop, "refresh", task["task_id"])
+        acknowledge(workshop, "refreshed", await workshop.result(task))
+
+
+OPERATIONS = {operation.__name__: operation for operation in (mount, eject, disable, rotate, power, refresh)}
 
 
 async def perform(folder: Path, operation: str) -> None:

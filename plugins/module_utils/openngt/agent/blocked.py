@@ -11,6 +11,8 @@ from .paths import Paths
 __all__ = ["is_blocked", "parse"]
 
 MOST = 65536
+PART_OF = {"identity.request": "identity.rotate"}
+"""What is the first half of another method is blocked with it."""
 
 
 def parse(text: str) -> FrozenSet[str]:
@@ -30,4 +32,5 @@ def is_blocked(paths: Paths, method: str) -> bool:
         return False
     except (OSError, UnicodeDecodeError):
         return True
-    return method in parse(text)
+    blocked = parse(text)
+    return method in blocked or PART_OF.get(method) in blocked

@@ -95,12 +95,18 @@ def _identity_rotate(params: Mapping[str, Any]) -> None:
     _generation(params)
     if params.get("kind") != "link":
         raise ValueError("kind must be link")
-    for field in ("client_pem", "ca_pem"):
+    if ("client_pem" in params) == ("certificate_pem" in params):
+        raise ValueError("one of client_pem and certificate_pem is wanted")
+    for field in ("client_pem" if "client_pem" in params else "certificate_pem", "ca_pem"):
         if not isinstance(params.get(field), str) or len(params[field]) > 32768:
             raise ValueError("{0} must be text of at most 32768 characters".format(field))
     if not isinstance(params.get("config"), dict):
         raise ValueError("config must be an object")
     check_config(params["config"])
+
+
+def _identity_request(params: Mapping[str, Any]) -> None:
+    """Nothing is asked with it yet."""
 
 
 def _capabilities_set(params: Mapping[str, Any]) -> None:
@@ -113,6 +119,7 @@ def _nothing(params: Mapping[str, Any]) -> None:
 
 # All that a service may ask of an agent, once `hello` was answered. Never more than stands here.
 OPERATIONS: Dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "identity.request": _identity_request,
     "identity.rotate": _identity_rotate,
     "capabilities.set": _capabilities_set,
     "guest.shutdown": _nothing,

@@ -19,6 +19,7 @@ from .errors import AgentError
 from .files import Runner, run
 from .going_down import COMMANDS, go_down
 from .identity import Identity
+from .key_request import make_request, run_briefly
 from .machine import vm_uuid
 from .messages import PROTOCOL
 from .paths import Paths
@@ -44,8 +45,17 @@ CLOCK_SECONDS = 60.0  # how often the service is told what time it is here
 class Agent:
     """One agent of one guest. `run` returns when the waiter is stopped."""
 
-    def __init__(self, paths: Paths, waiter: Waiter, shown: RuntimeStatus, runner: Runner = run) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        waiter: Waiter,
+        shown: RuntimeStatus,
+        runner: Runner = run,
+        run_briefly: Runner = run_briefly,
+    ) -> None:
         self._paths = paths
+        self._run_briefly = run_briefly
+        self._own_key: Optional[str] = None  # secret; whose certificate was asked for in this session
         self._waiter = waiter
         self._shown = shown
         self._runner = runner
@@ -89,6 +99,7 @@ class Agent:
 
     def _session(self) -> Closed:
         """One session from connecting to its end."""
+        self._own_key = None
         identity = self._own_identity()
         config = load_config(self._paths)
         sock = connect(config["cluster_ip"], config["port"], self._waiter)
@@ -164,7 +175,11 @@ class Agent:
     def _operate(self, protocol: LinkProtocol, operation: Operation, identity: Identity) -> None:
         """What the table of operations lets through, done."""
         try:
-            if operation.method == "identity.rotate":
+            if operation.method == "identity.request":
+                request = make_request(self._run_briefly)
+                self._own_key = request.key_pem
+                protocol.answer(operation, {"csr_pem": request.csr_pem})
+            elif operation.method == "identity.rotate":
                 self._rotate(operation.params, identity)
                 protocol.answer(operation, {"generation": operation.params["generation"]})
                 self._leave = "identity rotated"
@@ -187,7 +202,7 @@ class Agent:
             new = identities.make(
                 params["kind"],
                 config["cluster_uuid"],
-                params["client_pem"],
+                self._client_pem(params),
                 params["ca_pem"],
                 _signer(params["ca_pem"], current),
             )
@@ -200,6 +215,14 @@ class Agent:
             raise AgentError("INVALID_INPUT", "identity.rotate: the certificate is for another VM or cluster")
         identities.store(self._paths, new, config)
         log.info("took generation %d of the identity over the link", new.generation)
+
+    def _client_pem(self, params: Mapping[str, Any]) -> str:
+        """With the key that came along, or the one that was made for `identity.request` in this session."""
+        if "client_pem" in params:
+            return str(params["client_pem"])
+        if self._own_key is None:
+            raise ValueError("a certificate came without a key, and none was asked for in this session")
+        return self._own_key + str(params["certificate_pem"])
 
 
 def _signer(ca_pem: str, current: Identity) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "certificates_in",
     "client_context",
     "fingerprint",
+    "keys_in",
     "self_handshake",
     "split_client_pem",
 ]
@@ -47,9 +48,14 @@ def certificates_in(pem: str) -> List[str]:
     return [match.group() + "\n" for match in _PEM_CERTIFICATE.finditer(pem)]
 
 
+def keys_in(pem: str) -> List[str]:
+    """Each private key of a PEM text, in order, as PEM."""
+    return [match.group() + "\n" for match in _PEM_KEY.finditer(pem)]
+
+
 def split_client_pem(pem: str) -> Tuple[str, str]:
     """(private key, certificate) of a client.pem; ValueError unless it holds exactly one of each."""
-    keys = [match.group() + "\n" for match in _PEM_KEY.finditer(pem)]
+    keys = keys_in(pem)
     certificates = certificates_in(pem)
     if len(keys) != 1 or len(certificates) != 1:
         raise ValueError("one private key and one certificate are wanted")

@@ -1,0 +1,92 @@
+# Copyright (c) 2026, openngt contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refresh certificates: ask the service what would be done, have it done, and say it in Ansible's words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .openngt.client import Client
+from .openngt.errors import OpenNGTError
+from .openngt.following import follow_refresh
+
+__all__ = ["Outcome", "begin", "failure_of", "look", "predict", "result_of", "wait"]
+
+Json = dict[str, Any]
+
+
+class Outcome(NamedTuple):
+    task_id: str | None
+    """None where nothing was begun: in check mode, or when no VM is due."""
+    finished: bool
+    rows: list[Json]
+    """A row for each VM, as ARCHITECTURE.md section 6 has it."""
+    error: Json | None = None
+    """Of the service's task, when a VM was not refreshed."""
+
+
+def predict(client: Client, ask: Json) -> Outcome:
+    """What `begin` would do; changes nothing."""
+    rows = client.plan_refresh(**{name: value for name, value in ask.items() if name != "max_in_flight"})
+    return Outcome(None, True, rows)
+
+
+def begin(client: Client, ask: Json) -> Outcome:
+    """Have the service begin, unless no VM is due."""
+    planned = predict(client, ask)
+    if all(row["state"] == "unchanged" for row in planned.rows):
+        return planned
+    unchanged = [row for row in planned.rows if row["state"] == "unchanged"]
+    task = client.refresh(**ask)
+    return Outcome(task["task_id"], False, [*client.refresh_rows(task["task_id"]), *unchanged])
+
+
+def look(client: Client, task_id: str) -> Outcome:
+    """How far an earlier refresh is."""
+    task = client.task(task_id)  # first: the rows of a task that has ended are its last
+    finished = task["state"] in ("succeeded", "failed", "interrupted")
+    return Outcome(task_id, finished, client.refresh_rows(task_id), task["error"])
+
+
+def wait(client: Client, begun: Outcome) -> Outcome:
+    """The end of it; VMs that were not due stay in the rows."""
+    if begun.task_id is None:
+        return begun
+    task, rows = follow_refresh(client, begun.task_id)
+    unchanged = [row for row in begun.rows if row["state"] == "unchanged"]
+    return Outcome(begun.task_id, True, [*rows, *unchanged], task["error"])
+
+
+def result_of(outcome: Outcome) -> Json:
+    """The module's result. `changed`: a VM has a new certificate, or would get one."""
+    changed = [row for row in outcome.rows if row["state"] in ("due", "refreshed")]
+    return {
+        "changed": bool(changed),
+        "finished": outcome.finished,
+        "task_id": outcome.task_id,
+        "vms": outcome.rows,
+        "diff": {"before": _dates(changed, "old_not_after"), "after": _dates(changed, "new_not_after")},
+    }
+
+
+def failure_of(outcome: Outcome) -> OpenNGTError | None:
+    """Why it failed, or would: the one VM's own reason, or TASK_FAILED with each VM's code in the message."""
+    bad = [row for row in outcome.rows if row["state"] in ("failed", "blocked")]
+    if outcome.error is not None:
+        error = outcome.error
+        return OpenNGTError(error["code"], error["message"], error["details"], error["remedy"])
+    if not bad:
+        return None
+    if len(bad) == 1:
+        return OpenNGTError(bad[0]["code"], bad[0]["message"], {"vm": bad[0]["vm_name"]}, bad[0]["remedy"])
+    named = ", ".join(f"{row['vm_name']} ({row['code']})" for row in bad)
+    return OpenNGTError(
+        "TASK_FAILED", f"{len(bad)} VMs cannot be refreshed: {named}", {}, "follow the remedy of each row in vms"
+    )
+
+
+def _dates(rows: Sequence[Json], field: str) -> Json:
+    """Days, for people: VM -> when its certificate ends."""
+    return {row["vm_name"]: {"certificate_ends": (row[field] or "")[:10] or None} for row in rows}

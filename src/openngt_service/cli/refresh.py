@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`openngt refresh`: new certificates for agents that run."""
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from openngt.client import Client
+from openngt.errors import OpenNGTError
+from openngt.following import follow_refresh
+
+from .connect import connect
+from .output import Column, Form, Output, print_json, show_list
+
+__all__ = ["app"]
+
+app = typer.Typer(help="New certificates for agents that run.", no_args_is_help=True)
+
+Vms = Annotated[list[str] | None, typer.Argument(metavar="[VM]...", help="UUIDs or names; none: by --threshold-days.")]
+Threshold = Annotated[
+    int | None, typer.Option("--threshold-days", help="Only VMs whose certificate ends within so many days.")
+]
+Validity = Annotated[
+    int | None, typer.Option("--validity-days", help="Life of the new certificate; default: the service's setting.")
+]
+Via = Annotated[str, typer.Option("--via", help="link, iso, or auto: over a live link, else by ISO.")]
+MaxInFlight = Annotated[int, typer.Option("--max-in-flight", help="How many VMs at a time.")]
+Jitter = Annotated[
+    int | None,
+    typer.Option(
+        "--jitter-days",
+        help="Each certificate lives up to so many days less, at random, so that a fleet does not end in one night; "
+        "default: a twentieth of the life for several VMs, 0 with --validity-days.",
+    ),
+]
+Spread = Annotated[float, typer.Option("--spread-seconds", help="Begin each VM at a random time within so long.")]
+StepSeconds = Annotated[float, typer.Option("--wait-seconds", help="How long an agent may take for a step.")]
+
+COLUMNS = [
+    Column("VM Name", lambda row: row["vm_name"]),
+    Column("VM Id", lambda row: row["vm_uuid"]),
+    Column("State", lambda row: row["state"]),
+    Column("Reason", lambda row: row["reason"]),
+    Column("Via", lambda row: row["via"]),
+    Column("Old Serial", lambda row: row["old_serial"]),
+    Column("New Serial", lambda row: row["new_serial"]),
+    Column("Old Not After", lambda row: row["old_not_after"]),
+    Column("New Not After", lambda row: row["new_not_after"]),
+    Column("Code", lambda row: row["code"]),
+    Column("Message", lambda row: row["message"]),
+    Column("Remedy", lambda row: row["remedy"]),
+]
+
+
+def tell(row: Mapping[str, Any]) -> None:
+    """The VM's tasks as they are now, on stderr."""
+    for task in row["tasks"]:
+        sys.stderr.write(f"{row['vm_name']}: {task['title']}  {task['progress']:3d} %  {task['step']}\n")
+
+
+def finish(client: Client, task_id: str, output: Form) -> None:
+    """Follow to the end, show the rows; the task's failure is raised after that."""
+    task, rows = follow_refresh(client, task_id, tell)
+    show_rows(task, rows, output)
+    if task["state"] != "succeeded":
+        error = task["error"] or {"code": "TASK_FAILED", "message": "the refresh did not end", "remedy": None}
+        raise OpenNGTError(error["code"], error["message"], {"task_id": task_id}, error["remedy"])
+
+
+def show_rows(task: Mapping[str, Any], rows: list[dict[str, Any]], output: Form) -> None:
+    if output is Form.json:
+        print_json({"task": task, "items": rows})
+    else:
+        show_list(rows, COLUMNS, output)
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    vm: Vms = None,
+    threshold_days: Threshold = None,
+    validity_days: Validity = None,
+    via: Via = "auto",
+    jitter_days: Jitter = None,
+    output: Output = Form.table,
+) -> None:
+    """Show whose certificate would be refreshed, why, and what stands in the way. Changes nothing."""
+    with connect(context) as client:
+        rows = client.plan_refresh(
+            vm=vm or None,
+            threshold_days=threshold_days,
+            validity_days=validity_days,
+            via=via,
+            jitter_days=jitter_days,
+        )
+    show_list(rows, COLUMNS, output)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    vm: Vms = None,
+    threshold_days: Threshold = None,
+    validity_days: Validity = None,
+    via: Via = "auto",
+    max_in_flight: MaxInFlight = 8,
+    jitter_days: Jitter = None,
+    spread_seconds: Spread = 0.0,
+    wait_seconds: StepSeconds = 180.0,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
+    output: Output = Form.table,
+) -> None:
+    """Give VMs new certificates while their agents run; exit status 1 when one of them did not get it."""
+    with connect(context) as client:
+        task = client.refresh(
+            vm=vm or None,
+            threshold_days=threshold_days,
+            validity_days=validity_days,
+            via=via,
+            max_in_flight=max_in_flight,
+            jitter_days=jitter_days,
+            spread_seconds=spread_seconds,
+            wait_seconds=wait_seconds,
+        )
+        if wait:
+            finish(client, task["task_id"], output)
+        else:
+            sys.stderr.write(f"follow it: openngt refresh show {task['task_id']}\n")
+            show_rows(task, client.refresh_rows(task["task_id"]), output)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    task_id: str,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = False,
+    output: Output = Form.table,
+) -> None:
+    """Show how far a refresh is with each VM."""
+    with connect(context) as client:
+        if wait:
+            finish(client, task_id, output)
+        else:
+            show_rows(client.task(task_id), client.refresh_rows(task_id), output)

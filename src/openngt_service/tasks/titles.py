@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each kind of task is called where people look at it; the first two as they know them."""
+
+__all__ = ["TITLES"]
+
+TITLES = {
+    "refresh": "Refreshing NGT certificates",
+    "mount": "Mounting Nutanix Guest Tools iso image to VM",
+    "eject": "Ejecting Nutanix Guest Tools iso image from VM",
+    "rotate": "Replacing the ISO's certificate by the long-lived one",
+    "fleet_refresh": "Refreshing NGT certificates of VMs",
+}
