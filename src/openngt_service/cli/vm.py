@@ -66,6 +66,7 @@ DETAILS = [
     Column("Lease Ends", lambda vm: (vm["mount"] or {}).get("lease_ends")),
     Column("Link Since", lambda vm: (vm["link"] or {}).get("since")),
     Column("Link Peer", lambda vm: (vm["link"] or {}).get("peer")),
+    Column("Clock Offset", lambda vm: (vm["link"] or {}).get("clock_offset_seconds")),
     Column("Last Refusal", lambda vm: ((vm["link"] or {}).get("last_refusal") or {}).get("reason")),
     Column("Guest OS", lambda vm: (vm["vm_info"] or {}).get("guest_os_name")),
     Column("Enrolled At", lambda vm: vm["enrolled_at"]),
