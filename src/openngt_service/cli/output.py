@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Column", "Form", "Output", "neutral", "show", "show_list"]
+__all__ = ["Column", "Form", "Output", "neutral", "printable", "show", "show_list"]
 
 Json = Mapping[str, Any]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -2,6 +2,8 @@
 """Who is connected: live in memory, written down when something changed, never for a heartbeat."""
 
 import asyncio
+import datetime
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,11 +17,27 @@ from ..ports import Refusal, SessionInfo
 from ..store.link_rows import LinkRow, LinkRows
 from ..store.registry import Registry
 
-__all__ = ["LinkView", "Links"]
+__all__ = ["Ended", "LinkView", "Links", "Stranger"]
 
 log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 1.0
+STRANGERS = 200
+
+
+@dataclass(frozen=True)
+class Ended:
+    reason: str
+    at: datetime.datetime
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A connection that was refused before anybody could tell whose it was."""
+
+    reason: Refusal
+    peer: str
+    at: datetime.datetime
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,8 @@ class LinkView:
     row: LinkRow
     session: SessionInfo | None = None
     disc_mounted: bool | None = None
+    ended: Ended | None = None
+    """How the last session of this process's life ended."""
 
     @property
     def active(self) -> bool:
@@ -47,6 +67,8 @@ class Links:
         self._registry = registry
         self._views: dict[str, LinkView] = {}
         self._dirty: set[str] = set()
+        self.strangers: deque[Stranger] = deque(maxlen=STRANGERS)
+        """The latest ones; in memory only."""
         self.on_bootstrap: Callable[[SessionInfo], None] = lambda session: None
         self.on_disc: Callable[[SessionInfo, bool], None] = lambda session, mounted: None
 
@@ -79,7 +101,7 @@ class Links:
     async def link_down(self, session: SessionInfo, reason: str) -> None:
         view = self.view(session.vm_uuid)
         if view.session is not None and view.session.session == session.session:  # else a newer session took over
-            self._change(LinkView(view.row))
+            self._change(LinkView(view.row, ended=Ended(reason, effects.now())))
 
     async def status(self, session: SessionInfo, status: dict[str, Any]) -> None:
         view = self.view(session.vm_uuid)
@@ -95,7 +117,8 @@ class Links:
 
     def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None:
         if vm_uuid is None or self._registry.known(vm_uuid) is None:
-            return  # counted by the gateway; there is no row that it belongs to
+            self.strangers.append(Stranger(reason, peer, effects.now()))  # there is no row that it belongs to
+            return
         view = self.view(vm_uuid)
         self._change(replace(view, row=replace(view.row, refusal_reason=reason, refusal_at=effects.now())))
 

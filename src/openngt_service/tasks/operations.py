@@ -14,6 +14,7 @@ from ..store.ledger import Issued, IssueRequest
 from ..store.registry import Vm
 from ..store.task_rows import RequestKey, TaskRecord
 from . import enrol
+from .diagnosis import diagnose
 from .eject import EjectRequest, eject
 from .engine import Progress
 from .links import Links
@@ -53,6 +54,10 @@ class Operations:
         vm = self._parts.store.registry.find(reference)
         power = await self._power_states([vm])
         return self._record(vm, power.get(vm.vm_uuid, "unknown"))
+
+    async def diagnosis(self, reference: str) -> Json:
+        """Why the VM's link is not active, as far as the service can tell. VM_NOT_FOUND, VM_AMBIGUOUS, NOT_ENROLLED."""
+        return await diagnose(self._parts, self._links, reference)
 
     async def enable(self, reference: str, capabilities: Mapping[str, bool], *, actor: str) -> tuple[Json, bool]:
         """The VM record, and whether the VM is newly enrolled. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT."""
