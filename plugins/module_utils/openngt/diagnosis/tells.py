@@ -293,11 +293,14 @@ def certificate_expired(seen: Seen) -> Told | None:
     if seen.identity is not None:
         end = moment(seen.identity.get("not_after"))
         return expired_at(seen.identity, "the agent's certificate") if end is not None and end <= now else None
-    live = seen.live_entries
-    if not live or not all((end := moment(entry["not_after"])) is not None and end <= now for entry in live):
+    # Those that could connect; without any, the newest, which has outlived its use.
+    candidates = seen.live_entries or ((seen.service or {}).get("certificates") or [])[:1]
+    if not candidates or candidates[0]["state"] == "revoked":
         return None
-    kind = "the certificate on the VM's ISO" if live[0]["kind"] == "bootstrap" else "the VM's certificate"
-    return expired_at(live[0], kind)
+    if not all((end := moment(entry["not_after"])) is not None and end <= now for entry in candidates):
+        return None
+    kind = "the certificate on the VM's ISO" if candidates[0]["kind"] == "bootstrap" else "the VM's certificate"
+    return expired_at(candidates[0], kind)
 
 
 def expired_at(entry: Json, kind: str) -> Told:
