@@ -119,7 +119,7 @@ CAUSES: tuple[Cause, ...] = (
         "NO_SPACE",
         "free_space",
         "guest",
-        "`/usr/local` or `/run` is full, and the agent does not run or says that it needs room",
+        "`/usr/local` or `/run` is full, and the agent or its journal says that there is no room",
         "free space in the guest, then: systemctl restart ngt_guest_agent.service",
         tells.no_space,
     ),
@@ -198,7 +198,7 @@ CAUSES: tuple[Cause, ...] = (
     Cause(
         "GATEWAY_NOT_TRUSTED",
         "gateway_trusted",
-        "guest",
+        "both",
         "the CA is the service's, and who answers at the gateway's address does not show its certificate",
         "find what answers there: a proxy that opens TLS, or another program on that port",
         tells.not_trusted,

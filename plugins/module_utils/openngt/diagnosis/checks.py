@@ -106,7 +106,12 @@ def free_space(seen: Seen) -> Found:
     places = (seen.guest or {}).get("file_systems")
     if not places:
         return not_made("the guest did not say")
-    return judged(not seen.full, ", ".join(f"{place['path']} {place['free_kib'] // 1024} MiB" for place in places))
+    return judged(not seen.full, ", ".join(room(place) for place in places))
+
+
+def room(place: Json) -> str:
+    files = "" if place.get("free_files", 1) else ", and no further file"
+    return f"{place['path']} has {place['free_kib'] // 1024} MiB{files}"
 
 
 def agent_running(seen: Seen) -> Found:
@@ -164,6 +169,8 @@ def serial_port(seen: Seen) -> Found:
 
 def certificate(seen: Seen) -> Found:
     now = seen.service_time
+    if seen.entries is None:
+        return not_made("the service did not say")
     if seen.identity is not None:
         entry = seen.entry(seen.identity.get("serial"))
         if entry is None:

@@ -134,17 +134,22 @@ class Seen:
     def never_linked(self) -> bool:
         return self.service is not None and self.link.get("since") is None
 
+    @property
+    def entries(self) -> list[Json] | None:
+        """What the ledger holds of this VM, newest first."""
+        return self.service.get("certificates") if self.service else None
+
     def entry(self, serial: object) -> Json | None:
         """What the ledger holds under a serial of this VM."""
-        entries = (self.service.get("certificates") if self.service else None) or []
+        entries = self.entries or []
         return next((entry for entry in entries if entry.get("serial") == serial), None)
 
     @property
     def live_entries(self) -> list[Json] | None:
         """Those that could connect, but for their time."""
-        if self.service is None or "certificates" not in self.service:
+        if self.entries is None:
             return None
-        return [entry for entry in self.service["certificates"] if entry.get("state") in ("current", "next")]
+        return [entry for entry in self.entries if entry.get("state") in ("current", "next")]
 
     # The guest's side.
 

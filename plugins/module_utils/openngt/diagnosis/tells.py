@@ -148,8 +148,8 @@ def no_space(seen: Seen) -> Told | None:
     if not seen.full:
         return None
     words = [line for line in seen.journal if "No space left" in line]
-    if seen.agent_runs and seen.last_error.get("code") != "NO_SPACE" and not words:
-        return None  # it is full, and the agent does not mind
+    if seen.last_error.get("code") != "NO_SPACE" and (seen.agent_runs is not False or not words):
+        return None  # it is full, and nothing says that the agent minds
     return Told(f"the guest has no space left on {', '.join(seen.full)}", tuple(words[-2:]))
 
 
@@ -254,7 +254,8 @@ def not_trusted(seen: Seen) -> Told | None:
     distrust = str(attempt.get("tls") or "") if attempt else ""
     if attempt is None or not distrust or distrust.startswith("no answer: ") or identity is None:
         return None
-    if seen.service is not None and identity.get("ca_sha256") != seen.service.get("ca_sha256"):
+    ours = (seen.service or {}).get("ca_sha256")
+    if not ours or identity.get("ca_sha256") != ours:
         return None
     text = f"what answers at {attempt['host']} port {attempt['port']} is not the service that this agent trusts"
     return Told(text, (distrust,))
@@ -294,7 +295,7 @@ def certificate_expired(seen: Seen) -> Told | None:
         end = moment(seen.identity.get("not_after"))
         return expired_at(seen.identity, "the agent's certificate") if end is not None and end <= now else None
     # Those that could connect; without any, the newest, which has outlived its use.
-    candidates = seen.live_entries or ((seen.service or {}).get("certificates") or [])[:1]
+    candidates = seen.live_entries or (seen.entries or [])[:1]
     if not candidates or candidates[0]["state"] == "revoked":
         return None
     if not all((end := moment(entry["not_after"])) is not None and end <= now for entry in candidates):
@@ -315,9 +316,10 @@ def now_by_guest(seen: Seen) -> datetime.datetime | None:
 
 def certificate_unknown(seen: Seen) -> Told | None:
     identity, service = seen.identity, seen.service
-    if identity is None or service is None or "certificates" not in service or not identity.get("serial"):
+    if identity is None or service is None or seen.entries is None or not identity.get("serial"):
         return None
-    if identity.get("ca_sha256") != service.get("ca_sha256") or seen.entry(identity["serial"]) is not None:
+    ours = service.get("ca_sha256")
+    if not ours or identity.get("ca_sha256") != ours or seen.entry(identity["serial"]) is not None:
         return None
     text = "the agent's certificate is of this service's CA, and the ledger does not know it (a restored database?)"
     return Told(text, (f"serial {identity['serial']}, generation {identity.get('generation')}",))
