@@ -146,10 +146,10 @@ def reached(seen: Seen) -> Found:
 
 def trusted(seen: Seen) -> Found:
     attempt = seen.attempt(configured=True)
-    if attempt is None or attempt["tcp"]:
+    if attempt is not None and attempt["tcp"]:
         return not_made("nothing was reached")
-    if "tls" not in attempt:
-        return not_made(ROOT if (seen.guest or {}).get("is_root") is False else "no CA to judge it by")
+    if attempt is None or "tls" not in attempt:
+        return not_made(ROOT if (seen.guest or {}).get("is_root") is False else "no agent's CA to judge by")
     return judged(not attempt.get("tls"), str(attempt.get("tls") or "its certificate is of the agent's CA"))
 
 
