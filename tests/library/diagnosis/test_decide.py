@@ -182,6 +182,49 @@ def test_missing_evidence_never_tells_a_cause(service: Any, guest: Any) -> None:
     assert found["remedy"] and in_lines(found)[0].startswith(("web01: ", "VM: ", VM))
 
 
+UNWELL = changed(
+    GUEST,
+    clock_ahead_seconds=-9e7,
+    journal=["No space left on device"],
+    firewall=["tcp dport 2074 drop"],
+    file_systems=[{"path": "/run", "free_kib": 0, "free_files": 0}],
+    disc={"device": "/dev/sr0", "mounted_at": None},
+    gateway=[{"host": "192.0.2.9", "port": 1, "configured": True, "tcp": "Connection refused"}, TLS_TOO_EARLY],
+    status__identity__vm_uuid=OTHER,
+    status__link={"active": False, "last_error": {"code": "IDENTITY_INVALID", "message": "damaged"}},
+    unit={"load_state": "loaded", "active_state": "failed", "sub_state": "failed", "restarts": 3},
+)
+UNSERVED = changed(
+    SERVICE,
+    mount={"phase": "mounted", "generation": 5, "drive": "cd0", "since": NOW, "holder": "x"},
+    link__last_refusal={"reason": "revoked", "at": NOW},
+    link__ended={"reason": "goodbye", "at": NOW},
+    gateway__refused_here=True,
+    strangers=[{"reason": "expired", "peer": "192.0.2.20:1", "at": NOW}],
+    certificates=[{**SERVICE["certificates"][0], "state": "revoked", "not_after": BEFORE}],
+)
+
+
+@given(service=pruned(UNSERVED), guest=st.none() | pruned(UNWELL))
+def test_whatever_is_missing_there_is_an_answer(service: Any, guest: Any) -> None:
+    found = decide(service, guest)
+    codes = [found["cause"], *(other["cause"] for other in found["also"])]
+    order = [cause.code for cause in CAUSES if cause.code in codes]
+    assert codes in (order, [NOT_KNOWN])
+    assert len(found["checks"]) == len(CHECKS) and in_lines(found)
+
+
+def test_a_clone_is_told_once_and_not_by_its_consequences() -> None:
+    clone = changed(
+        GUEST,
+        status__identity__vm_uuid=OTHER,
+        status__identity__serial="2e",
+        status__link={"active": False, "last_error": {"code": "IDENTITY_INVALID", "message": "another VM's"}},
+    )
+    found = decide(SERVICE, clone)  # type: ignore[arg-type]
+    assert (found["cause"], found["also"]) == ("IDENTITY_OF_ANOTHER_VM", [])
+
+
 def test_codes_are_words_and_each_has_a_check_a_condition_and_a_remedy() -> None:
     assert len({cause.code for cause in CAUSES}) == len(CAUSES)
     names = {check.name for check in CHECKS} | {"service"}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from .evidence import Seen, moment
+from .tells import protocol_differs
 
 __all__ = ["CHECKS", "Check", "Found", "why_guest_is_silent", "why_service_is_silent"]
 
@@ -204,11 +205,7 @@ def protocol(seen: Seen) -> Found:
     has = seen.status.get("agent_version") or service.get("agent_version")
     if has is None:
         return not_made("no agent has said its version")
-    return judged(not tells_of_protocol(seen), f"agent {has}, service {service.get('available_version')}")
-
-
-def tells_of_protocol(seen: Seen) -> bool:
-    return seen.last_error.get("code") == "PROTOCOL_ERROR" or "refused hello" in str(seen.last_error.get("message"))
+    return judged(protocol_differs(seen) is None, f"agent {has}, service {service.get('available_version')}")
 
 
 CHECKS: tuple[Check, ...] = (

@@ -13,7 +13,7 @@ from .tells import Told
 __all__ = ["decide", "in_lines"]
 
 Json = dict[str, Any]
-ANOTHER_VM = CAUSES[0]
+ANOTHER_VM, *OTHERS, JUST_LOST = CAUSES
 
 
 def decide(service: ServiceSaw | None, guest: GuestSaw | None) -> Json:
@@ -28,7 +28,9 @@ def decide(service: ServiceSaw | None, guest: GuestSaw | None) -> Json:
     if stranger:
         # What another VM's guest says about itself tells nothing about this one.
         seen = Seen(service, {"error": {"code": ANOTHER_VM.code, "message": stranger.message}})
-    told += [(cause, found) for cause in CAUSES[1:] if (found := cause.tell(seen)) is not None]
+    told += [(cause, found) for cause in OTHERS if (found := cause.tell(seen)) is not None]
+    if not told and (waiting := JUST_LOST.tell(seen)) is not None:
+        told = [(JUST_LOST, waiting)]
     first, *others = told or [(None, not_known(seen))]
     return {
         "vm_uuid": (seen.service or {}).get("vm_uuid"),

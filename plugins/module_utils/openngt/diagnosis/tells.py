@@ -160,7 +160,8 @@ def agent_masked(seen: Seen) -> Told | None:
 
 def agent_stopped(seen: Seen) -> Told | None:
     unit = seen.unit
-    if unit is None or unit.get("active_state") not in ("inactive", "deactivating"):
+    stopped = unit is not None and unit.get("active_state") in ("inactive", "deactivating")
+    if unit is None or not stopped or unit.get("load_state") != "loaded":
         return None
     disabled = unit.get("unit_file_state") == "disabled"
     said = "stopped and disabled: it does not come back with a restart" if disabled else "stopped"
@@ -178,7 +179,7 @@ def agent_failed(seen: Seen) -> Told | None:
 
 
 def identity_damaged(seen: Seen) -> Told | None:
-    if seen.last_error.get("code") != "IDENTITY_INVALID":
+    if seen.last_error.get("code") != "IDENTITY_INVALID" or identity_of_another(seen):
         return None
     return Told("the agent cannot use its stored identity", (str(seen.last_error.get("message")),))
 
@@ -194,7 +195,8 @@ def clock_wrong(seen: Seen) -> Told | None:
             evidence.append(f"its certificate is valid from {entry['not_before']} to {entry['not_after']}")
     if not evidence:
         return None  # off, but no certificate is judged differently for it
-    return Told(f"the guest's clock is {span(seen.clock_ahead)}", (f"it says {here:%Y-%m-%d %H:%M} UTC", *evidence))
+    says = f"it says {(seen.guest or {}).get('time')}"
+    return Told(f"the guest's clock is {span(seen.clock_ahead)}", (says, *evidence))
 
 
 def span(ahead: float) -> str:
@@ -272,6 +274,8 @@ def certificate_retired(seen: Seen) -> Told | None:
 
 def by_ledger(seen: Seen, state: str, text: str) -> Told | None:
     """By the guest's own serial; where that is not known, by what the gateway has just refused this VM for."""
+    if is_of_another(seen):
+        return None
     if seen.identity is not None:
         entry = seen.entry(seen.identity.get("serial"))
         if entry is None or entry["state"] != state:
@@ -283,13 +287,19 @@ def by_ledger(seen: Seen, state: str, text: str) -> Told | None:
     return Told(text, (f"refused at {refusal['at']}",))
 
 
+def is_of_another(seen: Seen) -> bool:
+    """Whether the guest holds another VM's certificate, of which this VM's part of the ledger says nothing."""
+    holds, asked = (seen.identity or {}).get("vm_uuid"), (seen.service or {}).get("vm_uuid")
+    return bool(holds and asked and holds != asked)
+
+
 def serial_shown(entry: Json) -> str:
     return f"serial {entry['serial']}, generation {entry['generation']}, until {entry['not_after']}"
 
 
 def certificate_expired(seen: Seen) -> Told | None:
     now = seen.service_time or now_by_guest(seen)
-    if now is None:
+    if now is None or is_of_another(seen):
         return None
     if seen.identity is not None:
         end = moment(seen.identity.get("not_after"))
@@ -317,6 +327,8 @@ def now_by_guest(seen: Seen) -> datetime.datetime | None:
 def certificate_unknown(seen: Seen) -> Told | None:
     identity, service = seen.identity, seen.service
     if identity is None or service is None or seen.entries is None or not identity.get("serial"):
+        return None
+    if is_of_another(seen):
         return None
     ours = service.get("ca_sha256")
     if not ours or identity.get("ca_sha256") != ours or seen.entry(identity["serial"]) is not None:
