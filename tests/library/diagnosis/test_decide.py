@@ -133,6 +133,9 @@ TLS_TOO_EARLY = {
             ["AGENT_NOT_INSTALLED"],
         ),
         ({}, {"clock_ahead_seconds": -9e7, "gateway": [TLS_TOO_EARLY]}, "CLOCK_WRONG", ["GATEWAY_NOT_TRUSTED"]),
+        # A unit that is on its way up once more has failed; one that is for the first time may yet come.
+        ({}, {"unit__active_state": "activating", "unit__sub_state": "start", "unit__restarts": 3}, "AGENT_FAILED", []),
+        ({}, {"unit__active_state": "activating", "unit__sub_state": "start"}, NOT_KNOWN, []),
         # What is wrong and yet no reason is no cause.
         ({}, {"other_tools": ["/usr/local/nutanix"]}, NOT_KNOWN, []),
         ({}, {"clock_ahead_seconds": 900.0}, NOT_KNOWN, []),

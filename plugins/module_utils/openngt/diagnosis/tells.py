@@ -170,12 +170,17 @@ def agent_stopped(seen: Seen) -> Told | None:
 
 
 def agent_failed(seen: Seen) -> Told | None:
-    unit = seen.unit
-    if unit is None or (unit.get("active_state") != "failed" and unit.get("sub_state") != "auto-restart"):
+    unit = seen.unit or {}
+    # Between two attempts, or in the middle of one more.
+    again = unit.get("active_state") == "activating" and unit.get("restarts", 0) > 0
+    if unit.get("active_state") != "failed" and unit.get("sub_state") != "auto-restart" and not again:
         return None
-    again = f", started again {unit['restarts']} times" if unit.get("restarts") else ""
-    how = f"{unit.get('result')}, exit status {unit.get('exit_status')}{again}"
-    return Told(f"the agent's service fails: {how}", tuple(seen.journal[-4:]))
+    words = [f"exit status {unit['exit_status']}"] if unit.get("exit_status") else []
+    if unit.get("restarts"):
+        words.append(f"started again {unit['restarts']} times")
+    own = [line for line in seen.journal if " systemd[1]: " not in line]
+    ends = [line for line in seen.journal if "Main process exited" in line]
+    return Told(f"the agent's service fails: {', '.join(words) or unit.get('result')}", (*own[-3:], *ends[-1:]))
 
 
 def identity_damaged(seen: Seen) -> Told | None:

@@ -28,7 +28,7 @@ CONFIG = "/usr/local/openngt/config/ngt_config.json"
 IDENTITY = "/usr/local/openngt/config/identity.pem"
 FILE_SYSTEMS = ("/usr/local", "/run")
 REACH_SECONDS = 5.0
-JOURNAL_LINES = 10
+JOURNAL_LINES = 20
 MOST_LINE = 300
 # systemd's name -> ours
 PROPERTIES = {
