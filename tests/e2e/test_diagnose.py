@@ -139,7 +139,8 @@ def test_a_wrong_address_and_a_clock_that_is_years_off(guests: Guests, ansible: 
 
 @pytest.mark.usefixtures("mended")
 def test_a_guest_without_room_and_a_clone(guests: Guests, ansible: Ansible) -> None:
-    fill = f"mount -o remount,nr_inodes=$(df --output=iused /run | tail -n1) /run; systemctl restart {UNIT} || :"
+    no_more_files = "mount -o remount,nr_inodes=$(df --output=iused /run | tail -n1) /run"
+    fill = f"systemctl stop {UNIT}; {no_more_files}; systemctl start {UNIT} || :"
     original = guests.web.ssh(f"tar -C {CONFIG} -c . | base64 -w0").stdout
     # What a copied disk holds: the original's identity, in a VM of another UUID.
     clone = f"cp -a {CONFIG} {CONFIG}.kept; echo {original} | base64 -d | tar -C {CONFIG} -x; systemctl restart {UNIT}"

@@ -48,6 +48,8 @@ __all__ = [
 
 Json = dict[str, Any]
 RECONNECT_SECONDS = 30.0  # an agent that lost its link tries again after 15 s at the latest, and needs a handshake
+# The system's own, and systemd's when it cannot make the folder in /run that the unit asks for (systemd.exec(5)).
+SPACE_WORDS = ("No space left", "status=233/RUNTIME_DIRECTORY")
 UNIT_NAMES = ("ngt_guest_agent.service", "nutanix-guest-agent.service")
 
 
@@ -147,7 +149,7 @@ def agent_not_installed(seen: Seen) -> Told | None:
 def no_space(seen: Seen) -> Told | None:
     if not seen.full:
         return None
-    words = [line for line in seen.journal if "No space left" in line]
+    words = [line for line in seen.journal if any(word in line for word in SPACE_WORDS)]
     if seen.last_error.get("code") != "NO_SPACE" and (seen.agent_runs is not False or not words):
         return None  # it is full, and nothing says that the agent minds
     return Told(f"the guest has no space left on {', '.join(seen.full)}", tuple(words[-2:]))
