@@ -56,7 +56,7 @@ def mended(guests: Guests, client: Client, linked: None) -> Iterator[None]:
 [ ! -h {UNIT_FILE} ] || rm {UNIT_FILE}
 for kept in {UNIT_FILE} {CONFIG} {ZIPAPP}; do [ ! -e $kept.kept ] || {{ rm -rf $kept; mv $kept.kept $kept; }}; done
 nft flush ruleset
-mount -o remount,nr_inodes=800k /run
+rm -f /run/fill.*; mount -o remount,nr_inodes=800k /run
 systemctl daemon-reload; systemctl reset-failed; systemctl restart {UNIT}"""
     now = f"date -u -s @{int(time.time())}"
     at_once(*((vm, f"{now}; {mend}") for vm in guests.both))
@@ -139,7 +139,10 @@ def test_a_wrong_address_and_a_clock_that_is_years_off(guests: Guests, ansible: 
 
 @pytest.mark.usefixtures("mended")
 def test_a_guest_without_room_and_a_clone(guests: Guests, ansible: Ansible) -> None:
-    no_more_files = "mount -o remount,nr_inodes=$(df --output=iused /run | tail -n1) /run"
+    no_more_files = (
+        "mount -o remount,nr_inodes=$(( $(df --output=iused /run | tail -n1) + 64 )) /run;"
+        "i=0; while touch /run/fill.$i; do i=$((i + 1)); done"
+    )
     fill = f"systemctl stop {UNIT}; {no_more_files}; systemctl start {UNIT} || :"
     original = guests.web.ssh(f"tar -C {CONFIG} -c . | base64 -w0").stdout
     # What a copied disk holds: the original's identity, in a VM of another UUID.
