@@ -159,7 +159,7 @@ def serial_port(seen: Seen) -> Found:
     devices = (seen.guest or {}).get("serial_devices")
     words = []
     if there is not None:
-        words.append(f"hypervisor: {'present' if there.get('present') else 'none'}")
+        words.append(f"hypervisor: {there}")
     if devices is not None:
         words.append(f"guest: {', '.join(devices) or 'none'}")
     if not words:

@@ -35,8 +35,8 @@ class ServiceSaw(TypedDict, total=False):
     hypervisor_error: str | None
     power_state: str
     cdrom_drives: list[Json]
-    serial_port: Json | None
-    """`{"present": bool}` on the hypervisor's side."""
+    serial_port: str | None
+    """The hypervisor's word for the VM's port; `none` where the VM has none."""
     link: Json
     """As in the VM record, with `active`, `transport` and `ended: {"reason", "at"}|null`."""
     agent_version: str | None
