@@ -115,8 +115,8 @@ def test_an_agent_that_is_masked_and_one_whose_port_is_blocked(
     mask = f"systemctl stop {UNIT}; mv {UNIT_FILE} {UNIT_FILE}.kept; systemctl mask {UNIT}"
     port = service.gateway_port
     block = (
-        "nft add table inet site; nft add chain inet site out '{ type filter hook output priority 0; }';"
-        f"nft add rule inet site out tcp dport {port} drop; systemctl restart {UNIT}"
+        "nft add table inet site && nft add chain inet site out '{ type filter hook output priority 0; }' &&"
+        f"nft add rule inet site out tcp dport {port} drop && systemctl restart {UNIT}"
     )
     at_once((guests.web, mask), (guests.db, block))
     causes, text = diagnose(ansible)

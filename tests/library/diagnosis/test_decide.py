@@ -217,6 +217,16 @@ def test_whatever_is_missing_there_is_an_answer(service: Any, guest: Any) -> Non
     assert len(found["checks"]) == len(CHECKS) and in_lines(found)
 
 
+def test_a_link_that_the_agent_knows_to_be_cut_before_the_service_does() -> None:
+    stale = changed(SERVICE, link__active=True, link__transport="tls")
+    cut = [{"host": "192.0.2.10", "port": 2074, "configured": True, "tcp": "no answer within 5 s"}]
+    found = decide(stale, changed(GUEST, gateway=cut))  # type: ignore[arg-type]
+    assert (found["cause"], found["link_active"], found["also"]) == ("GATEWAY_BLOCKED", False, [])
+    # An agent that says so with nothing else wrong is between two connections, as in a rotation.
+    found = decide(stale, GUEST)  # type: ignore[arg-type]
+    assert (found["cause"], found["link_active"]) == ("LINK_ACTIVE", True)
+
+
 def test_a_clone_is_told_once_and_not_by_its_consequences() -> None:
     clone = changed(
         GUEST,

@@ -45,7 +45,7 @@ CAUSES: tuple[Cause, ...] = (
         "LINK_ACTIVE",
         "link",
         "service",
-        "the service has a live session of the agent",
+        "the service has a live session of the agent; not where the agent denies it and another cause is told",
         "none needed",
         tells.link_active,
     ),

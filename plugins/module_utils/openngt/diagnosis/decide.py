@@ -29,13 +29,17 @@ def decide(service: ServiceSaw | None, guest: GuestSaw | None) -> Json:
         # What another VM's guest says about itself tells nothing about this one.
         seen = Seen(service, {"error": {"code": ANOTHER_VM.code, "message": stranger.message}})
     told += [(cause, found) for cause in OTHERS if (found := cause.tell(seen)) is not None]
+    # The service notices the end of a link by heartbeats that fail to come, some seconds late; the agent knows at once.
+    denied = len(told) > 1 and told[0][0] is not None and told[0][0].code == "LINK_ACTIVE" and seen.agent_denies_link
+    if denied:
+        del told[0]
     if not told and (waiting := JUST_LOST.tell(seen)) is not None:
         told = [(JUST_LOST, waiting)]
     first, *others = told or [(None, not_known(seen))]
     return {
         "vm_uuid": (seen.service or {}).get("vm_uuid"),
         "vm_name": (seen.service or {}).get("vm_name"),
-        "link_active": None if seen.service is None else bool(seen.link.get("active")),
+        "link_active": None if seen.service is None else bool(seen.link.get("active")) and not denied,
         **shown(*first),
         "evidence": list(first[1].evidence),
         "also": [shown(*other) for other in others],

@@ -169,6 +169,11 @@ class Seen:
         return (self.status.get("link") or {}).get("last_error") or {}
 
     @property
+    def agent_denies_link(self) -> bool:
+        """Whether the agent itself says that it is not connected."""
+        return (self.status.get("link") or {}).get("active") is False
+
+    @property
     def unit(self) -> Json | None:
         return self.guest.get("unit") if self.guest else None
 
