@@ -122,6 +122,11 @@ class GatewayEvents(Protocol):
 
 
 class GatewayPort(Protocol):
+    @property
+    def port(self) -> int:
+        """The port that is listened on; 0 when none is."""
+        ...
+
     def session(self, vm_uuid: str) -> SessionInfo | None:
         """The live session (from `hello` on) of a VM, if there is one."""
         ...

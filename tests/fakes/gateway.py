@@ -18,6 +18,8 @@ __all__ = ["FakeGateway"]
 class FakeGateway:
     """Implements `ports.GatewayPort`. `ledger` and `events` are set once both are built."""
 
+    port: int = 2074
+
     ledger: LedgerPort | None = None
     events: GatewayEvents | None = None
     sessions: dict[str, SessionInfo] = field(default_factory=dict)

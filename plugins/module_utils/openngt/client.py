@@ -99,6 +99,10 @@ class Client:
     def vm(self, vm: str) -> Json:
         return self._call("GET", f"/v1/vms/{segment(vm)}")
 
+    def diagnosis(self, vm: str) -> Json:
+        """Why the link is not active, by the service's own evidence, which is in `service_saw`."""
+        return self._call("GET", f"/v1/vms/{segment(vm)}/diagnosis")
+
     def enable(self, vm: str, capabilities: Mapping[str, bool] | None = None) -> Json:
         """Enrol the VM, or set the capabilities of an enrolled one; None leaves them as they are. -> VM record."""
         body = {} if capabilities is None else {"capabilities": dict(capabilities)}

@@ -54,7 +54,7 @@ REMEDIES = {
     "ISSUE_LOG_DAMAGED": "restore issued.jsonl from a backup, or take the named line out after keeping a copy",
     "LIBRARY_MISSING": "install the named Python library for the interpreter that runs the module",
     "LINK_LOST": "the agent reconnects by itself; when it does not, check the network between guest and service",
-    "LINK_NOT_ACTIVE": "compare both sides in details: the agent's view and the service's view",
+    "LINK_NOT_ACTIVE": "run the playbook openngt.guest_tools.diagnose: it names the cause; details has both sides",
     "LINK_REFUSED": "the service does not accept this certificate (openngt vm show says why); mount again",
     "METHOD_BLOCKED": "take the method out of /usr/local/openngt/config/blocked_methods in the guest to allow it",
     "NOT_ENROLLED": "enrol it first: module openngt.guest_tools.vm, or openngt vm enable",

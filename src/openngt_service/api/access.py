@@ -44,6 +44,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/hypervisor/vms"): Rule("viewer"),
     ("GET", "/v1/vms"): Rule("viewer"),
     ("GET", "/v1/vms/{vm}"): Rule("viewer"),
+    ("GET", "/v1/vms/{vm}/diagnosis"): Rule("viewer"),
     ("PUT", "/v1/vms/{vm}"): Rule("operator", "vm.enable"),
     ("DELETE", "/v1/vms/{vm}"): Rule("operator", "vm.disable"),
     ("POST", "/v1/vms/{vm}/mount"): Rule("operator", "vm.mount"),

@@ -27,6 +27,7 @@ __all__ = [
     "CheckName",
     "CheckPolicy",
     "CheckRequest",
+    "Diagnosis",
     "DisableAnswer",
     "EjectRequest",
     "ErrorAnswer",
@@ -179,6 +180,31 @@ class Vm(Answer):
 class VmList(Answer):
     items: list[Vm]
     next_page_token: str | None
+
+
+class DiagnosisCheck(Answer):
+    name: str
+    state: Literal["ok", "failed", "not_made"]
+    found: str
+    """For a check that was not made, why."""
+
+
+class DiagnosedCause(Answer):
+    cause: str
+    message: str
+    remedy: str
+
+
+class Diagnosis(DiagnosedCause):
+    vm_uuid: Uuid
+    vm_name: str
+    link_active: bool
+    evidence: list[str]
+    also: list[DiagnosedCause]
+    """Further causes that hold as well; the first one comes before them."""
+    checks: list[DiagnosisCheck]
+    service_saw: dict[str, Any]
+    """The evidence itself, to be judged together with the guest's (`openngt/diagnosis/evidence.py`)."""
 
 
 class Capabilities(Body):

@@ -67,6 +67,12 @@ async def show_vm(context: Context, vm: PathVm) -> Any:
     return await context.operations.vm(vm)
 
 
+@router.get("/v1/vms/{vm}/diagnosis", response_model=models.Diagnosis, tags=["VMs"])
+async def diagnose_vm(context: Context, vm: PathVm) -> Any:
+    """Why the link is not active, by the service's own evidence; the checks that only the guest can make are named."""
+    return await context.operations.diagnosis(vm)
+
+
 @router.put("/v1/vms/{vm}", response_model=models.Vm, tags=["VMs"], responses={201: {"model": models.Vm}})
 async def enable_vm(
     context: Context, request: Request, response: Response, vm: PathVm, body: models.CapabilitiesRequest

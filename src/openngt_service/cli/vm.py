@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from openngt.client import Client
+from openngt.diagnosis.decide import in_lines
 
 from .connect import connect
-from .output import Column, Form, Output, print_json, show, show_list
+from .output import Column, Form, Output, print_json, printable, show, show_list
 
 __all__ = ["app"]
 
@@ -71,6 +72,13 @@ DETAILS = [
     Column("Guest OS", lambda vm: (vm["vm_info"] or {}).get("guest_os_name")),
     Column("Enrolled At", lambda vm: vm["enrolled_at"]),
 ]
+DIAGNOSIS = [
+    *COLUMNS[:2],
+    Column("Communication Link Active", lambda found: found["link_active"]),
+    Column("Cause", lambda found: found["cause"]),
+    Column("Message", lambda found: found["message"]),
+    Column("Remedy", lambda found: found["remedy"]),
+]
 
 
 def default_holder() -> str:
@@ -123,6 +131,17 @@ def show_vm(context: typer.Context, vm: Vm, output: Output = Form.table) -> None
     """Show one VM in full."""
     with connect(context) as client:
         show(client.vm(vm), DETAILS, output)
+
+
+@app.command()
+def diagnose(context: typer.Context, vm: Vm, output: Output = Form.table) -> None:
+    """Say why the VM's link is not active, as far as the service can tell; the playbook `diagnose` asks the guest."""
+    with connect(context) as client:
+        found = client.diagnosis(vm)
+    if output is Form.table:
+        sys.stdout.writelines(f"{printable(line)}\n" for line in in_lines(found))
+    else:
+        show(found, DIAGNOSIS, output)
 
 
 @app.command()

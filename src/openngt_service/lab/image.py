@@ -32,6 +32,7 @@ PACKAGES = (
     "kmod",
     "libnss-myhostname",
     "linux-image-cloud-amd64",
+    "nftables",
     "openssh-server",
     "openssl",
     "procps",

@@ -115,6 +115,11 @@ class Ledger:
         entries = [self._entries[serial] for serial in self._of_vm.get(vm_uuid, ())]
         return max(entries, key=_precedence, default=None)
 
+    def entries_of(self, vm_uuid: str) -> list[Entry]:
+        """All that is held of the VM, newest generation first."""
+        entries = (self._entries[serial] for serial in self._of_vm.get(vm_uuid, ()))
+        return sorted(entries, key=lambda entry: entry.generation, reverse=True)
+
     def all_live(self) -> list[Entry]:
         """Every `next` and `current`, for checks over the fleet."""
         return [entry for entry in self._entries.values() if entry.state in LIVE]

@@ -2,6 +2,7 @@
 """Who is connected: live in memory, written down when something changed, never for a heartbeat."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,11 +18,27 @@ from ..store.link_rows import LinkRow, LinkRows
 from ..store.registry import Registry
 from ..store.sightings import Sighting, SightingKind, Sightings
 
-__all__ = ["LinkView", "Links"]
+__all__ = ["Ended", "LinkView", "Links", "Stranger"]
 
 log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 1.0
+STRANGERS = 200
+
+
+@dataclass(frozen=True)
+class Ended:
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A connection that was refused before anybody could tell whose it was."""
+
+    reason: Refusal
+    peer: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,8 @@ class LinkView:
     """What the connected agent has taken; None while it is down."""
     clock_offset_seconds: float | None = None
     """By how much the guest's clock is ahead of this host's; None until it tells its time."""
+    ended: Ended | None = None
+    """How the last session of this process's life ended."""
 
     @property
     def active(self) -> bool:
@@ -64,6 +83,8 @@ class Links:
         self._beats: dict[str, Beat] = {}
         self._dirty: set[str] = set()
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self.strangers: deque[Stranger] = deque(maxlen=STRANGERS)
+        """The latest ones; in memory only."""
         self.on_bootstrap: Callable[[SessionInfo], None] = lambda session: None
         self.on_disc: Callable[[SessionInfo, bool], None] = lambda session, mounted: None
 
@@ -128,7 +149,7 @@ class Links:
         view = self.view(session.vm_uuid)
         if view.session is not None and view.session.session == session.session:  # else a newer session took over
             self._beats.pop(session.vm_uuid, None)
-            self._change(LinkView(view.row))
+            self._change(LinkView(view.row, ended=Ended(reason, effects.now())))
 
     async def status(self, session: SessionInfo, status: dict[str, Any]) -> None:
         view = self.view(session.vm_uuid)
@@ -150,7 +171,8 @@ class Links:
 
     def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None:
         if vm_uuid is None or self._registry.known(vm_uuid) is None:
-            return  # counted by the gateway; there is no row that it belongs to
+            self.strangers.append(Stranger(reason, peer, effects.now()))  # there is no row that it belongs to
+            return
         view = self.view(vm_uuid)
         if reason == "retired" and serial is not None and view.session is not None:
             self._sight("retired_serial", vm_uuid, serial, peer, view.session.peer)

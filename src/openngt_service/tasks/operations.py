@@ -18,6 +18,7 @@ from ..store.registry import Vm
 from ..store.task_rows import RequestKey, TaskRecord
 from . import enrol
 from .announce import Announcer
+from .diagnosis import diagnose
 from .eject import EjectRequest, eject
 from .engine import Progress
 from .fleet_refresh import Refreshes
@@ -114,6 +115,10 @@ class Operations:
         """NOT_ENROLLED, VM_AMBIGUOUS."""
         vm = self._parts.store.registry.find(reference)
         return self._record(vm, (await self._power_of(vm)).get(vm.vm_uuid))
+
+    async def diagnosis(self, reference: str) -> Json:
+        """Why the VM's link is not active, as far as the service can tell. VM_NOT_FOUND, VM_AMBIGUOUS, NOT_ENROLLED."""
+        return await diagnose(self._parts, self._links, reference)
 
     async def enable(self, reference: str, capabilities: Mapping[str, bool], *, actor: str) -> tuple[Json, bool]:
         """The VM record, and whether the VM is newly enrolled. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT.

@@ -10,7 +10,7 @@ from tests.interpreters import interpreters
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
-from openngt.install import agent_plan, agent_steps, disc, facts, prerequisites, support
+from openngt.install import agent_plan, agent_steps, disc, facts, link_facts, prerequisites, support
 from openngt import errors
 found = prerequisites.findings(
     facts.collect("/mnt/nutanix/ngt", ("127.0.0.1", 9)), prerequisites.Wanted(550, (3, 6), "127.0.0.1:9", False)
@@ -21,6 +21,9 @@ wanted = agent_plan.Wanted(True, "0.1.0", None, True)
 assert agent_plan.plan(agent_plan.Observed(None, []), wanted).operation == "install"
 with agent_steps.private_zipapp(b"import json; print(json.dumps({'ok': True}))") as path:
     assert agent_steps.call_zipapp(path, ["verify"]) == {"ok": True}
+seen = link_facts.collect(link_facts.Asked("127.0.0.1", 9, 0.0, "NO_SUCH_DISC"))
+assert [attempt["tcp"] for attempt in seen["gateway"]] == ["Connection refused"]
+assert seen["disc"] is None and seen["clock_ahead_seconds"] > 0
 try:
     disc.choose([], None)
 except errors.OpenNGTError as error:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from openngt import effects
 from openngt.client import Client
+from openngt.diagnosis.decide import decide
 from openngt.errors import OpenNGTError
 from openngt.pki.authority import create_authority
 from openngt.pki.issue_log import IssueLog
@@ -133,6 +134,11 @@ class FakeOperations:
         if reference not in self.enrolled:
             raise OpenNGTError("NOT_ENROLLED", f"VM {reference} has no guest tools enabled", {"near": []})
         return self.enrolled[reference]
+
+    async def diagnosis(self, reference: str) -> Json:
+        vm = await self.vm(reference)
+        saw = {"vm_uuid": vm["vm_uuid"], "vm_name": vm["vm_name"], "enrolled": True, "power_state": "off"}
+        return {**decide(saw, None), "service_saw": saw}
 
     async def enable(self, reference: str, capabilities: Mapping[str, bool], *, actor: str) -> tuple[Json, bool]:
         self.begin("enable", reference, dict(capabilities), actor)

@@ -66,6 +66,16 @@ def test_vm_list_filters_and_sorts_and_names_what_it_cannot(service: ServiceProc
     assert "there are vm_name, vm_uuid" in service.cli("vm", "list", "--sort", "colour").stderr
 
 
+def test_a_diagnosis_is_cause_and_remedy_in_one_line_with_the_evidence_under_it(service: ServiceProcess) -> None:
+    first, *rest = service.cli("vm", "diagnose", "web01").stdout.splitlines()
+    assert first.startswith("web01: AGENT_NOT_INSTALLED: ") and "; remedy: run the playbook" in first
+    assert all(line.startswith("  ") for line in rest)
+    assert any("not made: " in line and "agent_running" in line and "the guest was not asked" in line for line in rest)
+    assert json.loads(service.cli("vm", "diagnose", VM, "-o", "json").stdout)["service_saw"]["vm_uuid"] == VM
+    [row] = csv.DictReader(io.StringIO(service.cli("vm", "diagnose", VM, "-o", "csv").stdout))
+    assert (row["Cause"], row["Communication Link Active"]) == ("AGENT_NOT_INSTALLED", "false")
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_a_cell_that_could_be_a_formula_is_neutralised(text: str) -> None:
     assert neutral(text) == "'" + text

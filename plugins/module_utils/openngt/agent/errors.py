@@ -28,7 +28,7 @@ REMEDIES: Dict[str, str] = {
     "IDENTITY_INVALID": "install again from this VM's tools ISO: the stored identity cannot be used",
     "INVALID_INPUT": "correct the named field",
     "LINK_LOST": "the agent reconnects by itself; when it does not, check the network between guest and service",
-    "LINK_NOT_ACTIVE": "compare both sides in details: the agent's view and the service's view",
+    "LINK_NOT_ACTIVE": "run the playbook openngt.guest_tools.diagnose: it names the cause; details has both sides",
     "LINK_REFUSED": "the service does not accept this certificate (openngt vm show says why); mount again",
     "METHOD_BLOCKED": "take the method out of /usr/local/openngt/config/blocked_methods in the guest to allow it",
     "NO_SPACE": "free space on the named file system",

@@ -16,7 +16,7 @@ from ..effects import run
 from ..errors import OpenNGTError
 from .facts import read_text
 
-__all__ = ["Disc", "candidates", "choose", "mounted_disc", "read_manifest"]
+__all__ = ["Disc", "candidates", "choose", "mounted_disc", "read_manifest", "where"]
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = "openngt-manifest-1"
@@ -141,7 +141,7 @@ def _look_into(device: str, mount_point: str, warn: Callable[[str], None]) -> Op
 
 def _mount(device: str, mount_point: str) -> Tuple[str, bool]:
     """(folder, mounted by us): a disc that is mounted already is used where it is."""
-    existing = _where(device)
+    existing = where(device)
     if existing is not None:
         return existing, False
     done = run(["mount", "-t", "iso9660", "-o", MOUNT_OPTIONS, device, mount_point])
@@ -158,7 +158,7 @@ def _unmount(folder: str) -> None:
         raise OpenNGTError("COMMAND_FAILED", "umount {0}: {1}".format(folder, done.stderr.strip()))
 
 
-def _where(device: str) -> Optional[str]:
+def where(device: str) -> Optional[str]:
     """Where a device is mounted, if anywhere."""
     for line in (read_text("/proc/self/mounts") or "").splitlines():
         fields = line.split(" ")

@@ -12,7 +12,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from ..effects import run
 from .support import parse
 
-__all__ = ["MIB", "Facts", "Place", "collect", "look_at", "nearest_existing", "read_text", "vm_uuid"]
+__all__ = ["MIB", "Facts", "Place", "collect", "look_at", "nearest_existing", "other_tools", "read_text", "vm_uuid"]
 
 MIB = 1024 * 1024
 UUID_FILE = "/sys/class/dmi/id/product_uuid"
@@ -25,6 +25,7 @@ UNIT_FOLDERS = (
 )
 # Where the original product lives; ours is /usr/local/openngt.
 OTHER_VENDOR = ("/usr/local/nutanix",)
+OTHER_VENDOR_UNIT = "nutanix-guest-agent.service"
 
 Place = NamedTuple(
     "Place",
@@ -70,7 +71,7 @@ def collect(mount_point: str, endpoint: Optional[Tuple[str, int]] = None) -> Fac
         systemctl=shutil.which("systemctl"),
         systemd_running=os.path.isdir("/run/systemd/system"),  # sd_booted(3)
         places={name: look_at(path) for name, path in places.items()},
-        other_tools=_other_tools(),
+        other_tools=other_tools(),
         vm_uuid=vm_uuid(),
         vm_uuid_exists=os.path.exists(UUID_FILE),
         endpoint_error=_try_to_reach(endpoint) if endpoint else None,
@@ -137,15 +138,17 @@ def _sudo() -> str:
     return "asks" if "password is required" in answer.stderr else "none"
 
 
-def _other_tools() -> List[str]:
+def other_tools() -> List[str]:
     """Paths that show another vendor's guest tools; our own unit starts something below /usr/local/openngt."""
     found = [path for path in OTHER_VENDOR if os.path.exists(path)]
     for folder in UNIT_FOLDERS:
-        path = os.path.join(folder, UNIT)
-        text = read_text(path)
-        if text is not None and "/openngt/" not in text:
-            found.append(path)
-    return found
+        for name in (UNIT, OTHER_VENDOR_UNIT):
+            path = os.path.join(folder, name)
+            text = read_text(path)
+            if text and "/openngt/" not in text:  # an empty one is masked, by whomever
+                found.append(path)
+    # /lib is /usr/lib on most systems of today.
+    return list(dict.fromkeys(os.path.realpath(path) for path in found))
 
 
 def _try_to_reach(endpoint: Tuple[str, int]) -> Optional[str]:
