@@ -44,12 +44,17 @@ if False:  # pylint: disable=using-constant-test
         paths,
         protocol,
         runtime_status,
+        serial_frames,
+        serial_port,
+        serial_view,
         service,
         status,
         strict_json,
         systemd,
         times,
         tls,
+        transport_policy,
+        transport_serial,
         transport_tls,
         uevent,
         uninstall,
@@ -57,6 +62,7 @@ if False:  # pylint: disable=using-constant-test
         verify,
         version,
         waiter,
+        wire,
     )
 
 INSTALLER = "install_ngt"
