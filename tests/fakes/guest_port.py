@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A VM's serial port as QEMU has it, a Unix socket, and the agent behind it: no code in common with agent or gateway."""
+"""A VM's serial port as QEMU has it, and the agent behind it: no code in common with agent or gateway."""
 
 import asyncio
 import itertools

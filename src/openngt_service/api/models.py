@@ -46,6 +46,7 @@ Uuid = Annotated[str, Field(pattern=UUID)]
 Holder = Annotated[str, Field(min_length=1, max_length=255, pattern=TEXT)]
 TokenName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$")]
 Role = Literal["viewer", "operator", "admin"]
+SerialPort = Literal["none", "ready", "needs_full_stop_and_start", "unknown"]
 CheckState = Literal["PASS", "INFO", "WARN", "FAIL"]
 Time = datetime.datetime
 
@@ -89,6 +90,7 @@ class HypervisorVm(Answer):
     vm_name: str
     power_state: Literal["on", "off", "paused", "unknown"]
     enrolled: bool
+    serial_port: SerialPort
     cdrom_drives: list[CdromDrive]
 
 
@@ -140,6 +142,7 @@ class Vm(Answer):
     communication_link_active: bool
     communication_link_over_serial_port_active: bool
     transport: Literal["tls", "serial"] | None
+    serial_port: SerialPort
     power_state: Literal["on", "off", "paused", "unknown"]
     agent_version: str | None
     available_version: str

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an adapter must do for the service; one file an adapter beside this one.
 
-Power, serial channel, clone, snapshot and disks join this interface with the features that need them.
+Power, clone, snapshot and disks join this interface with the features that need them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-__all__ = ["Drive", "DriveState", "Hypervisor", "HypervisorVm", "PowerState"]
+__all__ = ["Drive", "DriveState", "Hypervisor", "HypervisorVm", "PowerState", "SerialChannel", "SerialPortState"]
 
 DriveState = Literal["empty", "loaded", "tray_open"]
 PowerState = Literal["on", "off", "paused", "unknown"]
+SerialPortState = Literal["none", "ready", "needs_full_stop_and_start", "unknown"]
+"""`needs_full_stop_and_start`: the VM has been given a port, and a reboot is not enough for its guest to see it."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,22 @@ class Drive:
 
 
 @dataclass(frozen=True)
+class SerialChannel:
+    """A port between the guest and its hypervisor, as far as the host has it."""
+
+    kind: Literal["serial", "virtio"]
+    """The VM's second serial port (index 1, COM2), or a virtio port."""
+    socket: Path
+    """A Unix socket at which the port's one host may connect while the VM is on."""
+
+
+@dataclass(frozen=True)
 class HypervisorVm:
     vm_uuid: str
     vm_name: str
     power_state: PowerState
     drives: tuple[Drive, ...] = ()
+    serial_port: SerialPortState = "none"
 
 
 class Hypervisor(Protocol):
@@ -55,6 +69,14 @@ class Hypervisor(Protocol):
         Another medium than `iso` is left alone. DRIVE_LOCKED when the guest does not let go in time and `force` is off.
         Works on a VM that is off, too.
         """
+        ...
+
+    async def serial_channels(self) -> Mapping[str, tuple[SerialChannel, ...]]:
+        """By VM UUID, those of every VM that has one, on or off. Asked every few seconds: no VM is asked for it."""
+        ...
+
+    async def add_serial_channel(self, vm_uuid: str) -> bool:
+        """Give a VM that has none a port, from its next start on; False when it has one."""
         ...
 
     async def close(self) -> None:

@@ -2,8 +2,9 @@
 """`<qemu_directory>/<folder>/vm.json`: how a QEMU process is made known to the service (reference: `docs/lab.md`)."""
 
 import json
+import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import structlog
 from openngt.effects import replace_file
 from openngt.errors import OpenNGTError
 
-__all__ = ["VM_FILE", "VmFile", "list_vm_files", "read_vm_file", "write_vm_file"]
+__all__ = ["VM_FILE", "VmFile", "VmFiles", "describe_serial_port", "list_vm_files", "read_vm_file", "write_vm_file"]
 
 VM_FILE = "vm.json"
+MOST_SOCKET_PATH = 107
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 log = structlog.get_logger(__name__)
@@ -27,6 +29,12 @@ class VmFile:
     """As given to `qemu-system-… -uuid`, so that the guest reads the same from DMI."""
     qmp: Path
     """Socket of a monitor that is the adapter's alone."""
+    serial: Path | None = None
+    """Socket of the VM's second serial port."""
+    virtio_port: Path | None = None
+    """Socket of the VM's virtio port."""
+    path: Path | None = field(default=None, compare=False)
+    """The description's own."""
 
 
 def read_vm_file(path: Path) -> VmFile:
@@ -40,7 +48,10 @@ def read_vm_file(path: Path) -> VmFile:
     name, uuid, qmp = (_text(path, document, field) for field in ("vm_name", "vm_uuid", "qmp"))
     if not UUID.fullmatch(uuid.lower()):
         raise OpenNGTError("CONFIG_INVALID", f"{path}: vm_uuid must be a UUID with hyphens")
-    return VmFile(vm_name=name, vm_uuid=uuid.lower(), qmp=path.parent / qmp)
+    serial, virtio_port = (
+        path.parent / _text(path, document, field) if field in document else None for field in ("serial", "virtio_port")
+    )
+    return VmFile(name, uuid.lower(), path.parent / qmp, serial, virtio_port, path)
 
 
 def _text(path: Path, document: dict[str, Any], field: str) -> str:
@@ -52,15 +63,58 @@ def _text(path: Path, document: dict[str, Any], field: str) -> str:
 
 def list_vm_files(directory: Path) -> list[VmFile]:
     """All readable descriptions, by name. One that is broken is logged and left out: the other VMs must not suffer."""
-    found = []
-    for path in sorted(directory.glob(f"*/{VM_FILE}")):
+    return VmFiles(directory).list()
+
+
+class VmFiles:
+    """The descriptions below a directory; a file is read again only when it has changed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: dict[Path, tuple[tuple[int, int, int], VmFile | None]] = {}
+
+    def list(self) -> list[VmFile]:
+        """As list_vm_files."""
+        known = {path: self._read(path) for path in self._directory.glob(f"*/{VM_FILE}")}
+        self._known = {path: entry for path, entry in known.items() if entry is not None}
+        found = [vm for _, vm in self._known.values() if vm is not None]
+        return sorted(found, key=lambda vm: (vm.vm_name, vm.vm_uuid))
+
+    def _read(self, path: Path) -> tuple[tuple[int, int, int], VmFile | None] | None:
         try:
-            found.append(read_vm_file(path))
+            status = path.stat()
+        except OSError:
+            return None  # gone meanwhile
+        fingerprint = (status.st_ino, status.st_mtime_ns, status.st_size)
+        known = self._known.get(path)
+        if known is not None and known[0] == fingerprint:
+            return known
+        try:
+            return fingerprint, read_vm_file(path)
         except OpenNGTError as exc:
             log.warning("vm_file_ignored", path=str(path), reason=exc.message)
-    return sorted(found, key=lambda vm: (vm.vm_name, vm.vm_uuid))
+            return fingerprint, None
 
 
 def write_vm_file(folder: Path, vm: VmFile) -> None:
-    document = {key: str(value) for key, value in asdict(vm).items()}
-    replace_file(str(folder / VM_FILE), json.dumps(document, indent=2, sort_keys=True).encode() + b"\n")
+    fields = {"vm_name": vm.vm_name, "vm_uuid": vm.vm_uuid, "qmp": vm.qmp}
+    fields |= {"serial": vm.serial, "virtio_port": vm.virtio_port}
+    _write(folder / VM_FILE, {key: str(value) for key, value in fields.items() if value is not None})
+
+
+def describe_serial_port(path: Path, socket: Path) -> None:
+    """Note the socket of the VM's second serial port in its description; what else stands there stays.
+
+    HYPERVISOR_FAILED when the file cannot be written, or the socket's path is longer than the kernel takes (107 bytes).
+    """
+    if len(os.fsencode(socket)) > MOST_SOCKET_PATH:
+        raise OpenNGTError("HYPERVISOR_FAILED", f"{socket} is too long for a Unix socket; give the VM a port by hand")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        _write(path, {**document, "serial": str(socket)})
+    except (OSError, ValueError) as exc:
+        raise OpenNGTError("HYPERVISOR_FAILED", f"{path} cannot be changed: {exc}") from exc
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    replace_file(str(path), json.dumps(document, indent=2, sort_keys=True).encode() + b"\n")

@@ -9,7 +9,7 @@ from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.pki.issue_log import IssueLog
 
-from ..hypervisors.base import PowerState
+from ..hypervisors.base import HypervisorVm
 from ..store.ledger import Issued, IssueRequest
 from ..store.registry import Vm
 from ..store.task_rows import RequestKey, TaskRecord
@@ -42,22 +42,21 @@ class Operations:
     async def vms(self, references: Sequence[str] = (), *, limit: int = 500, page_token: str | None = None) -> Json:
         """Enrolled VMs. A hypervisor that does not answer shows as power state `unknown`, not as an error."""
         page = self._parts.store.registry.page(references, limit=limit, page_token=page_token)
-        power = await self._power_states(page.items)
+        seen = await self._seen(page.items)
         return {
-            "items": [self._record(vm, power.get(vm.vm_uuid, "unknown")) for vm in page.items],
+            "items": [self._record(vm, seen.get(vm.vm_uuid)) for vm in page.items],
             "next_page_token": page.next_page_token,
         }
 
     async def vm(self, reference: str) -> Json:
         """NOT_ENROLLED, VM_AMBIGUOUS."""
         vm = self._parts.store.registry.find(reference)
-        power = await self._power_states([vm])
-        return self._record(vm, power.get(vm.vm_uuid, "unknown"))
+        return self._record(vm, (await self._seen([vm])).get(vm.vm_uuid))
 
     async def enable(self, reference: str, capabilities: Mapping[str, bool], *, actor: str) -> tuple[Json, bool]:
         """The VM record, and whether the VM is newly enrolled. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT."""
         vm, created, seen = await enrol.enable(self._parts, reference, capabilities, actor=actor)
-        return self._record(vm, seen.power_state), created
+        return self._record(vm, seen), created
 
     async def disable(self, reference: str, *, actor: str) -> Json:
         """`{"vm_uuid", "revoked"}`, once no certificate of the VM is accepted any more. NOT_ENROLLED, VM_AMBIGUOUS."""
@@ -133,24 +132,26 @@ class Operations:
         adopted = await self._parts.store.ledger.adopt(issue_log, actor=actor)
         return {"adopted": adopted.adopted, "known": adopted.known}
 
-    def _record(self, vm: Vm, power_state: PowerState) -> Json:
-        store = self._parts.store
+    def _record(self, vm: Vm, seen: HypervisorVm | None) -> Json:
+        store, settings = self._parts.store, self._parts.settings
         return vm_record(
             vm,
             certificate=store.ledger.certificate_of(vm.vm_uuid),
             mount=store.mounts.get(vm.vm_uuid),
             link=self._links.view(vm.vm_uuid),
-            power_state=power_state,
+            power_state="unknown" if seen is None else seen.power_state,
+            serial_port="unknown" if seen is None else seen.serial_port,
+            serial_wanted=bool(settings.serial_ports) and settings.preferred_transport == "serial",
             now=effects.now(),
         )
 
-    async def _power_states(self, vms: Sequence[Vm]) -> dict[str, PowerState]:
+    async def _seen(self, vms: Sequence[Vm]) -> dict[str, HypervisorVm]:
         hypervisor = self._parts.hypervisor
         try:
             seen = await (hypervisor.find(vms[0].vm_uuid) if len(vms) == 1 else hypervisor.list_vms())
         except OpenNGTError:
             return {}  # shown as `unknown`; the hypervisor's own health check says why
-        return {vm.vm_uuid: vm.power_state for vm in seen}
+        return {vm.vm_uuid: vm for vm in seen}
 
     def _known_uuid(self, reference: str) -> str:
         """Tasks of a VM that was disabled since are still shown, by its UUID."""

@@ -7,7 +7,7 @@ from typing import Any
 from openngt.pki.expiry import days_left, expiry_state
 from openngt.version import __version__
 
-from ..hypervisors.base import HypervisorVm, PowerState
+from ..hypervisors.base import HypervisorVm, PowerState, SerialPortState
 from ..store.certificate_rows import Entry
 from ..store.mounts import Mount
 from ..store.registry import Vm
@@ -23,9 +23,14 @@ def vm_record(
     mount: Mount | None,
     link: LinkView,
     power_state: PowerState,
+    serial_port: SerialPortState,
+    serial_wanted: bool,
     now: datetime.datetime,
 ) -> dict[str, Any]:
-    """JSON values but for times, which stay aware datetimes for the API to format."""
+    """JSON values but for times, which stay aware datetimes for the API to format.
+
+    `serial_port` is the hypervisor's word; `serial_wanted`, that agents are told to try the port first.
+    """
     transport = link.session.transport if link.session is not None else None
     return {
         "vm_uuid": vm.vm_uuid,
@@ -34,10 +39,11 @@ def vm_record(
         "ngt_enabled": vm.enabled,
         "tools_iso_mounted": mount is not None and mount.phase == "mounted",
         **vm.capabilities.to_dict(),
-        "communication_type": "kIpBased",  # until there is a serial transport to fall back from
+        "communication_type": "kFallbackToIP" if serial_wanted and _has_port(serial_port, link) else "kIpBased",
         "communication_link_active": link.active,
         "communication_link_over_serial_port_active": transport == "serial",
         "transport": transport,
+        "serial_port": _port_state(serial_port, link),
         "power_state": power_state,
         "agent_version": link.row.agent_version,
         "available_version": __version__,
@@ -50,12 +56,32 @@ def vm_record(
     }
 
 
+def _has_port(serial_port: SerialPortState, link: LinkView) -> bool:
+    """A hypervisor that does not answer takes nothing back that the agent has said."""
+    return serial_port != "none" if serial_port != "unknown" else _agents_port(link) is not None
+
+
+def _port_state(serial_port: SerialPortState, link: LinkView) -> SerialPortState:
+    """The guest may not see yet what its hypervisor has long given it."""
+    if serial_port == "ready" and link.active and _agents_port(link) == "absent":
+        return "needs_full_stop_and_start"
+    return serial_port
+
+
+def _agents_port(link: LinkView) -> str | None:
+    """What the agent says of its port: `present`, `absent`, `busy`, `failed`; None when it is told to use none."""
+    port = (link.row.status or {}).get("serial_port")
+    state = port.get("state") if isinstance(port, dict) else None
+    return state if isinstance(state, str) else None
+
+
 def hypervisor_record(seen: HypervisorVm, *, enrolled: bool) -> dict[str, Any]:
     return {
         "vm_uuid": seen.vm_uuid,
         "vm_name": seen.vm_name,
         "power_state": seen.power_state,
         "enrolled": enrolled,
+        "serial_port": seen.serial_port,
         "cdrom_drives": [{"name": drive.name, "state": drive.state, "holds": drive.holds} for drive in seen.drives],
     }
 

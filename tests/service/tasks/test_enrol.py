@@ -18,7 +18,8 @@ USERS = "/isos/debian.iso"
 RECORD = (
     "vm_uuid, vm_name, ngt_uuid, ngt_enabled, tools_iso_mounted, vss_snapshot, self_service_restore, "
     "communication_type, communication_link_active, communication_link_over_serial_port_active, transport, "
-    "power_state, agent_version, available_version, generation, certificate, mount, link, vm_info, enrolled_at"
+    "serial_port, power_state, agent_version, available_version, generation, certificate, mount, link, vm_info, "
+    "enrolled_at"
 )
 
 
@@ -149,9 +150,11 @@ def test_hypervisor_vms_say_who_is_enrolled_and_what_each_drive_holds(tmp_path: 
                 {"name": "ide1", "state": "empty", "holds": None},
             ]
             expected = {"vm_uuid": VM, "vm_name": "web-1", "power_state": "on", "cdrom_drives": drives}
-            assert await workshop.operations.hypervisor_vms() == [{**expected, "enrolled": False}]
+            before = {**expected, "enrolled": False, "serial_port": "none"}
+            assert await workshop.operations.hypervisor_vms() == [before]
             await workshop.operations.enable(VM, {}, actor="test")
-            assert await workshop.operations.hypervisor_vms("web-1") == [{**expected, "enrolled": True}]
+            after = {**expected, "enrolled": True, "serial_port": "needs_full_stop_and_start"}
+            assert await workshop.operations.hypervisor_vms("web-1") == [after]
             assert await workshop.operations.hypervisor_vms("other") == []
 
     asyncio.run(main())
