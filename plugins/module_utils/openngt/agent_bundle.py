@@ -31,6 +31,7 @@ if False:  # pylint: disable=using-constant-test
         failpoints,
         files,
         framing,
+        getty,
         guest,
         identity,
         install,
