@@ -17,12 +17,12 @@ from .errors import AgentError
 from .messages import Answer, Call, RequestId
 from .tls import TlsClient
 
-__all__ = ["Active", "Closed", "Event", "LinkProtocol", "Operation", "Welcomed"]
+__all__ = ["MISSES", "Active", "Closed", "Event", "LinkProtocol", "Operation", "Welcomed"]
 
 HANDSHAKE_SECONDS = 5.0
 WELCOME_SECONDS = 5.0
 HELLO_SECONDS = 10.0
-MISSES = 2
+MISSES = 2.0
 MOST_OUTGOING = 2 * framing.MOST_AFTER_HELLO
 # So much is encrypted ahead of the transport; what waits behind it can still be overtaken by a heartbeat.
 AHEAD = 16 * 1024
@@ -48,7 +48,8 @@ class LinkProtocol:
     `hello` makes the parameters of the request when they are wanted; `disc_mounted` is asked at each heartbeat;
     `is_blocked` is the guest administrator's word on a method, asked at each operation. `cluster_uuid` is that of the
     identity, and a service of another one is not ours. `most` is the size of the largest message once `hello` was
-    answered, either way: a slow port carries smaller ones than a network.
+    answered, either way: a slow port carries smaller ones than a network. `misses` are the heartbeats after which a
+    silent service counts as gone.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class LinkProtocol:
         disc_mounted: Callable[[], bool],
         is_blocked: Callable[[str], bool],
         most: int = framing.MOST_AFTER_HELLO,
+        misses: float = MISSES,
     ) -> None:
         self.state = "connecting"
         self._tls = tls
@@ -68,6 +70,7 @@ class LinkProtocol:
         self._disc_mounted = disc_mounted
         self._is_blocked = is_blocked
         self._most = most
+        self._misses = misses
         self._frames = framing.FrameReader()
         self._outgoing = bytearray()
         self._unsent: Deque[bytes] = collections.deque()  # frames, not encrypted yet
@@ -121,7 +124,7 @@ class LinkProtocol:
             return self._fail("LINK_LOST", "{0} was not answered in time".format(late[0]))
         if self.state == "active" and now >= self._next_heartbeat:
             self._next_heartbeat = now + self._heartbeat_seconds
-            self._ask("heartbeat", {"disc_mounted": self._disc_mounted()}, now + MISSES * self._heartbeat_seconds)
+            self._ask("heartbeat", {"disc_mounted": self._disc_mounted()}, now + self._misses * self._heartbeat_seconds)
         return []
 
     @property

@@ -98,6 +98,7 @@ class Agent:
             self._disc_mounted,
             lambda method: is_blocked(self._paths, method),
             wire.most_message,
+            wire.misses,
         )
         next_status = self._waiter.monotonic() + STATUS_SECONDS
         probe = Probe(lambda: open_first(config["serial_ports"], self._paths))

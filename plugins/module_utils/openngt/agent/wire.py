@@ -6,7 +6,7 @@ import contextlib
 from typing import Callable, List, Optional
 
 from . import framing
-from .protocol import Closed, Event, LinkProtocol
+from .protocol import MISSES, Closed, Event, LinkProtocol
 from .waiter import READ, WRITE, Waiter
 
 __all__ = ["Wire", "WireEnded", "drive"]
@@ -26,6 +26,7 @@ class Wire:
     peer = ""
     most = 64 * 1024  # bytes that `send` is offered at once
     most_message = framing.MOST_AFTER_HELLO
+    misses = MISSES
 
     @property
     def busy(self) -> bool:
