@@ -51,6 +51,12 @@ class FakeHypervisor:
         state[vm_uuid]["power_state"] = power_state
         self._save(state)
 
+    def start(self, vm_uuid: str) -> None:
+        """A full stop and start: the guest sees what the VM was given."""
+        state = self._load()
+        state[vm_uuid]["serial_seen"] = True
+        self._save(state)
+
     def remove(self, vm_uuid: str) -> None:
         state = self._load()
         del state[vm_uuid]

@@ -49,6 +49,31 @@ def test_the_record_has_the_fields_of_the_contract(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_vm_without_a_serial_port_gets_one_with_its_next_start(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            add(workshop)
+            record, _ = await workshop.operations.enable("web-1", {}, actor="test")
+            assert (record["serial_port"], record["communication_type"]) == (
+                "needs_full_stop_and_start",
+                "kFallbackToIP",
+            )
+            assert list(await workshop.hypervisor.serial_channels()) == [VM]
+
+    asyncio.run(main())
+
+
+def test_a_hypervisor_that_adds_no_port_does_not_keep_a_vm_from_being_enrolled(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            add(workshop)
+            workshop.hypervisor.faults["add_serial_channel"] = "refused"
+            record, created = await workshop.operations.enable("web-1", {}, actor="test")
+            assert created and (record["serial_port"], record["communication_type"]) == ("none", "kIpBased")
+
+    asyncio.run(main())
+
+
 def test_capabilities_that_are_left_out_stay_as_they_are(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
