@@ -22,7 +22,7 @@ from .serial_port import SerialPort
 
 __all__ = ["PortAddress", "SerialListener"]
 
-LOOK_SECONDS: Final = 3.0
+LOOK_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 2.0
 ATTEMPTS_AT_ONCE: Final = 64
