@@ -89,11 +89,12 @@ def test_a_silent_port_is_left_for_the_network_and_taken_up_again(linked: LabVm,
 
 
 @pytest.fixture
-def alone(guests: Guests) -> Iterator[LabVm]:
-    """A VM without any network card."""
+def alone(guests: Guests, request: pytest.FixtureRequest) -> Iterator[LabVm]:
+    """A VM without any network card, with the port of the parameter's kind alone."""
     image = ensure_image(print)
     lab = Lab(guests.lab.directory, print)
-    vm = lab.start("alone", image, choose_accelerator(image, print), network=False)
+    ports = {"serial": request.param == "serial port 1", "virtio_port": request.param == "virtio port"}
+    vm = lab.start("alone", image, choose_accelerator(image, print), network=False, **ports)
     try:
         lab.wait(vm)
         yield vm
@@ -101,6 +102,15 @@ def alone(guests: Guests) -> Iterator[LabVm]:
         lab.down(["alone"])
 
 
+# The kernel makes a node for each port that a PC may have.
+OPEN_MISSING_PORT = """cd /; PYTHONPATH=/usr/local/openngt/agent/current/ngt_agent.pyz python3 -c "
+from openngt_agent.errors import AgentError
+from openngt_agent.serial_port import SerialPort
+try: SerialPort('/dev/ttyS1')
+except AgentError as exc: print(exc.code)\""""
+
+
+@pytest.mark.parametrize("alone", ["serial port 1", "virtio port"], indirect=True)
 def test_a_vm_without_a_network_is_installed_from_its_disc_and_managed_over_its_port_alone(
     alone: LabVm, guests: Guests, client: Client, service: ServiceProcess
 ) -> None:
@@ -115,6 +125,9 @@ def test_a_vm_without_a_network_is_installed_from_its_disc_and_managed_over_its_
         client.wait_task(client.eject(alone.vm_uuid, HOLDER), LIMIT_SECONDS)
         record = client.vm(alone.vm_uuid)
         assert record["transport"] == "serial" and record["certificate"]["kind"] == "link", record
+        if record["link"]["peer"] == "virtio port":
+            assert record["vm_info"]["serial_port"]["device"] == "/dev/virtio-ports/org.openngt.guest_tools.0"
+            assert console.run(OPEN_MISSING_PORT) == (0, "SERIAL_PORT_ABSENT")
         assert drives(client, alone) == {"cd0": None, "cd1": None}
         # What the service asks for reaches it, and what it tells is heard.
         client.enable(alone.vm_uuid, {"vss_snapshot": False})

@@ -57,7 +57,7 @@ class Console:
         self._until(r"sudo asks: $")
         self._type(password)
         self._until(r"# $")
-        self._type("stty -echo; PS1=; echo no''echo")
+        self._type("stty -echo; PS1=; PS2=; echo no''echo")
         self._until(r"noecho\n")
 
     def run(self, command: str, seconds: float = COMMAND_SECONDS) -> tuple[int, str]:
