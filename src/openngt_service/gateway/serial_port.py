@@ -140,6 +140,8 @@ class SerialPort(asyncio.BufferedProtocol):
 
     def _hello(self, frame: Frame) -> None:
         half = frame.session[:HALF]
+        if self._hub.stopping:
+            return  # agents that were told goodbye call again at once; the next service answers them
         if not self._calls.take(self._loop.time()) or self._socket.get_write_buffer_size() > MOST_UNREAD:
             return
         if self._session is not None and self._session[:HALF] == half:
@@ -161,6 +163,8 @@ class SerialPort(asyncio.BufferedProtocol):
             return
         self._received = (self._received + 1) % SEQUENCES
         if self._channel is None:
+            if self._hub.stopping:
+                return
             self._channel = SessionTransport(self, self._session, Connection(self._hub, self._loop, self._line))
             self._channel.connection.connection_made(self._channel)
         if self._channel is not None:  # a limit may have ended it at once

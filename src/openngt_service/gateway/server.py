@@ -89,6 +89,10 @@ class Gateway:
             return 0
         return int(self._server.sockets[0].getsockname()[1])
 
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
     async def start(self) -> None:
         """Listen. SERVICE_CONFLICT when the port is taken, CONFIG_INVALID when the address is not this machine's."""
         self._loop = asyncio.get_running_loop()
@@ -160,8 +164,6 @@ class Gateway:
     def admits(self, connection: Connection, now: float) -> Refusal | None:
         self._open.add(connection)
         if len(self._open) > self.limits.connections:
-            return "connection_limit"
-        if self._stopping:
             return "connection_limit"
         if connection.line is None and not self._accepts.take(now):  # a VM's port has a rate of its own
             return "accept_rate"

@@ -365,6 +365,9 @@ def test_when_the_service_stops_agents_on_ports_are_told(serial: Callable[[Scena
             goodbye = await agent.read()
             assert goodbye is not None and goodbye["params"] == {"reason": "stopping"}
             assert await agent.closed()
+            port.write(frame_of(HELLO, b"next" + bytes(4)))
+            await asyncio.sleep(0.1)
+            assert w.events.refusals() == [] and w.gateway.session(identity.vm_uuid) is None
 
     serial(scenario)
 
