@@ -14,7 +14,7 @@ import time
 import unittest
 import unittest.mock
 
-from check_link import PATIENCE, Case, Session, store
+from check_link import PATIENCE, Case, Gateway, Session, store
 from openngt_agent import identity, serial_port, transport_policy
 from openngt_agent.errors import AgentError
 from serial_host import ACK, DATA, HELLO, NO_SESSION, RESET, Port, PortSocket, frame_of
@@ -304,6 +304,20 @@ class Returns(SerialCase):
         answers.join(PATIENCE)
         found = self.until(lambda said: said["link"]["transport"] == "serial")
         self.assertEqual(found["serial_port"]["state"], "linked")
+
+    def test_from_the_port_back_to_a_network_that_is_preferred(self):
+        port = Port(self, self.paths)
+        self.gateway.listener.close()
+        store_with_ports(self.paths, self.gateway.port, preferred_transport="tls")
+        self.start()
+        session = Session(port.accept())
+        session.greet()
+        self.until(lambda said: said["link"]["transport"] == "serial")
+        self.gateway = Gateway(self, port=self.gateway.port)
+        self.assertEqual(session.hear()["method"], "goodbye")
+        with self.gateway.accept() as over_network:
+            over_network.greet()
+            self.until(lambda said: said["link"]["transport"] == "tls")
 
     def answer_probes(self, port):
         """Acknowledge until TLS begins, then greet: as the service does."""

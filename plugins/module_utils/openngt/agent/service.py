@@ -116,7 +116,7 @@ class Agent:
             if now >= next_status:
                 next_status = now + STATUS_SECONDS
                 self._report_changes(protocol)
-            if self._linked and self._order[0] == "serial" and wire.transport != "serial":
+            if self._linked and wire.transport != self._order[0]:
                 self._consider_return(probe, now)
             return "stopping" if self._waiter.stopping else self._leave
 
@@ -149,7 +149,19 @@ class Agent:
         self._shown.connected(wire.transport, wire.peer, event.capabilities)
 
     def _consider_return(self, probe: Probe, now: float) -> None:
-        """Ask on the port, and leave for it when it has answered for long enough."""
+        """Ask on the preferred transport, and leave for it when it has answered for long enough."""
+        if self._order[0] == "serial":
+            self._ask(probe, now)
+            reason = "the serial port answers again"
+        else:
+            # A connection that is not used is a failed handshake to the service: trying is asking, and seldom enough.
+            self._policy.answered(True, now)
+            reason = "the network is tried again"
+        if self._policy.wants_return(now):
+            self._policy.returning(now)
+            self._leave = reason
+
+    def _ask(self, probe: Probe, now: float) -> None:
         answered = probe.turn(now)
         if answered is None:
             return
@@ -158,9 +170,6 @@ class Agent:
             self._serial.failed(probe.failure)
         elif answered:
             self._serial.answers(probe.device)
-        if self._policy.wants_return(now):
-            self._policy.returning(now)
-            self._leave = "the serial port answers again"
 
     def _own_identity(self) -> Identity:
         """The stored identity; IDENTITY_INVALID when this is not the VM that it was given to (a clone)."""
