@@ -94,7 +94,7 @@ agent:
   sample:
     agent_version: 0.1.0
     service: {unit: ngt_guest_agent.service, active: active, sub: running}
-    link: {active: true, transport: tls}
+    link: {active: true, transport: serial}
 steps:
   description: What the installer did; empty when nothing was to be done, and in check mode.
   returned: success

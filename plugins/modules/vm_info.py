@@ -102,8 +102,11 @@ vms:
   sample:
     - vm_uuid: 564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11
       vm_name: web1
+      communication_type: kFallbackToIP
       communication_link_active: true
-      transport: tls
+      communication_link_over_serial_port_active: true
+      transport: serial
+      serial_port: ready
       certificate:
         kind: link
         days_left: 999

@@ -27,6 +27,7 @@ from .api.server import ApiServer
 from .config import Settings
 from .gateway.limits import Limits
 from .gateway.metrics import GatewayMetrics
+from .gateway.serial_listener import PortAddress, SerialListener
 from .gateway.server import Gateway, GatewaySettings
 from .gateway.tls import load_identity, server_context
 from .health.checks import DiskUse, Facts
@@ -48,6 +49,7 @@ __all__ = ["Foundation", "Service"]
 log = structlog.get_logger(__name__)
 
 HEALTH_PAGE = 1000
+PORT_NAMES = {"serial": "serial port 1", "virtio": "virtio port"}
 ENDPOINT_FILE = "api.endpoint"
 
 
@@ -67,6 +69,8 @@ class Foundation:
             cluster_ip=self.settings.cluster_ip,
             port=self.settings.gateway_port,
             ca_pem=self.authority.certificate_pem,
+            serial_ports=tuple(self.settings.serial_ports),
+            preferred_transport=self.settings.preferred_transport,
         )
 
     def describe_ca(self) -> dict[str, Any]:
@@ -101,6 +105,7 @@ class Service:
             gateway=self.gateway,
             engine=TaskEngine(store.tasks, in_flight=settings.tasks_in_flight),
         )
+        self.serial = SerialListener(self.gateway, self._serial_ports)
         self.background = Background(self.parts, self.links)
         self.started: datetime.datetime | None = None
         self.health = self._make_health()
@@ -126,8 +131,11 @@ class Service:
         await store.tokens.ensure_admin(settings.admin_token_file)
         running.push_async_callback(self.background.stop)
         await self.background.start()
+        running.push_async_callback(self.serial.stop)  # after the gateway's goodbyes
         running.push_async_callback(self.gateway.stop)
         await self.gateway.start()
+        if settings.serial_ports:
+            self.beside("serial", self.serial.run(), running)
         self.started = effects.now()
         self.beside("health", self.health.runner.run_forever(settings.health_interval_seconds), running)
         running.push_async_callback(self.api.stop)
@@ -206,6 +214,16 @@ class Service:
             self.links,
             GatewayMetrics(self.metrics),
         )
+
+    async def _serial_ports(self) -> list[PortAddress]:
+        """Those of the enrolled VMs."""
+        channels = await self.parts.hypervisor.serial_channels()
+        return [
+            PortAddress(vm_uuid, PORT_NAMES[channel.kind], channel.socket)
+            for vm_uuid, of_vm in channels.items()
+            if self.foundation.store.registry.get(vm_uuid) is not None
+            for channel in of_vm
+        ]
 
     def _make_context(self) -> ApiContext:
         readiness = Readiness(

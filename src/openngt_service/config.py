@@ -29,6 +29,11 @@ HOST_NAME = re.compile(
 )
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
+DEVICE = re.compile(r"/dev/(?!.*\.\.)[0-9A-Za-z][0-9A-Za-z._/-]{0,120}\Z")
+MOST_SERIAL_PORTS = 4
+SERIAL_PORTS = ("/dev/virtio-ports/org.openngt.guest_tools.0", "/dev/ttyS1")
+"""A virtio port of the name that the lab and the manual give it, else COM2."""
+
 KeyType = Literal["ecdsa-p256", "rsa-2048", "rsa-3072", "ed25519"]
 """The names of `openngt.pki`."""
 
@@ -82,6 +87,10 @@ class Settings(BaseSettings):
     """Taken at the first start only (a CA made without a service has told it to agents already); else made up once."""
     hypervisor: Literal["qemu"] = "qemu"
     qemu_directory: Path = Path("/var/lib/openngt/vms")
+    serial_ports: Annotated[list[str], NoDecode] = Field(default_factory=lambda: list(SERIAL_PORTS))
+    """What a guest calls its port to the service, the one to be tried first in front; empty: the network alone."""
+    preferred_transport: Literal["serial", "tls"] = "serial"
+    """What agents try first, where a VM has a port; the other one is what they fall back to."""
     key_type: KeyType = "ecdsa-p256"
     validity_days: Annotated[int, Field(ge=1, le=3650)] = 1000
     bootstrap_hours: Annotated[int, Field(ge=0, le=24 * 365)] = 24
@@ -100,7 +109,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_public: bool = False
 
-    @field_validator("api_names", mode="before")
+    @field_validator("api_names", "serial_ports", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """In the environment a list is written with commas."""
@@ -110,6 +119,16 @@ class Settings(BaseSettings):
     @classmethod
     def _names(cls, value: list[str]) -> list[str]:
         return [named_host(name) for name in value]
+
+    @field_validator("serial_ports")
+    @classmethod
+    def _devices(cls, value: list[str]) -> list[str]:
+        for device in value:
+            if not DEVICE.match(device):
+                raise ValueError(f"{device!r} is not a device below /dev")
+        if len(value) > MOST_SERIAL_PORTS:
+            raise ValueError(f"give at most {MOST_SERIAL_PORTS} devices")
+        return value
 
     @field_validator("cluster_ip")
     @classmethod

@@ -15,10 +15,12 @@ __all__ = [
     "Refused",
     "SerialState",
     "SessionInfo",
+    "Transport",
 ]
 
 CertificateKind = Literal["bootstrap", "link", "external"]
 SerialState = Literal["next", "current", "retired", "revoked"]
+Transport = Literal["tls", "serial"]
 Refusal = Literal[
     # judged by TLS
     "no_certificate",
@@ -33,6 +35,8 @@ Refusal = Literal[
     "retired",
     "revoked",
     "vm_disabled",
+    # judged by the port that it came over
+    "identity_mismatch",
     # judged by the gateway's limits and rules
     "address_limit",
     "connection_limit",
@@ -82,7 +86,7 @@ class SessionInfo:
     generation: int
     kind: CertificateKind
     peer: str
-    transport: Literal["tls", "serial"]
+    transport: Transport
     since: datetime.datetime
     agent_version: str | None = None
     boot_id: str | None = None

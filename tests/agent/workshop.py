@@ -30,6 +30,7 @@ DAY = datetime.timedelta(days=1)
 
 CONFIG, CLIENT, CA, MANIFEST = "config/ngt_config.json", "config/client.pem", "config/ca.pem", "manifest.json"
 AGENT = "agent/ngt_agent.pyz"
+PORTS = ["/dev/virtio-ports/org.openngt.guest_tools.0", "/dev/ttyS1"]
 PATH_TRICKS = ("../../etc/passwd", "/etc/passwd", "a/../b", "a//b", "a\\b", "a\0b", "", ".", "config/CA.pem")
 SLOTS = {MANIFEST: 32768, CONFIG: 4096, CLIENT: 8192, CA: 8192}
 
@@ -148,7 +149,7 @@ class Disc:
     def files(self) -> dict[str, bytes]:
         ca_pem = (self.ca_pem or self.ca.pem).rstrip(b"\n")
         named = {
-            CONFIG: canonical({**config_of(self.generation, self.vm), **self.config}),
+            CONFIG: canonical({**config_of(self.generation, self.vm), "serial_ports": PORTS, **self.config}),
             CA: ca_pem,
             "installer/linux/install_ngt.py": b"# installer\n",
             **self.extra,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from openngt.effects import replace_file
 from openngt.errors import OpenNGTError
-from openngt_service.hypervisors.base import Drive, HypervisorVm, PowerAction
+from openngt_service.hypervisors.base import Drive, HypervisorVm, PowerAction, SerialChannel, SerialPortState
 
 __all__ = ["FakeHypervisor", "Fault"]
 
@@ -61,6 +61,12 @@ class FakeHypervisor:
         state[vm_uuid].update(habits)
         self._save(state)
 
+    def start(self, vm_uuid: str) -> None:
+        """A full stop and start: the guest sees what the VM was given."""
+        state = self._load()
+        state[vm_uuid]["serial_seen"] = True
+        self._save(state)
+
     def remove(self, vm_uuid: str) -> None:
         state = self._load()
         del state[vm_uuid]
@@ -89,6 +95,17 @@ class FakeHypervisor:
     async def power(self, vm_uuid: str, action: PowerAction) -> None:
         await self._with_fault("power", lambda: self._power(vm_uuid, action))
 
+    async def serial_channels(self) -> dict[str, tuple[SerialChannel, ...]]:
+        await self._maybe_fail("serial_channels")
+        return {
+            vm_uuid: (SerialChannel("serial", Path(vm["serial"])),)
+            for vm_uuid, vm in self._load().items()
+            if "serial" in vm
+        }
+
+    async def add_serial_channel(self, vm_uuid: str) -> bool:
+        return bool(await self._with_fault("add_serial_channel", lambda: self._add_serial_channel(vm_uuid)))
+
     async def close(self) -> None:
         for task in self.late:
             task.cancel()
@@ -96,6 +113,15 @@ class FakeHypervisor:
     def lock(self, vm_uuid: str, drive: str) -> None:
         """As a guest does that has the disc in use."""
         self.change(vm_uuid, drive, locked=True)
+
+    def _add_serial_channel(self, vm_uuid: str) -> bool:
+        state = self._load()
+        if "serial" in state[vm_uuid]:
+            return False
+        state[vm_uuid]["serial"] = str(self.path.with_name(f"{vm_uuid}.serial"))
+        state[vm_uuid]["serial_seen"] = state[vm_uuid]["power_state"] == "off"
+        self._save(state)
+        return True
 
     def _insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
         state = self._load()
@@ -175,6 +201,7 @@ class FakeHypervisor:
                 # As the real adapters: of a VM that cannot be asked no drive is known.
                 tuple(_drive(*drive) for drive in vm["drives"].items() if vm["power_state"] != "unknown"),
                 vm.get("cannot", {}),
+                _port_state(vm),
             )
             for vm_uuid, vm in self._load().items()
         ]
@@ -186,6 +213,12 @@ class FakeHypervisor:
 
     def _save(self, state: dict[str, Any]) -> None:
         replace_file(str(self.path), json.dumps(state).encode())
+
+
+def _port_state(vm: dict[str, Any]) -> SerialPortState:
+    if "serial" not in vm:
+        return "none"
+    return "ready" if vm["serial_seen"] else "needs_full_stop_and_start"
 
 
 def _drive(name: str, drive: dict[str, Any]) -> Drive:

@@ -31,6 +31,7 @@ if False:  # pylint: disable=using-constant-test
         failpoints,
         files,
         framing,
+        getty,
         going_down,
         guest,
         identity,
@@ -46,12 +47,17 @@ if False:  # pylint: disable=using-constant-test
         paths,
         protocol,
         runtime_status,
+        serial_frames,
+        serial_port,
+        serial_view,
         service,
         status,
         strict_json,
         systemd,
         times,
         tls,
+        transport_policy,
+        transport_serial,
         transport_tls,
         uevent,
         uninstall,
@@ -59,6 +65,7 @@ if False:  # pylint: disable=using-constant-test
         verify,
         version,
         waiter,
+        wire,
     )
 
 INSTALLER = "install_ngt"

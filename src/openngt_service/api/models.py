@@ -66,6 +66,7 @@ CheckState = Literal["OFF", "PASS", "INFO", "WARN", "FAIL"]
 CheckName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_]+$")]
 AlertState = Literal["raised", "acknowledged", "resolved"]
 TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted"]
+SerialPort = Literal["none", "ready", "needs_full_stop_and_start", "unknown"]
 Time = datetime.datetime
 
 
@@ -110,6 +111,7 @@ class HypervisorVm(Answer):
     enrolled: bool
     power_unsupported: dict[str, str] = {}
     """What the adapter cannot do with this VM, each with the reason."""
+    serial_port: SerialPort
     cdrom_drives: list[CdromDrive]
 
 
@@ -166,6 +168,7 @@ class Vm(Answer):
     communication_link_active: bool
     communication_link_over_serial_port_active: bool
     transport: Literal["tls", "serial"] | None
+    serial_port: SerialPort
     power_state: Literal["on", "off", "paused", "unknown"]
     agent_version: str | None
     available_version: str

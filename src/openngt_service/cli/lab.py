@@ -14,6 +14,7 @@ import yaml
 from openngt.errors import OpenNGTError
 
 from ..lab.accelerator import choose_accelerator
+from ..lab.console import Console
 from ..lab.image import ensure_image
 from ..lab.inventory import GuestUser, inventory, service_variables
 from ..lab.service_process import ServiceProcess
@@ -82,13 +83,17 @@ def up(
     directory: Directory,
     memory_mb: Annotated[int, typer.Option(min=256, help="Memory of each VM.")] = 1024,
     cdrom: Annotated[Path | None, typer.Option(exists=True, help="A disc for the second drive.")] = None,
+    serial: Annotated[bool, typer.Option("--serial/--no-serial", help="A second serial port, for the service.")] = True,
+    virtio_port: Annotated[bool, typer.Option("--virtio-port", help="A virtio port for the service, too.")] = False,
+    network: Annotated[bool, typer.Option("--network/--no-network", help="A network card.")] = True,
     output: Output = Form.table,
 ) -> None:
-    """Start VMs and wait until each answers over SSH."""
+    """Start VMs and wait until each answers over SSH, or, without a network, asks for a login on its console."""
     guest = ensure_image(report)
     lab = Lab(directory, report)
     accelerator = choose_accelerator(guest, report)
-    vms = [lab.start(name, guest, accelerator, memory_mb=memory_mb, cdrom=cdrom) for name in names]
+    ports: dict[str, bool] = {"serial": serial, "virtio_port": virtio_port, "network": network}
+    vms = [lab.start(name, guest, accelerator, memory_mb=memory_mb, cdrom=cdrom, **ports) for name in names]
     for vm in vms:
         lab.wait(vm)
     show_list([record(vm) for vm in vms], COLUMNS, output)
@@ -112,6 +117,19 @@ def ssh(
     if shutil.which(words[0]) is None:
         raise OpenNGTError("COMMAND_NOT_FOUND", f"command not found: {words[0]}")
     os.execvp(words[0], words)  # noqa: S606 - the terminal belongs to ssh from here on
+
+
+@app.command("console")
+def console(
+    name: str, directory: Directory, command: Annotated[list[str], typer.Argument(metavar="COMMAND...")]
+) -> None:
+    """Run one command as root on a VM's console, which needs no network: log in as `operator`, sudo, log out."""
+    lab = Lab(directory, report)
+    with Console(lab.vm(name).console_socket) as session:
+        session.log_in("operator", lab.operator_password.read_text(encoding="ascii").strip())
+        status, said = session.run(" ".join(command))
+    typer.echo(said)
+    raise typer.Exit(status)
 
 
 @app.command("down")

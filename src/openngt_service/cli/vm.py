@@ -34,6 +34,12 @@ def capabilities_taken(vm: Mapping[str, Any]) -> str | None:
     return None if taken is None else ", ".join(name for name, on in taken.items() if on) or "none"
 
 
+def serial_port(vm: Mapping[str, Any]) -> str:
+    """In words: `needs a full stop and start`."""
+    state: str = vm["serial_port"]
+    return "needs a full stop and start" if state == "needs_full_stop_and_start" else state
+
+
 # Titles as people know them from `ncli ngt list`.
 COLUMNS = [
     Column("VM Id", lambda vm: vm["vm_uuid"]),
@@ -54,6 +60,8 @@ DETAILS = [
     Column("Agent Capabilities", capabilities_taken),
     COLUMNS[6],
     Column("Communication Type", lambda vm: vm["communication_type"]),
+    Column("Link Over Serial Port", lambda vm: vm["communication_link_over_serial_port_active"]),
+    Column("Serial Port", serial_port),
     *COLUMNS[7:9],
     Column("Available Version", lambda vm: vm["available_version"]),
     Column("Power State", lambda vm: vm["power_state"]),

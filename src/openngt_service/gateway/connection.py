@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One TCP connection: carries bytes between the loop, the TLS channel and the session, and ends when a rule says so."""
+"""One connection: carries bytes between the loop, the TLS channel and the session, and ends when a rule says so.
+
+The loop's side is a TCP socket's, or a VM's serial port's (serial_port.py), which behaves like one.
+"""
 
 import asyncio
 import ssl
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast, get_args
 
 from openngt.errors import OpenNGTError
 
-from ..ports import Accepted, Refusal, Refused, SessionInfo
+from ..ports import Accepted, Refusal, Refused, SessionInfo, Transport
 from . import jsonrpc
 from .jsonrpc import Violation
 from .limits import DeadlineWheel, Limits, address_key
@@ -15,11 +19,22 @@ from .metrics import GatewayMetrics
 from .session import Event, Reply, Session, State
 from .tls import TlsChannel, refusal_of
 
-__all__ = ["REFUSALS", "Connection", "Hub"]
+__all__ = ["REFUSALS", "Connection", "Hub", "Line"]
 
 REFUSALS: Final = frozenset(get_args(Refusal))
 # How long a peer may take to fetch our last words before the socket is torn down under it.
 LINGER_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a connection came over, where that says more than a socket's address."""
+
+    transport: Transport
+    peer: str
+    limits: Limits
+    vm_uuid: str
+    """The VM whose port it is: nobody else's certificate is accepted on it."""
 
 
 class Hub(Protocol):
@@ -29,6 +44,11 @@ class Hub(Protocol):
     def context(self) -> ssl.SSLContext: ...
     @property
     def limits(self) -> Limits: ...
+    @property
+    def stopping(self) -> bool:
+        """Nobody new is wanted."""
+        ...
+
     @property
     def metrics(self) -> GatewayMetrics: ...
     @property
@@ -75,7 +95,10 @@ class Connection(asyncio.Protocol):
         "_session",
         "_transport",
         "accepted",
+        "certificate_vm_uuid",
         "info",
+        "limits",
+        "line",
         "origin",
         "peer",
         "serial",
@@ -84,7 +107,9 @@ class Connection(asyncio.Protocol):
         "vm_uuid",
     )
 
-    def __init__(self, hub: Hub, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, hub: Hub, loop: asyncio.AbstractEventLoop, line: Line | None = None) -> None:
+        self.line = line
+        self.limits = hub.limits if line is None else line.limits
         self._hub = hub
         self._loop = loop
         self._transport: asyncio.Transport
@@ -97,7 +122,9 @@ class Connection(asyncio.Protocol):
         self.slot = 0
         self.peer = self.origin = self.session_id = ""
         self.serial: int | None = None
-        self.vm_uuid: str | None = None
+        self.vm_uuid = None if line is None else line.vm_uuid
+        self.certificate_vm_uuid: str | None = None
+        """Set where it is another VM's than the port's."""
         self.accepted: Accepted | None = None
         self.info: SessionInfo | None = None
 
@@ -105,16 +132,19 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
-        host, port = self._transport.get_extra_info("peername")[:2]
-        host = host.removeprefix("::ffff:")  # IPv4 on a listener for both
-        self.origin = address_key(host)
-        self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self.line is not None:
+            self.peer, self.origin = self.line.peer, f"serial {self.line.vm_uuid}"
+        else:
+            host, port = self._transport.get_extra_info("peername")[:2]
+            host = host.removeprefix("::ffff:")  # IPv4 on a listener for both
+            self.origin = address_key(host)
+            self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._opened = self._loop.time()
         refusal = self._hub.admits(self, self._opened)
         if refusal is not None:
             self.end(refusal)
             return
-        self._transport.set_write_buffer_limits(high=self._hub.limits.socket_buffer_bytes)
+        self._transport.set_write_buffer_limits(high=self.limits.socket_buffer_bytes)
         self._channel = TlsChannel(self._hub.context)
         self._hub.wheel.schedule(self)
 
@@ -142,11 +172,12 @@ class Connection(asyncio.Protocol):
         self._hub.lost(self)
 
     def pause_writing(self) -> None:
-        self._send_deadline = self._loop.time() + self._hub.limits.send_seconds
+        self._send_deadline = self._loop.time() + self.limits.send_seconds
         self._hub.wheel.schedule(self)
 
     def resume_writing(self) -> None:
         self._send_deadline = None
+        self._flush()
 
     # The wheel's side.
 
@@ -154,7 +185,7 @@ class Connection(asyncio.Protocol):
     def deadline(self) -> float | None:
         if self._ended is not None:
             return self._linger
-        limits = self._hub.limits
+        limits = self.limits
         if self._session is None:
             # The ledger may take as long to write a promotion down as a handshake may.
             return self._opened + limits.handshake_seconds * (1 if self.accepted is None else 2)
@@ -185,7 +216,7 @@ class Connection(asyncio.Protocol):
         """The ledger agrees: open the session, and read what came with the handshake's last bytes."""
         if self._ended is not None or self._channel is None:
             return
-        self._session = Session(self._hub.welcome(self), self._hub.limits, self._loop.time())
+        self._session = Session(self._hub.welcome(self), self.limits, self._loop.time())
         self._transport.resume_reading()
         self._flush()
         if self._channel.unread:
@@ -244,7 +275,12 @@ class Connection(asyncio.Protocol):
         self.serial = serial
         verdict = self._hub.judge(serial)
         self._hub.metrics.handshake_seconds.observe(self._loop.time() - self._opened)
-        self.vm_uuid = verdict.vm_uuid
+        if self.line is None:
+            self.vm_uuid = verdict.vm_uuid
+        elif verdict.vm_uuid not in (None, self.vm_uuid):
+            self.certificate_vm_uuid = verdict.vm_uuid
+            self.end("identity_mismatch")
+            return
         if isinstance(verdict, Refused):
             self.end(verdict.reason)
             return
@@ -282,11 +318,16 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         if self._ended is not None or self._session is None or self._channel is None:
             return
+        if self.line is not None and self._send_deadline is not None:
+            # A slow port: what is not encrypted yet can still be overtaken by the answer to a heartbeat.
+            if self._session.queued > self.limits.send_queue_bytes:
+                self.end("slow_consumer")
+            return
         frames, plaintext = self._session.take()
         if not frames:
             return
         queued = self._transport.get_write_buffer_size() + len(plaintext)
-        if queued > self._hub.limits.send_queue_bytes:
+        if queued > self.limits.send_queue_bytes:
             self.end("slow_consumer")
             return
         self._hub.metrics.frames_sent += frames

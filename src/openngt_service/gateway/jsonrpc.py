@@ -234,16 +234,16 @@ def decode(body: bytes) -> Message:
     return Request(value["id"], method, params)
 
 
-def _frame(value: dict[str, Any]) -> bytes:
+def _frame(value: dict[str, Any], limit: int = MAXIMUM_FRAME) -> bytes:
     body = _ENCODER.encode(value).encode("utf-8")
-    if len(body) > MAXIMUM_FRAME:
-        raise OpenNGTError("INVALID_INPUT", f"message of {len(body)} bytes; an agent takes at most {MAXIMUM_FRAME}")
+    if len(body) > limit:
+        raise OpenNGTError("INVALID_INPUT", f"message of {len(body)} bytes; this agent's link takes at most {limit}")
     return _HEADER.pack(len(body)) + body
 
 
-def request(request_id: int, method: str, params: dict[str, Any]) -> bytes:
+def request(request_id: int, method: str, params: dict[str, Any], limit: int = MAXIMUM_FRAME) -> bytes:
     """A frame, length included, as the following three. INVALID_INPUT when an agent would refuse its size."""
-    return _frame({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+    return _frame({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}, limit)
 
 
 def notification(method: str, params: dict[str, Any]) -> bytes:

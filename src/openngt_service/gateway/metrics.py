@@ -38,6 +38,12 @@ class GatewayMetrics(Collector):
             buckets=_HANDSHAKE_BUCKETS,
             registry=registry,
         )
+        self.serial_ports = Gauge(
+            "openngt_gateway_serial_ports", "VMs' serial ports that are attached", registry=registry
+        )
+        self.serial_skipped = Counter(
+            "openngt_gateway_serial_skipped_bytes", "Bytes from serial ports that were no frames", registry=registry
+        )
         self.heartbeats = 0
         self.frames_received = 0
         self.frames_sent = 0

@@ -89,6 +89,10 @@ class Gateway:
             return 0
         return int(self._server.sockets[0].getsockname()[1])
 
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
     async def start(self) -> None:
         """Listen. SERVICE_CONFLICT when the port is taken, CONFIG_INVALID when the address is not this machine's."""
         self._loop = asyncio.get_running_loop()
@@ -161,7 +165,7 @@ class Gateway:
         self._open.add(connection)
         if len(self._open) > self.limits.connections:
             return "connection_limit"
-        if not self._accepts.take(now):
+        if connection.line is None and not self._accepts.take(now):  # a VM's port has a rate of its own
             return "accept_rate"
         waiting = self._unauthenticated.setdefault(connection.origin, {})
         if len(waiting) >= self.limits.unauthenticated_per_address:
@@ -282,7 +286,7 @@ class Gateway:
             generation=accepted.generation,
             kind=accepted.kind,
             peer=connection.peer,
-            transport="tls",
+            transport="tls" if connection.line is None else connection.line.transport,
             since=self._now(),
             agent_version=hello.agent_version,
             boot_id=hello.boot_id,
@@ -337,6 +341,8 @@ class Gateway:
         """One line about a connection; a flood of them becomes a number."""
         kind = f"{event} {reason}" if event == "connection_refused" else event
         suppressed = self._log_limiter.admit(kind, self._loop.time())
+        other = connection.certificate_vm_uuid
+        certificate = {} if other is None else {"certificate_vm_uuid": other}
         if suppressed is not None:
             self._log.info(
                 event,
@@ -345,6 +351,7 @@ class Gateway:
                 vm_uuid=connection.vm_uuid,
                 serial=None if connection.serial is None else f"{connection.serial:x}",
                 suppressed=suppressed,
+                **certificate,
             )
 
     def _turn(self) -> None:

@@ -144,6 +144,11 @@ class Session:
         return count, outgoing
 
     @property
+    def queued(self) -> int:
+        """Bytes that wait for `take`."""
+        return sum(map(len, self._outgoing))
+
+    @property
     def deadline(self) -> float:
         """When silence becomes a failure, in the time base of `now`."""
         if self.state is State.WELCOMED:
@@ -164,7 +169,7 @@ class Session:
         self._outgoing.append(jsonrpc.result(self._hello_id, {"capabilities": dict(capabilities)}))
         self._outgoing += self._held or []
         self._held = None
-        self._frames.limit = jsonrpc.MAXIMUM_FRAME
+        self._frames.limit = self._limits.message_bytes
         self._enter(State.ESTABLISHED)
 
     def call(self, method: str, params: dict[str, Any], token: object) -> int:
@@ -173,7 +178,7 @@ class Session:
         Returns the id, for `forget`.
         """
         self._last_call += 1
-        frame = jsonrpc.request(self._last_call, method, params)
+        frame = jsonrpc.request(self._last_call, method, params, self._limits.message_bytes)
         self._calls[self._last_call] = token
         if self.state is State.ESTABLISHED:
             self._outgoing.append(frame)
@@ -222,7 +227,8 @@ class Session:
                 self._outgoing.append(jsonrpc.failure(request_id, exc.code, str(exc)))
             return None
         if request_id is not None and not isinstance(event, Hello):  # `admit` answers hello
-            self._outgoing.append(jsonrpc.done(request_id))
+            # Before what waits for a slow port: the answer to a heartbeat is how the agent knows that we live.
+            self._outgoing.insert(0, jsonrpc.done(request_id))
         return event
 
     def _reply(self, message: Response) -> Reply | None:

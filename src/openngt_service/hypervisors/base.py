@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an adapter must do for the service; one file an adapter beside this one.
 
-Serial channel, clone, snapshot and disks join this interface with the features that need them.
+Clone, snapshot and disks join this interface with the features that need them.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-__all__ = ["Drive", "DriveState", "Hypervisor", "HypervisorVm", "PowerAction", "PowerState"]
+__all__ = [
+    "Drive",
+    "DriveState",
+    "Hypervisor",
+    "HypervisorVm",
+    "PowerAction",
+    "PowerState",
+    "SerialChannel",
+    "SerialPortState",
+]
 
 DriveState = Literal["empty", "loaded", "tray_open"]
 PowerState = Literal["on", "off", "paused", "unknown"]
 PowerAction = Literal["on", "off", "shutdown", "reset"]
 """`off` pulls the plug, `shutdown` presses the button (ACPI)."""
+SerialPortState = Literal["none", "ready", "needs_full_stop_and_start", "unknown"]
+"""`needs_full_stop_and_start`: the VM has been given a port, and a reboot is not enough for its guest to see it."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,16 @@ class Drive:
 
 
 @dataclass(frozen=True)
+class SerialChannel:
+    """A port between the guest and its hypervisor, as far as the host has it."""
+
+    kind: Literal["serial", "virtio"]
+    """The VM's second serial port (index 1, COM2), or a virtio port."""
+    socket: Path
+    """A Unix socket at which the port's one host may connect while the VM is on."""
+
+
+@dataclass(frozen=True)
 class HypervisorVm:
     vm_uuid: str
     vm_name: str
@@ -35,6 +56,7 @@ class HypervisorVm:
     drives: tuple[Drive, ...] = ()
     cannot: Mapping[PowerAction, str] = field(default_factory=dict)
     """What the adapter cannot do with this VM, each with the reason."""
+    serial_port: SerialPortState = "none"
 
 
 class Hypervisor(Protocol):
@@ -70,6 +92,14 @@ class Hypervisor(Protocol):
         Of `shutdown` only the button is seen here: whether the guest obeys shows in the power state, later or never.
         `on` of a VM that is on and `off` of one that is off change nothing; the others are VM_POWERED_OFF there.
         """
+        ...
+
+    async def serial_channels(self) -> Mapping[str, tuple[SerialChannel, ...]]:
+        """By VM UUID, those of every VM that has one, on or off. Asked every few seconds: no VM is asked for it."""
+        ...
+
+    async def add_serial_channel(self, vm_uuid: str) -> bool:
+        """Give a VM that has none a port, from its next start on; False when it has one."""
         ...
 
     async def close(self) -> None:

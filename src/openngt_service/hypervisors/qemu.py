@@ -13,6 +13,7 @@ Facts it is built on, measured with QEMU 7.2 and a Debian guest:
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,14 +23,16 @@ import structlog
 
 from openngt.errors import OpenNGTError
 
-from .base import Drive, DriveState, HypervisorVm, PowerAction, PowerState
+from .base import Drive, DriveState, HypervisorVm, PowerAction, PowerState, SerialChannel, SerialPortState
 from .qemu_power import press, pull_plug, start_process
 from .qmp import Qmp, open_qmp
-from .vm_files import VmFile, list_vm_files
+from .vm_files import VmFile, VmFiles, describe_serial_port
 
 __all__ = ["QemuHypervisor"]
 
 POLL_SECONDS = 0.1
+# As QEMU names the character device of a socket, with a client or without.
+SOCKET_DEVICE = re.compile(r"(?:disconnected:)?unix:(.*?)(?:,server=on)?(?: |$)")
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +83,24 @@ def holds_file(drive: Drive, iso: Path) -> bool:
     return drive.holds is not None and Path(drive.holds).resolve() == iso.resolve()
 
 
+def channels_of(vm: VmFile) -> tuple[SerialChannel, ...]:
+    """The virtio port first, as the faster one."""
+    virtio = [] if vm.virtio_port is None else [SerialChannel("virtio", vm.virtio_port)]
+    serial = [] if vm.serial is None else [SerialChannel("serial", vm.serial)]
+    return (*virtio, *serial)
+
+
+def port_state(vm: VmFile, character_devices: list[dict[str, Any]] | None) -> SerialPortState:
+    """What a `query-chardev` answer says of the described port; None for a VM that is off."""
+    sockets = {str(channel.socket) for channel in channels_of(vm)}
+    if not sockets:
+        return "none"
+    if character_devices is None:
+        return "ready"  # its next start brings it
+    names = (SOCKET_DEVICE.match(device["filename"]) for device in character_devices)
+    return "ready" if sockets & {match[1] for match in names if match} else "needs_full_stop_and_start"
+
+
 class QemuHypervisor:
     """`directory` holds a folder with a `vm.json` for each VM; it is read anew at each call.
 
@@ -98,16 +119,17 @@ class QemuHypervisor:
         process_seconds: float = 60.0,
     ) -> None:
         self._directory = directory
+        self._files = VmFiles(directory)
         self._answer_seconds = answer_seconds
         self._release_seconds = release_seconds
         self._process_seconds = process_seconds
         self._locks: dict[Path, asyncio.Lock] = {}
 
     async def list_vms(self) -> list[HypervisorVm]:
-        return await self._describe(list_vm_files(self._directory))
+        return await self._describe(self._files.list())
 
     async def find(self, reference: str) -> list[HypervisorVm]:
-        files = list_vm_files(self._directory)
+        files = self._files.list()
         return await self._describe([vm for vm in files if reference == vm.vm_name or reference.lower() == vm.vm_uuid])
 
     async def insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
@@ -151,11 +173,24 @@ class QemuHypervisor:
         if then is not None:  # takes its time, and whoever lists VMs meanwhile must not wait for it
             await then
 
+    async def serial_channels(self) -> dict[str, tuple[SerialChannel, ...]]:
+        files = await asyncio.to_thread(VmFiles.list, self._files)
+        return {vm.vm_uuid: channels for vm in files if (channels := channels_of(vm))}
+
+    async def add_serial_channel(self, vm_uuid: str) -> bool:
+        """QEMU cannot plug an ISA port into a running VM: the description names it, and who starts the VM adds it."""
+        vm = self._one(vm_uuid)
+        if channels_of(vm):
+            return False
+        assert vm.path is not None, "read from a file"
+        describe_serial_port(vm.path, vm.qmp.with_suffix(".serial"))
+        return True
+
     async def close(self) -> None:
         """Nothing is kept open between calls."""
 
     def _one(self, vm_uuid: str) -> VmFile:
-        found = [vm for vm in list_vm_files(self._directory) if vm.vm_uuid == vm_uuid]
+        found = [vm for vm in self._files.list() if vm.vm_uuid == vm_uuid]
         if not found:
             raise OpenNGTError("VM_NOT_FOUND", f"no VM with UUID {vm_uuid} is described under {self._directory}")
         if len(found) > 1:
@@ -179,13 +214,15 @@ class QemuHypervisor:
         try:
             async with self._conversation(vm) as qmp:
                 if qmp is None:
-                    return HypervisorVm(vm.vm_uuid, vm.vm_name, "off", cannot=cannot)
+                    return HypervisorVm(vm.vm_uuid, vm.vm_name, "off", (), cannot, port_state(vm, None))
                 status = (await qmp.execute("query-status"))["status"]
                 drives = drives_of(await qmp.execute("query-block"))
-                return HypervisorVm(vm.vm_uuid, vm.vm_name, POWER_STATES.get(status, "unknown"), drives, cannot)
+                port = port_state(vm, await qmp.execute("query-chardev"))
+                state = POWER_STATES.get(status, "unknown")
+                return HypervisorVm(vm.vm_uuid, vm.vm_name, state, drives, cannot, port)
         except OpenNGTError as exc:
             log.warning("vm_does_not_answer", vm_name=vm.vm_name, reason=exc.message)
-            return HypervisorVm(vm.vm_uuid, vm.vm_name, "unknown")
+            return HypervisorVm(vm.vm_uuid, vm.vm_name, "unknown", serial_port="unknown")
 
     def _without_process(self, vm: VmFile, action: PowerAction) -> Awaitable[None] | None:
         if action == "on":

@@ -45,12 +45,13 @@ async def start_process(vm: VmFile, seconds: float) -> None:
     """
     if vm.cannot_start is not None:
         raise unsupported(vm, "on", vm.cannot_start)
+    assert vm.path is not None, "read from a file"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENNGT_")}
     with tempfile.TemporaryFile() as output:  # not a pipe: a daemon that keeps it open would be waited for
         try:
             process = await asyncio.create_subprocess_exec(
                 *vm.start,
-                cwd=vm.folder,
+                cwd=vm.path.parent,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,

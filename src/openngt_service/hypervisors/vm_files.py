@@ -4,6 +4,7 @@
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import structlog
 from openngt.effects import replace_file
 from openngt.errors import OpenNGTError
 
-__all__ = ["VM_FILE", "VmFile", "list_vm_files", "read_vm_file", "write_vm_file"]
+__all__ = ["VM_FILE", "VmFile", "VmFiles", "describe_serial_port", "list_vm_files", "read_vm_file", "write_vm_file"]
 
 VM_FILE = "vm.json"
+MOST_SOCKET_PATH = 107
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 log = structlog.get_logger(__name__)
@@ -29,8 +31,13 @@ class VmFile:
     qmp: Path
     """Socket of a monitor that is the adapter's alone."""
     start: tuple[str, ...] = ()
-    """The command that starts the VM and returns, run in the file's folder; empty where the file does not say."""
-    folder: Path = field(default=Path("/"), compare=False)
+    """The command that starts the VM and returns, run in the description's folder; empty where it does not say."""
+    serial: Path | None = None
+    """Socket of the VM's second serial port."""
+    virtio_port: Path | None = None
+    """Socket of the VM's virtio port."""
+    path: Path | None = field(default=None, compare=False)
+    """The description's own."""
     cannot_start: str | None = field(default=None, compare=False)
     """Why `start` cannot be used; None where it can."""
 
@@ -48,12 +55,17 @@ def read_vm_file(path: Path) -> VmFile:
     if not UUID.fullmatch(uuid.lower()):
         raise OpenNGTError("CONFIG_INVALID", f"{path}: vm_uuid must be a UUID with hyphens")
     start = _command(path, document)
+    serial, virtio_port = (
+        path.parent / _text(path, document, field) if field in document else None for field in ("serial", "virtio_port")
+    )
     return VmFile(
         vm_name=name,
         vm_uuid=uuid.lower(),
         qmp=path.parent / qmp,
         start=start,
-        folder=path.parent,
+        serial=serial,
+        virtio_port=virtio_port,
+        path=path,
         cannot_start=_distrust(path, found) if start else f"{path} has no field start",
     )
 
@@ -81,15 +93,65 @@ def _text(path: Path, document: dict[str, Any], field: str) -> str:
 
 def list_vm_files(directory: Path) -> list[VmFile]:
     """All readable descriptions, by name. One that is broken is logged and left out: the other VMs must not suffer."""
-    found = []
-    for path in sorted(directory.glob(f"*/{VM_FILE}")):
+    return VmFiles(directory).list()
+
+
+class VmFiles:
+    """The descriptions below a directory; a file is read again only when it has changed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: dict[str, tuple[tuple[int, int, int], VmFile | None]] = {}
+
+    def list(self) -> list[VmFile]:
+        """As list_vm_files."""
+        known = {path: self._read(path) for path in self._paths()}
+        self._known = {path: entry for path, entry in known.items() if entry is not None}
+        found = [vm for _, vm in self._known.values() if vm is not None]
+        return sorted(found, key=lambda vm: (vm.vm_name, vm.vm_uuid))
+
+    def _paths(self) -> Iterator[str]:
+        # Asked every few seconds, for thousands of VMs perhaps: glob takes three times as long.
+        if self._directory.is_dir():
+            with os.scandir(self._directory) as entries:
+                yield from (f"{entry.path}/{VM_FILE}" for entry in entries if entry.is_dir())
+
+    def _read(self, path: str) -> tuple[tuple[int, int, int], VmFile | None] | None:
         try:
-            found.append(read_vm_file(path))
+            status = os.stat(path)  # noqa: PTH116 - see above
+        except OSError:
+            return None  # no VM's folder, or gone meanwhile
+        fingerprint = (status.st_ino, status.st_mtime_ns, status.st_size)
+        known = self._known.get(path)
+        if known is not None and known[0] == fingerprint:
+            return known
+        try:
+            return fingerprint, read_vm_file(Path(path))
         except OpenNGTError as exc:
-            log.warning("vm_file_ignored", path=str(path), reason=exc.message)
-    return sorted(found, key=lambda vm: (vm.vm_name, vm.vm_uuid))
+            log.warning("vm_file_ignored", path=path, reason=exc.message)
+            return fingerprint, None
 
 
 def write_vm_file(folder: Path, vm: VmFile) -> None:
-    document = {"vm_name": vm.vm_name, "vm_uuid": vm.vm_uuid, "qmp": str(vm.qmp), "start": list(vm.start)}
-    replace_file(str(folder / VM_FILE), json.dumps(document, indent=2, sort_keys=True).encode() + b"\n")
+    fields = {"vm_name": vm.vm_name, "vm_uuid": vm.vm_uuid, "qmp": vm.qmp}
+    fields |= {"serial": vm.serial, "virtio_port": vm.virtio_port}
+    document: dict[str, Any] = {key: str(value) for key, value in fields.items() if value is not None}
+    _write(folder / VM_FILE, {**document, "start": list(vm.start)})
+
+
+def describe_serial_port(path: Path, socket: Path) -> None:
+    """Note the socket of the VM's second serial port in its description; what else stands there stays.
+
+    HYPERVISOR_FAILED when the file cannot be written, or the socket's path is longer than the kernel takes (107 bytes).
+    """
+    if len(os.fsencode(socket)) > MOST_SOCKET_PATH:
+        raise OpenNGTError("HYPERVISOR_FAILED", f"{socket} is too long for a Unix socket; give the VM a port by hand")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        _write(path, {**document, "serial": str(socket)})
+    except (OSError, ValueError) as exc:
+        raise OpenNGTError("HYPERVISOR_FAILED", f"{path} cannot be changed: {exc}") from exc
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    replace_file(str(path), json.dumps(document, indent=2, sort_keys=True).encode() + b"\n")

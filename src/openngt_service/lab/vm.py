@@ -20,7 +20,7 @@ from pathlib import Path
 from openngt.effects import Finished, replace_file, run
 from openngt.errors import OpenNGTError
 
-from ..hypervisors.vm_files import VmFile, write_vm_file
+from ..hypervisors.vm_files import VM_FILE, VmFile, read_vm_file, write_vm_file
 from .accelerator import QEMU, Accelerator
 from .image import Image, Report
 from .process import end_process, free_port
@@ -33,6 +33,9 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 BOOT_SECONDS = {"kvm": 120.0, "tcg": 600.0}
 STOP_SECONDS = 10.0
 TELL_SECONDS = 15.0
+LOGIN = " login:"
+VIRTIO_NAME = "org.openngt.guest_tools.0"
+"""What the guest's udev calls the virtio port, below /dev/virtio-ports."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class LabVm:
     memory_mb: int
     cdrom: str | None = None
     """A user's own disc in the second drive."""
+    serial: bool = True
+    """A second serial port, which is for the service."""
+    virtio_port: bool = False
+    network: bool = True
 
     @property
     def target(self) -> SshTarget:
@@ -55,6 +62,11 @@ class LabVm:
     @property
     def console(self) -> Path:
         return Path(self.folder) / "console.log"
+
+    @property
+    def console_socket(self) -> Path:
+        """Of the first serial port, where the guest has its console."""
+        return Path(self.sockets) / "console"
 
     @property
     def lab_qmp(self) -> Path:
@@ -112,6 +124,9 @@ class Lab:
         *,
         memory_mb: int = 1024,
         cdrom: Path | None = None,
+        serial: bool = True,
+        virtio_port: bool = False,
+        network: bool = True,
     ) -> LabVm:
         """Start a VM without waiting for its guest. A running one is left alone; a stopped one keeps its disk."""
         if not NAME.fullmatch(name):
@@ -119,7 +134,10 @@ class Lab:
         self._make_keys()
         folder = self.directory / name
         if not (folder / LAB_FILE).exists():
-            return self._boot(self._create(folder, image, accelerator, memory_mb, cdrom), image)
+            disc = str(cdrom.absolute()) if cdrom else None
+            vm = _new_vm(folder, accelerator, memory_mb, disc, serial, virtio_port, network)
+            self._create(vm, image)
+            return self._boot(vm, image)
         vm = self.vm(name)
         if vm.pid is None:
             return self._boot(vm, image)
@@ -127,7 +145,10 @@ class Lab:
         return vm
 
     def wait(self, vm: LabVm) -> None:
-        """Until the guest answers a command over SSH; GUEST_UNREACHABLE names the console's log."""
+        """Until the guest answers a command over SSH; GUEST_UNREACHABLE names the console's log.
+
+        A VM without a network is waited for until its console asks for a login.
+        """
         seconds = BOOT_SECONDS[vm.accelerator]
         started = time.monotonic()
         self._report(f"{vm.name}: booting (at most {seconds:g} s; console: {vm.console})")
@@ -135,7 +156,11 @@ class Lab:
         while time.monotonic() - started < seconds:
             if vm.pid is None:
                 raise OpenNGTError("GUEST_UNREACHABLE", f"{vm.name}: QEMU ended; console: {vm.console}")
-            if _greets(vm.ssh_port):
+            if not vm.network:
+                if LOGIN in vm.console.read_text(encoding="utf-8", errors="replace"):
+                    self._report(f"{vm.name}: asks for a login after {time.monotonic() - started:.0f} s")
+                    return
+            elif _greets(vm.ssh_port):
                 done = vm.ssh("true", timeout=60)
                 if done.returncode == 0:
                     self._report(f"{vm.name}: answers over SSH after {time.monotonic() - started:.0f} s")
@@ -147,7 +172,7 @@ class Lab:
             time.sleep(0.5)
         raise OpenNGTError(
             "GUEST_UNREACHABLE",
-            f"{vm.name}: no SSH within {seconds:g} s ({answer}); console: {vm.console}",
+            f"{vm.name}: no {'SSH' if vm.network else 'login'} within {seconds:g} s ({answer}); console: {vm.console}",
             {"console": str(vm.console)},
         )
 
@@ -166,9 +191,8 @@ class Lab:
         make_key(self.key, "openngt lab")
         make_password(self.operator_password)
 
-    def _create(
-        self, folder: Path, image: Image, accelerator: Accelerator, memory_mb: int, cdrom: Path | None
-    ) -> LabVm:
+    def _create(self, vm: LabVm, image: Image) -> None:
+        folder = Path(vm.folder)
         if folder.exists():
             shutil.rmtree(folder)  # of a creation that was cut short: `lab.json` comes last
         folder.mkdir(mode=0o700)
@@ -176,19 +200,12 @@ class Lab:
         disk = ["-f", "qcow2", "-b", str(image.disk), "-F", "raw", str(folder / "disk.qcow2")]
         _checked(["qemu-img", "create", "-q", *disk])
         (folder / "hostname").write_text(folder.name, encoding="ascii")
-        return LabVm(
-            name=folder.name,
-            vm_uuid=str(uuid.uuid4()),
-            ssh_port=0,
-            folder=str(folder),
-            sockets="",
-            accelerator=accelerator,
-            memory_mb=memory_mb,
-            cdrom=str(cdrom.absolute()) if cdrom else None,
-        )
 
     def _boot(self, vm: LabVm, image: Image) -> LabVm:
-        """QEMU binds the port later than we choose it; when somebody took it meanwhile, another one is tried."""
+        """A port that the adapter has noted since the last start is added now.
+
+        QEMU binds the port later than we choose it; when somebody took it meanwhile, another one is tried."""
+        vm = replace(vm, serial=vm.serial or _port_was_added(vm))
         for _ in range(5):
             if vm.sockets:
                 shutil.rmtree(vm.sockets, ignore_errors=True)
@@ -197,7 +214,7 @@ class Lab:
             replace_file(str(folder / LAB_FILE), json.dumps(asdict(vm), indent=2).encode() + b"\n")
             vm.target.pin(make_key(folder / "host_key", vm.name))
             command = qemu_command(vm, self.directory / "ssh", image)
-            write_vm_file(folder, VmFile(vm.name, vm.vm_uuid, Path(vm.sockets) / "adapter.qmp", tuple(command)))
+            write_vm_file(folder, replace(_description(vm), start=tuple(command)))
             done = run(command, timeout=60)
             if done.returncode == 0:
                 self._report(f"{vm.name}: started (pid {vm.pid}, {vm.accelerator}, ssh port {vm.ssh_port})")
@@ -220,10 +237,13 @@ def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
     command += ["-accel", "kvm", "-cpu", "host"] if vm.accelerator == "kvm" else ["-accel", "tcg,thread=multi"]
     command += ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
     command += ["-append", f"root=/dev/vda rw console=ttyS0 systemd.hostname={vm.name}"]
-    command += ["-serial", f"file:{_value(folder / 'console.log')}", "-device", "virtio-rng-pci"]
+    command += _ports(vm)
+    command += ["-device", "virtio-rng-pci"]
     command += ["-drive", f"if=virtio,format=qcow2,file={_value(folder / 'disk.qcow2')}"]
-    command += ["-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{vm.ssh_port}-:22"]
-    command += ["-device", "virtio-net-pci,netdev=net0", "-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd0"]
+    if vm.network:
+        command += ["-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{vm.ssh_port}-:22"]
+        command += ["-device", "virtio-net-pci,netdev=net0"]
+    command += ["-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd0"]
     if vm.cdrom:
         command += ["-drive", f"if=none,id=users,format=raw,readonly=on,file={_value(Path(vm.cdrom))}"]
     command += ["-device", "scsi-cd,id=cd1" + (",drive=users" if vm.cdrom else "")]
@@ -237,6 +257,56 @@ def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
     for name, path in seed.items():
         command += ["-fw_cfg", f"name=opt/openngt-lab/{name},file={_value(path)}"]
     return command
+
+
+def _ports(vm: LabVm) -> list[str]:
+    """The console on the first serial port; the service's on the second one, on a virtio port, or on both."""
+    described, log = _description(vm), Path(vm.folder) / "console.log"
+    console = f"socket,id=console,path={_value(vm.console_socket)},server=on,wait=off,logfile={_value(log)}"
+    ports = ["-chardev", console, "-serial", "chardev:console"]
+    if described.serial is not None:
+        ports += ["-serial", f"unix:{_value(described.serial)},server=on,wait=off"]
+    if described.virtio_port is not None:
+        ports += ["-chardev", f"socket,id=openngt,path={_value(described.virtio_port)},server=on,wait=off"]
+        ports += ["-device", "virtio-serial-pci", "-device", f"virtserialport,chardev=openngt,name={VIRTIO_NAME}"]
+    return ports
+
+
+def _description(vm: LabVm) -> VmFile:
+    sockets = Path(vm.sockets)
+    serial = sockets / "serial" if vm.serial else None
+    virtio_port = sockets / "virtio" if vm.virtio_port else None
+    return VmFile(vm.name, vm.vm_uuid, sockets / "adapter.qmp", serial=serial, virtio_port=virtio_port)
+
+
+def _port_was_added(vm: LabVm) -> bool:
+    path = Path(vm.folder) / VM_FILE
+    return path.exists() and read_vm_file(path).serial is not None
+
+
+def _new_vm(
+    folder: Path,
+    accelerator: Accelerator,
+    memory_mb: int,
+    cdrom: str | None,
+    serial: bool,
+    virtio_port: bool,
+    network: bool,
+) -> LabVm:
+    vm_uuid, ssh_port, sockets = str(uuid.uuid4()), 0, ""  # the last two are of each start
+    return LabVm(
+        folder.name,
+        vm_uuid,
+        ssh_port,
+        str(folder),
+        sockets,
+        accelerator,
+        memory_mb,
+        cdrom,
+        serial,
+        virtio_port,
+        network,
+    )
 
 
 def _value(path: Path) -> str:

@@ -24,13 +24,30 @@ async def enable(
 ) -> tuple[Vm, bool, HypervisorVm]:
     """Enrol the VM that the hypervisor knows by this UUID or name; True when it is newly enrolled.
 
-    What `capabilities` leaves out stays as it is; a new VM starts with all. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT.
+    A VM without a serial port gets one, as far as the adapter can. What `capabilities` leaves out stays as it is; a new
+    VM starts with all. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT.
     """
     seen = await parts.hypervisor.one(reference)
     async with parts.engine.exclusive(seen.vm_uuid):
         wanted = wanted_capabilities(parts.store.registry.get(seen.vm_uuid), capabilities)
         vm, created = await parts.store.registry.enable(seen.vm_uuid, seen.vm_name, wanted, actor=actor)
+        if parts.settings.serial_ports and await _add_serial_port(parts, seen):
+            seen = await parts.hypervisor.one(seen.vm_uuid)
     return vm, created, seen
+
+
+async def _add_serial_port(parts: Parts, seen: HypervisorVm) -> bool:
+    """Was one added now? A VM that gets none is enrolled all the same: the network carries its link."""
+    if seen.serial_port != "none":
+        return False
+    try:
+        added = await parts.hypervisor.add_serial_channel(seen.vm_uuid)
+    except OpenNGTError as exc:
+        log.warning("serial_port_not_added", vm_uuid=seen.vm_uuid, code=exc.code, message=exc.message)
+        return False
+    if added:
+        log.info("serial_port_added", vm_uuid=seen.vm_uuid)
+    return added
 
 
 def wanted_capabilities(vm: Vm | None, given: Mapping[str, bool]) -> Capabilities:

@@ -2,13 +2,13 @@
 """The adapter, with a limit on every answer: one that never answers must not hold a VM's turn for ever."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from openngt.errors import OpenNGTError
 
-from ..hypervisors.base import Hypervisor, HypervisorVm, PowerAction, PowerState
+from ..hypervisors.base import Hypervisor, HypervisorVm, PowerAction, PowerState, SerialChannel
 from ..store.registry import near_names
 
 __all__ = ["PatientHypervisor", "require_known"]
@@ -115,6 +115,14 @@ class PatientHypervisor:
         if not found:
             raise OpenNGTError("VM_NOT_FOUND", f"VM {vm_uuid} has gone from the hypervisor meanwhile")
         return found[0].power_state
+
+    async def serial_channels(self) -> Mapping[str, tuple[SerialChannel, ...]]:
+        return await self._within(self._answer_seconds, "tell its VMs' serial ports", self._adapter.serial_channels())
+
+    async def add_serial_channel(self, vm_uuid: str) -> bool:
+        """True when the VM gets its port with its next start."""
+        added = self._adapter.add_serial_channel(vm_uuid)
+        return await self._within(self._answer_seconds, f"add a serial port to VM {vm_uuid}", added)
 
     async def _holds(self, vm_uuid: str, drive: str, iso: Path) -> bool:
         return any(

@@ -12,7 +12,7 @@ from openngt.errors import OpenNGTError
 from openngt.pki.issue_log import IssueLog
 
 from ..cells import as_csv
-from ..hypervisors.base import PowerState
+from ..hypervisors.base import HypervisorVm
 from ..store.ledger import Issued, IssueRequest
 from ..store.registry import Vm
 from ..store.task_rows import RequestKey, TaskRecord
@@ -48,7 +48,7 @@ class Operations:
         self._parts = parts
         self._links = links
         self._announcer = announcer
-        self._power: dict[str, PowerState] = {}
+        self._seen: dict[str, HypervisorVm] = {}
         self._looked = (float("-inf"), float("-inf"))
         self._one_look = asyncio.Lock()
         self._orders = Orders()
@@ -96,10 +96,10 @@ class Operations:
         self, listing: Listing, now: datetime.datetime, limit: int, page_token: str | None
     ) -> tuple[list[Sight], str | None]:
         registry = self._parts.store.registry
-        power = await self._power_states(page_token) if listing.needs_power_states else {}
+        seen = await self._seen_all(page_token) if listing.needs_power_states else {}
 
         def see(vm: Vm) -> Sight:
-            return self._sight(vm, power.get(vm.vm_uuid))
+            return self._sight(vm, seen.get(vm.vm_uuid))
 
         order = self._orders.get(listing, page_token)
         if order is None:
@@ -108,13 +108,13 @@ class Operations:
         keys, next_page_token = next_page(listing, order, limit, page_token)
         shown = [vm for *_, vm_uuid in keys if (vm := registry.get(vm_uuid)) is not None]
         if shown and not listing.needs_power_states:
-            power = await (self._power_of(shown[0]) if len(shown) == 1 else self._power_states(page_token))
+            seen = await (self._seen_one(shown[0]) if len(shown) == 1 else self._seen_all(page_token))
         return [see(vm) for vm in shown], next_page_token
 
     async def vm(self, reference: str) -> Json:
         """NOT_ENROLLED, VM_AMBIGUOUS."""
         vm = self._parts.store.registry.find(reference)
-        return self._record(vm, (await self._power_of(vm)).get(vm.vm_uuid))
+        return self._record(vm, (await self._seen_one(vm)).get(vm.vm_uuid))
 
     async def diagnosis(self, reference: str) -> Json:
         """Why the VM's link is not active, as far as the service can tell. VM_NOT_FOUND, VM_AMBIGUOUS, NOT_ENROLLED."""
@@ -127,7 +127,7 @@ class Operations:
         """
         vm, created, seen = await enrol.enable(self._parts, reference, capabilities, actor=actor)
         await self._announcer.tell(vm.vm_uuid)
-        return self._record(vm, seen.power_state), created
+        return self._record(vm, seen), created
 
     async def disable(self, reference: str, *, actor: str) -> Json:
         """`{"vm_uuid", "revoked"}`, once no certificate of the VM is accepted any more. NOT_ENROLLED, VM_AMBIGUOUS."""
@@ -231,29 +231,31 @@ class Operations:
         adopted = await self._parts.store.ledger.adopt(issue_log, actor=actor)
         return {"adopted": adopted.adopted, "known": adopted.known}
 
-    def _record(self, vm: Vm, power_state: PowerState | None) -> Json:
-        return vm_record(self._sight(vm, power_state), effects.now())
+    def _record(self, vm: Vm, seen: HypervisorVm | None) -> Json:
+        return vm_record(self._sight(vm, seen), effects.now())
 
-    def _sight(self, vm: Vm, power_state: PowerState | None) -> Sight:
-        store = self._parts.store
+    def _sight(self, vm: Vm, seen: HypervisorVm | None) -> Sight:
+        store, settings = self._parts.store, self._parts.settings
         return Sight(
             vm=vm,
             certificate=store.ledger.certificate_of(vm.vm_uuid),
             mount=store.mounts.get(vm.vm_uuid),
             link=self._links.view(vm.vm_uuid),
-            power_state=power_state or "unknown",
+            power_state="unknown" if seen is None else seen.power_state,
+            serial_port="unknown" if seen is None else seen.serial_port,
+            serial_wanted=bool(settings.serial_ports) and settings.preferred_transport == "serial",
         )
 
-    async def _power_of(self, vm: Vm) -> Mapping[str, PowerState]:
-        """Of one VM, at this moment; empty when the hypervisor does not answer or has no such VM."""
+    async def _seen_one(self, vm: Vm) -> Mapping[str, HypervisorVm]:
+        """One VM, at this moment; empty when the hypervisor does not answer or has no such VM."""
         try:
             seen = await self._parts.hypervisor.find(vm.vm_uuid)
         except OpenNGTError:
             return {}
-        return {one.vm_uuid: one.power_state for one in seen}
+        return {one.vm_uuid: one for one in seen}
 
-    async def _power_states(self, page_token: str | None) -> Mapping[str, PowerState]:
-        """Of all VMs: looked up for a first page, for those that follow it seconds old at most.
+    async def _seen_all(self, page_token: str | None) -> Mapping[str, HypervisorVm]:
+        """All VMs: looked up for a first page, for those that follow it seconds old at most.
 
         Empty when the hypervisor does not answer; readiness says so.
         """
@@ -266,9 +268,9 @@ class Operations:
                     seen = await self._parts.hypervisor.list_vms()
                 except OpenNGTError:
                     seen = []
-                self._power = {vm.vm_uuid: vm.power_state for vm in seen}
+                self._seen = {vm.vm_uuid: vm for vm in seen}
                 self._looked = began, time.monotonic()
-        return self._power
+        return self._seen
 
     def _known_uuid(self, reference: str) -> str:
         """Tasks of a VM that was disabled since are still shown, by its UUID."""

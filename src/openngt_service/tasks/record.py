@@ -8,7 +8,7 @@ from typing import Any
 from openngt.pki.expiry import ExpiryState, bootstrap_state, days_left, expiry_state
 from openngt.version import __version__
 
-from ..hypervisors.base import HypervisorVm, PowerState
+from ..hypervisors.base import HypervisorVm, PowerState, SerialPortState
 from ..store.certificate_rows import Entry
 from ..store.mounts import Mount
 from ..store.registry import Vm
@@ -26,6 +26,10 @@ class Sight:
     mount: Mount | None
     link: LinkView
     power_state: PowerState
+    serial_port: SerialPortState = "unknown"
+    """The hypervisor's word."""
+    serial_wanted: bool = False
+    """Agents are told to try the port first."""
 
     @property
     def mounted(self) -> bool:
@@ -56,10 +60,11 @@ def vm_record(sight: Sight, now: datetime.datetime) -> dict[str, Any]:
         "tools_iso_mounted": sight.mounted,
         **vm.capabilities.to_dict(),
         "agent_capabilities": link.capabilities,
-        "communication_type": "kIpBased",  # until there is a serial transport to fall back from
+        "communication_type": _communication_type(sight),
         "communication_link_active": link.active,
         "communication_link_over_serial_port_active": transport == "serial",
         "transport": transport,
+        "serial_port": _port_state(sight.serial_port, link),
         "power_state": sight.power_state,
         "agent_version": link.row.agent_version,
         "available_version": __version__,
@@ -72,6 +77,30 @@ def vm_record(sight: Sight, now: datetime.datetime) -> dict[str, Any]:
     }
 
 
+def _communication_type(sight: Sight) -> str:
+    """As the original names it: what the agent tries first, not what it uses now."""
+    return "kFallbackToIP" if sight.serial_wanted and _has_port(sight.serial_port, sight.link) else "kIpBased"
+
+
+def _has_port(serial_port: SerialPortState, link: LinkView) -> bool:
+    """A hypervisor that does not answer takes nothing back that the agent has said."""
+    return serial_port != "none" if serial_port != "unknown" else _agents_port(link) is not None
+
+
+def _port_state(serial_port: SerialPortState, link: LinkView) -> SerialPortState:
+    """The guest may not see yet what its hypervisor has long given it."""
+    if serial_port == "ready" and link.active and _agents_port(link) == "absent":
+        return "needs_full_stop_and_start"
+    return serial_port
+
+
+def _agents_port(link: LinkView) -> str | None:
+    """What the agent says of its port: `present`, `absent`, `busy`, `failed`; None when it is told to use none."""
+    port = (link.row.status or {}).get("serial_port")
+    state = port.get("state") if isinstance(port, dict) else None
+    return state if isinstance(state, str) else None
+
+
 def hypervisor_record(seen: HypervisorVm, *, enrolled: bool) -> dict[str, Any]:
     return {
         "vm_uuid": seen.vm_uuid,
@@ -79,6 +108,7 @@ def hypervisor_record(seen: HypervisorVm, *, enrolled: bool) -> dict[str, Any]:
         "power_state": seen.power_state,
         "enrolled": enrolled,
         "power_unsupported": dict(seen.cannot),
+        "serial_port": seen.serial_port,
         "cdrom_drives": [{"name": drive.name, "state": drive.state, "holds": drive.holds} for drive in seen.drives],
     }
 

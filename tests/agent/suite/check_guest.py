@@ -34,7 +34,7 @@ class Record(unittest.TestCase):
         write(paths.at("proc/sys/kernel/hostname"), "web01\n")
         write(paths.at("proc/sys/kernel/random/boot_id"), "8a4f0c1d-2b3e-4f5a-9c6d-7e8f9a0b1c2d\n")
         os.symlink("../usr/share/zoneinfo/Europe/Berlin", paths.at("etc/localtime"))
-        found = status.gather(paths, lambda: None)
+        found = status.gather(paths, interfaces=lambda: None)
         self.assertEqual(found["guest_os_id"], "rocky")
         self.assertEqual(found["guest_os_release"], "9.4")
         self.assertEqual(found["guest_os_name"], "Rocky Linux 9.4 (Blue Onyx)")

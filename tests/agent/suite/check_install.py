@@ -23,6 +23,7 @@ SETTLED = {
     "usr/local/openngt/agent/current",
     "usr/local/openngt/config/identity.pem",
     "usr/local/openngt/config/ngt_config.json",
+    "usr/local/openngt/masked_units",
     "usr/local/bin/ngtcli",
     "etc/systemd/system/ngt_guest_agent.service",
 }
@@ -72,7 +73,7 @@ class Installing(Case):
         self.assertTrue(answer["changed"])
         self.assertEqual(
             answer["steps"],
-            ["begin", "agent", "identity", "current", "command", "unit", "reload", "enable", "start", "finish"],
+            ["begin", "agent", "identity", "current", "command", "unit", "port", "reload", "enable", "start", "finish"],
         )
         self.assertEqual(set(ours(self.paths)), SETTLED)
         modes = {name: stat.S_IMODE(os.lstat(self.paths.at(name)).st_mode) for name in SETTLED}
@@ -97,6 +98,26 @@ class Installing(Case):
         self.assertEqual((answer["changed"], answer["steps"]), (False, []))
         self.assertEqual(ours(self.paths), before)
         self.assertFalse([call for call in self.systemd.calls if "restart" in call])
+
+    def test_no_login_is_offered_on_the_port_and_uninstalling_gives_it_back(self):
+        getty = "serial-getty@ttyS1.service"
+        install(self.guest, options())
+        self.assertIn(["systemctl", "--no-ask-password", "mask", "--now", getty], self.systemd.calls)
+        self.assertTrue(self.systemd.is_on("masked-" + getty))
+        uninstall.uninstall(self.guest)
+        self.assertFalse(self.systemd.is_on("masked-" + getty))
+
+    def test_what_the_administrator_has_masked_stays_so(self):
+        getty = "serial-getty@ttyS1.service"
+        self.systemd(["systemctl", "mask", getty])
+        install(self.guest, options())
+        uninstall.uninstall(self.guest)
+        self.assertTrue(self.systemd.is_on("masked-" + getty))
+
+    def test_the_kernels_console_keeps_its_login(self):
+        write(self.paths.at("sys/class/tty/console/active"), "ttyS1\n")
+        install(self.guest, options())
+        self.assertFalse(self.systemd.is_on("masked-serial-getty@ttyS1.service"))
 
     def test_a_rotated_identity_is_newer_than_its_disc_and_stays(self):
         install(self.guest, options())
@@ -128,7 +149,7 @@ class Installing(Case):
     def test_what_was_damaged_is_repaired(self):
         install(self.guest, options())
         settled = ours(self.paths)
-        for name in sorted(SETTLED):
+        for name in sorted(SETTLED - {"usr/local/openngt/masked_units"}):
             path = self.paths.at(name)
             if os.path.islink(path):
                 os.unlink(path)
@@ -230,7 +251,7 @@ class WaitingForTheLink(Case):
 
 
 class Plans(unittest.TestCase):
-    SETTLED = Observed(True, "0.1.0", (), True, True, True, True, False, True, True, False, True)
+    SETTLED = Observed(True, "0.1.0", (), True, True, True, True, False, (), True, True, False, True)
     TARGET = Target("0.1.0", b"", None, {}, "/usr/bin/python3", 60.0)
 
     def steps(self, **changes):
@@ -249,6 +270,8 @@ class Plans(unittest.TestCase):
         self.assertEqual(self.steps(command_same=False), ["begin", "command", "finish"])
         self.assertEqual(self.steps(unit_same=False), ["begin", "unit", "reload", "start", "finish", "link"])
         self.assertEqual(self.steps(reload_wanted=True), ["reload"])
+        getty = ("serial-getty@ttyS1.service",)
+        self.assertEqual(self.steps(open_gettys=getty), ["begin", "port", "start", "finish", "link"])
         self.assertEqual(self.steps(config_usable=False), ["begin", "config", "start", "finish", "link"])
         self.assertEqual(self.steps(enabled=False, active=False), around[1:] + ["link"])
         self.assertEqual(self.steps(interrupted=True), ["begin", "reload", "start", "finish", "link"])

@@ -29,10 +29,11 @@ PATIENCE = 20  # seconds before a test that hangs gives up
 class Gateway:
     """Accepts one agent at a time and plays a script with it, golden message by golden message."""
 
-    def __init__(self, case, certificate="server"):
+    def __init__(self, case, certificate="server", port=0):
         self.listener = socket.socket()
         case.addCleanup(self.listener.close)
-        self.listener.bind(("127.0.0.1", 0))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", port))
         self.listener.listen(8)
         self.listener.settimeout(PATIENCE)
         self.port = self.listener.getsockname()[1]

@@ -50,7 +50,7 @@ class Server:
 class Link:
     """A protocol object and its server, joined by hand."""
 
-    def __init__(self, certificate="server", client="link-4", blocked=(), cluster=FACTS["cluster"]):
+    def __init__(self, certificate="server", client="link-4", blocked=(), cluster=FACTS["cluster"], **limits):
         self.now = 100.0
         self.mounted = True
         self.server = Server(certificate)
@@ -62,6 +62,7 @@ class Link:
             lambda: HELLO,
             lambda: {"disc_mounted": self.mounted},
             lambda method: method in blocked,
+            **limits,
         )
 
     def move(self, most=1 << 20):
@@ -302,6 +303,32 @@ class Deadlines(unittest.TestCase):
         self.assertEqual(link.tick(3.0), [])
         self.assertEqual(link.tick(2.9), [])
         self.closes(link.tick(0.1), "LINK_LOST")
+
+    def test_a_slow_port_is_given_up_half_an_interval_after_the_second_miss_was_due(self):
+        link = Link(misses=1.5)
+        link.until_active()
+        self.assertEqual(link.tick(4.4), [])
+        self.closes(link.tick(0.1), "LINK_LOST")
+
+    def test_a_heartbeat_overtakes_all_that_waits_to_be_sent(self):
+        link = Link()
+        link.until_active()
+        for _turn in range(4):
+            link.protocol.status({"x": "y" * 40000})
+        link.protocol.peek(1)  # as far as it is encrypted ahead
+        link.now += 3.0
+        link.protocol.tick(link.now)
+        link.move()
+        methods = [message["method"] for message in link.server.messages()]
+        self.assertEqual(methods, ["status", "heartbeat", "status", "status", "status"])
+
+    def test_what_is_larger_than_the_link_carries_is_not_sent(self):
+        link = Link(most=65536)
+        link.until_active()
+        with self.assertLogs("openngt.agent", "WARNING"):
+            link.protocol.status({"x": "y" * 65536})
+        link.move()
+        self.assertEqual(link.server.messages(), [])
 
     def test_an_answered_heartbeat_is_life(self):
         link = Link()

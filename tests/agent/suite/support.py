@@ -93,11 +93,15 @@ class FakeSystemd:
         if verb == "show":
             active = "active" if self.is_on("active") else "inactive"
             return Finished(0, "ActiveState={0}\nSubState=running\nNeedDaemonReload=no\n".format(active), "")
+        if verb == "is-enabled" and self.is_on("masked-" + words[-1]):
+            return Finished(1, "masked\n", "")
         if verb == "is-enabled":
             return Finished(0, "enabled\n" if self.is_on("enabled") else "disabled\n", "")
         if verb == "restart":
             self._set("active", True)
             self._set("started-" + self.current(), True)
+        elif verb in ("mask", "unmask"):
+            self._set("masked-" + words[-1], verb == "mask")
         elif verb == "enable":
             self._set("enabled", True)
         elif verb == "disable":

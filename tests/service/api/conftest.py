@@ -54,6 +54,7 @@ def vm_record(name: str, vm_uuid: str | None = None, **more: Any) -> Json:
         "communication_link_active": False,
         "communication_link_over_serial_port_active": False,
         "transport": None,
+        "serial_port": "none",
         "power_state": "on",
         "agent_version": None,
         "available_version": "0.1.0",

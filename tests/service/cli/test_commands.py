@@ -113,7 +113,8 @@ def test_one_vm_is_shown_line_by_line(service: ServiceProcess) -> None:
     )
     shown = {name.strip(): value for name, value in lines.items()}
     assert shown["VM Id"] == VM
-    assert shown["Communication Type"] == "kIpBased"
+    assert shown["Communication Type"] == "kFallbackToIP"
+    assert shown["Serial Port"] == "needs a full stop and start"
 
 
 def test_a_failure_is_two_lines_on_stderr_and_exit_status_1(service: ServiceProcess) -> None:

@@ -52,6 +52,13 @@ def established(**limits: Any) -> Session:
     return session
 
 
+def test_the_answer_to_a_heartbeat_goes_before_what_waits() -> None:
+    session = established()
+    session.call("capabilities.set", {"capabilities": {}}, "token")
+    session.receive(frame(golden("heartbeat")), 101.0)
+    assert ["result" in message for message in sent(session)] == [True, False]
+
+
 def shape(value: Any) -> Any:
     """Field names and types, without values."""
     if isinstance(value, dict):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's VMs as processes: real QEMU with a kernel of a few bytes."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from openngt.errors import OpenNGTError
+from openngt_service.hypervisors.qemu import QemuHypervisor
 from openngt_service.hypervisors.vm_files import read_vm_file
 from openngt_service.lab.image import Image
 from openngt_service.lab.inventory import inventory
@@ -168,3 +170,28 @@ def test_kvm_uses_the_hosts_processor(vm: LabVm, lab: Lab, image: Image) -> None
     assert [
         word for word in qemu_command(fast, lab.directory / "ssh", image) if word in ("-accel", "kvm", "-cpu", "host")
     ] == ["-accel", "kvm", "-cpu", "host"]
+
+
+def test_a_port_that_was_added_while_the_vm_ran_is_there_after_a_full_stop_and_start(lab: Lab, image: Image) -> None:
+    vm = lab.start("plain", image, "tcg", memory_mb=64, serial=False)
+    adapter = QemuHypervisor(lab.directory)
+
+    def port() -> str:
+        [seen] = asyncio.run(adapter.find("plain"))
+        return seen.serial_port
+
+    assert port() == "none"
+    assert asyncio.run(adapter.add_serial_channel(vm.vm_uuid))
+    assert port() == "needs_full_stop_and_start"
+    crash(vm)
+    again = lab.start("plain", image, "tcg")
+    assert port() == "ready"
+    assert read_vm_file(lab.directory / "plain/vm.json").serial == Path(again.sockets) / "serial"
+
+
+def test_a_vm_may_have_a_virtio_port_and_no_network(lab: Lab, image: Image) -> None:
+    vm = lab.start("alone", image, "tcg", memory_mb=64, virtio_port=True, network=False)
+    assert not [argument for argument in arguments(vm) if "hostfwd" in argument or "virtio-net" in argument]
+    channels = asyncio.run(QemuHypervisor(lab.directory).serial_channels())[vm.vm_uuid]
+    assert [channel.kind for channel in channels] == ["virtio", "serial"]
+    assert all(channel.socket.is_socket() for channel in channels)

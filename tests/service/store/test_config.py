@@ -17,6 +17,19 @@ def problems(call: Any) -> dict[str, str]:
     return {problem["key"]: problem["message"] for problem in failure.value.details["problems"]}
 
 
+def test_the_guests_names_of_the_port_are_a_list_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().serial_ports == ["/dev/virtio-ports/org.openngt.guest_tools.0", "/dev/ttyS1"]
+    monkeypatch.setenv("OPENNGT_SERIAL_PORTS", "/dev/ttyS3, /dev/ttyS1")
+    assert load_settings().serial_ports == ["/dev/ttyS3", "/dev/ttyS1"]
+    monkeypatch.setenv("OPENNGT_SERIAL_PORTS", "")
+    assert load_settings().serial_ports == []
+    for wrong in ("ttyS1", "/etc/passwd", "/dev/../etc/passwd", ",".join(["/dev/ttyS1"] * 5)):
+        monkeypatch.setenv("OPENNGT_SERIAL_PORTS", wrong)
+        with pytest.raises(OpenNGTError) as caught:
+            load_settings()
+        assert [problem["key"] for problem in caught.value.details["problems"]] == ["serial_ports"]
+
+
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,8 @@ USERS = "/isos/debian.iso"
 RECORD = (
     "vm_uuid, vm_name, ngt_uuid, ngt_enabled, tools_iso_mounted, vss_snapshot, self_service_restore, "
     "agent_capabilities, communication_type, communication_link_active, communication_link_over_serial_port_active, "
-    "transport, power_state, agent_version, available_version, generation, certificate, mount, link, vm_info, "
+    "transport, serial_port, power_state, agent_version, available_version, generation, certificate, mount, link, "
+    "vm_info, "
     "enrolled_at"
 )
 
@@ -45,6 +46,31 @@ def test_the_record_has_the_fields_of_the_contract(tmp_path: Path) -> None:
             assert created and list(record) == RECORD.split(", ")
             assert (record["vm_uuid"], record["power_state"]) == (VM, "on")
             assert await workshop.operations.enable(VM, {}, actor="test") == (record, False)
+
+    asyncio.run(main())
+
+
+def test_a_vm_without_a_serial_port_gets_one_with_its_next_start(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            add(workshop)
+            record, _ = await workshop.operations.enable("web-1", {}, actor="test")
+            assert (record["serial_port"], record["communication_type"]) == (
+                "needs_full_stop_and_start",
+                "kFallbackToIP",
+            )
+            assert list(await workshop.hypervisor.serial_channels()) == [VM]
+
+    asyncio.run(main())
+
+
+def test_a_hypervisor_that_adds_no_port_does_not_keep_a_vm_from_being_enrolled(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            add(workshop)
+            workshop.hypervisor.faults["add_serial_channel"] = "refused"
+            record, created = await workshop.operations.enable("web-1", {}, actor="test")
+            assert created and (record["serial_port"], record["communication_type"]) == ("none", "kIpBased")
 
     asyncio.run(main())
 
@@ -156,9 +182,11 @@ def test_hypervisor_vms_say_who_is_enrolled_and_what_each_drive_holds(tmp_path: 
                 "cdrom_drives": drives,
                 "power_unsupported": {},
             }
-            assert await workshop.operations.hypervisor_vms() == [{**expected, "enrolled": False}]
+            before = {**expected, "enrolled": False, "serial_port": "none"}
+            assert await workshop.operations.hypervisor_vms() == [before]
             await workshop.operations.enable(VM, {}, actor="test")
-            assert await workshop.operations.hypervisor_vms("web-1") == [{**expected, "enrolled": True}]
+            after = {**expected, "enrolled": True, "serial_port": "needs_full_stop_and_start"}
+            assert await workshop.operations.hypervisor_vms("web-1") == [after]
             assert await workshop.operations.hypervisor_vms("other") == []
 
     asyncio.run(main())

@@ -147,3 +147,26 @@ def test_refusals_of_nobody_leave_no_trace(tmp_path: Path) -> None:
             assert not workshop.links._views and not workshop.links._dirty
 
     asyncio.run(main())
+
+
+def test_the_record_says_how_a_vm_is_linked_and_whether_its_guest_sees_the_port(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await enrol(workshop)
+            workshop.hypervisor.start(VM)
+            over_port = replace(session("one"), transport="serial", peer="serial port 1")
+            await workshop.links.link_up(over_port, {"serial_port": {"device": "/dev/ttyS1", "state": "present"}})
+            record = await workshop.operations.vm(VM)
+            assert record["communication_link_active"] and record["communication_link_over_serial_port_active"]
+            assert (record["communication_type"], record["serial_port"]) == ("kFallbackToIP", "ready")
+
+            await workshop.links.link_up(session("two"), {"serial_port": {"device": None, "state": "absent"}})
+            record = await workshop.operations.vm(VM)
+            assert record["communication_link_active"] and not record["communication_link_over_serial_port_active"]
+            assert record["serial_port"] == "needs_full_stop_and_start", "the hypervisor has it, the guest does not"
+
+            workshop.hypervisor.faults["find"] = "refused"
+            record = await workshop.operations.vm(VM)
+            assert (record["communication_type"], record["serial_port"]) == ("kFallbackToIP", "unknown")
+
+    asyncio.run(main())

@@ -144,6 +144,7 @@ def _status(guest: Guest, _options: argparse.Namespace) -> Answer:
         "service": {"unit": UNIT, "active": unit.get("ActiveState"), "sub": unit.get("SubState")},
         "identity": said.get("identity") or _stored(guest.paths),
         "link": link,
+        "serial_port": said.get("serial_port"),
         "capabilities": said.get("capabilities") or {},
     }
 
@@ -176,6 +177,7 @@ def _words_of_status(answer: Answer) -> str:
         ("VM", identity.get("vm_uuid") or "unknown"),
         ("Identity", "generation {generation} ({kind}), until {not_after}".format(**identity) if identity else "none"),
         ("Link", _words_of_link(link)),
+        ("Serial port", _words_of_port(answer["serial_port"])),
         ("Capabilities", ", ".join(sorted(name for name, on in answer["capabilities"].items() if on)) or "none"),
     ]
     return "\n".join("{0:<13} {1}".format(name + ":", text) for name, text in rows)
@@ -186,6 +188,14 @@ def _words_of_link(link: Dict[str, Any]) -> str:
         return "active over {transport} to {peer} since {since}".format(**link)
     error = link.get("last_error")
     return "not active" + (" ({code}: {message})".format(**error) if error else "")
+
+
+def _words_of_port(port: Optional[Dict[str, Any]]) -> str:
+    if port is None:
+        return "not used"
+    if port["state"] == "absent":
+        return "{message}: needs a full stop and start".format(**port)
+    return "{0}{1}".format(port["state"], " ({0})".format(port["message"]) if port["message"] else "")
 
 
 COMMANDS: Dict[str, Callable[[Guest, argparse.Namespace], Answer]] = {

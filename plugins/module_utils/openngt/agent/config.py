@@ -3,7 +3,7 @@
 """`ngt_config.json`: where the service is and who this VM is."""
 
 import re
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Tuple
 
 from . import strict_json
 from .certificate import UUID
@@ -11,11 +11,14 @@ from .errors import AgentError
 from .files import read_capped
 from .paths import Paths
 
-__all__ = ["MOST_CONFIG", "check_capabilities", "check_config", "load_config", "parse_config"]
+__all__ = ["MOST_CONFIG", "check_capabilities", "check_config", "load_config", "parse_config", "transport_order"]
 
 MOST_CONFIG = 4096
+TRANSPORTS = ("serial", "tls")
 
 _HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.-]{0,251}[0-9A-Za-z])?|[0-9A-Fa-f:]{2,39}")
+_DEVICE = re.compile(r"/dev/(?!.*\.\.)[0-9A-Za-z][0-9A-Za-z._/-]{0,120}")
+MOST_PORTS = 4
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+-]{0,63}")
 
 
@@ -41,7 +44,26 @@ def check_config(config: Mapping[str, Any]) -> Dict[str, Any]:
     if not isinstance(config.get("vm_name"), str):
         raise ValueError("vm_name must be text")
     check_capabilities(config.get("capabilities"))
+    _check_transports(config)
     return dict(config)
+
+
+def _check_transports(config: Mapping[str, Any]) -> None:
+    ports = config.get("serial_ports", [])
+    if not isinstance(ports, list) or len(ports) > MOST_PORTS:
+        raise ValueError("serial_ports must be a list of at most {0} devices".format(MOST_PORTS))
+    if not all(isinstance(port, str) and _DEVICE.fullmatch(port) for port in ports):
+        raise ValueError("serial_ports must be paths below /dev")
+    if config.get("preferred_transport", "serial") not in TRANSPORTS:
+        raise ValueError("preferred_transport must be one of {0}".format(", ".join(TRANSPORTS)))
+
+
+def transport_order(config: Mapping[str, Any]) -> Tuple[str, ...]:
+    """The transports of a checked configuration, the preferred one first; without a port there is only the network."""
+    if not config.get("serial_ports"):
+        return ("tls",)
+    preferred = config.get("preferred_transport", "serial")
+    return (preferred,) + tuple(transport for transport in TRANSPORTS if transport != preferred)
 
 
 def check_capabilities(capabilities: Any) -> Dict[str, bool]:

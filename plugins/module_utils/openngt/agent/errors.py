@@ -36,6 +36,10 @@ REMEDIES: Dict[str, str] = {
     "PERMISSION_DENIED": "run as root, or with become: true",
     "PREREQUISITES_NOT_MET": "follow the remedy of each finding in details.findings",
     "PROTOCOL_ERROR": "update agent and service to versions that belong together; the agent's journal has the frame",
+    "SERIAL_PORT_ABSENT": "stop the VM and start it again (a restart in the guest is not enough): the port shows then",
+    "SERIAL_PORT_BUSY": "end the program that has the port; a getty: systemctl mask --now serial-getty@ttyS1.service",
+    "SERIAL_PORT_FAILED": "look at the VM's serial port on the hypervisor; the network carries the link meanwhile",
+    "SERIAL_PORT_SILENT": "look whether the service runs and reaches the VM's port (openngt vm show)",
     "TLS_NOT_TRUSTED": "give the service's CA file (option ca_file); verification cannot be switched off",
     "UNSUPPORTED_DISTRIBUTION": "see the support table; allow_unsupported_distribution: true tries it all the same",
 }

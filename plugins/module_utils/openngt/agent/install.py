@@ -17,6 +17,7 @@ from .config import load_config
 from .distributions import judge
 from .errors import AgentError
 from .files import file_errors, locked, make_folder
+from .getty import open_gettys
 from .guest import Guest, interpreter, other_vendors
 from .identity import Identity, load_or_none
 from .install_steps import STEPS, Target, is_linked
@@ -52,6 +53,7 @@ Observed = NamedTuple(
         ("command_same", bool),
         ("unit_same", bool),
         ("reload_wanted", bool),
+        ("open_gettys", Tuple[str, ...]),  # on a port of the service's
         ("enabled", bool),
         ("active", bool),
         ("interrupted", bool),  # a run before this one did not come to its end
@@ -121,6 +123,7 @@ def observe(guest: Guest, target: Target) -> Observed:
         config_usable=_config_usable(guest),
         command_same=_same(paths.command, command_text(paths, target.interpreter).encode(), 0o755),
         unit_same=_same(paths.unit, unit_text(paths, target.interpreter).encode(), 0o644),
+        open_gettys=tuple(open_gettys(guest, target.config)),
         reload_wanted=unit.get("NeedDaemonReload") == "yes",
         enabled=is_enabled(guest.run),
         active=unit.get("ActiveState") == "active",
@@ -144,6 +147,8 @@ def plan(observed: Observed, target: Target) -> List[Tuple[str, str]]:
         needed["command"] = "ngtcli is written"
     if not observed.unit_same:
         needed["unit"] = "the service's unit is written"
+    if observed.open_gettys:
+        needed["port"] = "no login is offered on the service's port: {0}".format(", ".join(observed.open_gettys))
     restart = bool(set(needed) - {"command"}) or observed.interrupted
     if needed or observed.interrupted:
         needed["begin"] = "a run before this one did not finish" if observed.interrupted else "there is something to do"

@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
-from . import strict_json
+from . import getty, strict_json
 from .errors import AgentError
 from .failpoints import failpoint
 from .files import make_folder, replace_file, replace_link, sweep, sync_folder
@@ -89,6 +89,11 @@ def _unit(guest: Guest, target: Target) -> None:
     failpoint("agent.install.unit")
 
 
+def _port(guest: Guest, target: Target) -> None:
+    getty.mask(guest, getty.open_gettys(guest, target.config))
+    failpoint("agent.install.port")
+
+
 def _reload(guest: Guest, _target: Target) -> None:
     systemctl(guest.run, "daemon-reload")
     failpoint("agent.install.reload")
@@ -166,6 +171,7 @@ STEPS: Dict[str, Callable[[Guest, Target], None]] = {
     "current": _current,
     "command": _command,
     "unit": _unit,
+    "port": _port,
     "reload": _reload,
     "enable": _enable,
     "start": _start,

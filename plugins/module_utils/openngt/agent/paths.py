@@ -24,6 +24,7 @@ class Paths:
         self.identity = os.path.join(self.config, "identity.pem")
         self.ngt_config = os.path.join(self.config, "ngt_config.json")
         self.blocked_methods = os.path.join(self.config, "blocked_methods")
+        self.masked_units = os.path.join(self.home, "masked_units")
         self.command = self.at("usr/local/bin/ngtcli")
         self.unit = self.at("etc/systemd/system", UNIT)
         self.unit_folders = [

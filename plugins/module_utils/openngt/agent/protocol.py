@@ -6,9 +6,10 @@ It knows nothing of sockets or ttys. A transport moves bytes (`receive`, `take`)
 says, and acts on the events; it never looks inside.
 """
 
+import collections
 import logging
 import ssl
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from . import framing, messages, strict_json
 from .config import check_capabilities
@@ -16,16 +17,19 @@ from .errors import AgentError
 from .messages import Answer, Call, RequestId
 from .tls import TlsClient
 
-__all__ = ["Active", "Closed", "Event", "LinkProtocol", "Operation", "Welcomed"]
+__all__ = ["MISSES", "Active", "Closed", "Event", "LinkProtocol", "Operation", "Welcomed"]
 
 HANDSHAKE_SECONDS = 5.0
 WELCOME_SECONDS = 5.0
 HELLO_SECONDS = 10.0
-MISSES = 2
+MISSES = 2.0
 MOST_OUTGOING = 2 * framing.MOST_AFTER_HELLO
+# So much is encrypted ahead of the transport; what waits behind it can still be overtaken by a heartbeat.
+AHEAD = 16 * 1024
 
 # Every operation that the host asks for is logged under this name, refused ones included, never its parameters.
 host_log = logging.getLogger("openngt.host")
+log = logging.getLogger("openngt.agent")
 
 Welcomed = NamedTuple("Welcomed", [("session", str), ("generation", int), ("kind", str)])
 Active = NamedTuple("Active", [("capabilities", Dict[str, bool])])
@@ -43,7 +47,9 @@ class LinkProtocol:
 
     `hello` makes the parameters of the request when they are wanted; `heartbeat` those of each heartbeat;
     `is_blocked` is the guest administrator's word on a method, asked at each operation. `cluster_uuid` is that of the
-    identity, and a service of another one is not ours.
+    identity, and a service of another one is not ours. `most` is the size of the largest message once `hello` was
+    answered, either way: a slow port carries smaller ones than a network. `misses` are the heartbeats after which a
+    silent service counts as gone.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class LinkProtocol:
         hello: Callable[[], Dict[str, Any]],
         heartbeat: Callable[[], Dict[str, Any]],
         is_blocked: Callable[[str], bool],
+        most: int = framing.MOST_AFTER_HELLO,
+        misses: float = MISSES,
     ) -> None:
         self.state = "connecting"
         self._tls = tls
@@ -61,8 +69,11 @@ class LinkProtocol:
         self._hello = hello
         self._heartbeat = heartbeat
         self._is_blocked = is_blocked
+        self._most = most
+        self._misses = misses
         self._frames = framing.FrameReader()
         self._outgoing = bytearray()
+        self._unsent: Deque[bytes] = collections.deque()  # frames, not encrypted yet
         self._waiting: Dict[RequestId, _Pending] = {}
         self._last_id = 0
         self._heartbeat_seconds = 0.0
@@ -113,7 +124,7 @@ class LinkProtocol:
             return self._fail("LINK_LOST", "{0} was not answered in time".format(late[0]))
         if self.state == "active" and now >= self._next_heartbeat:
             self._next_heartbeat = now + self._heartbeat_seconds
-            self._ask("heartbeat", self._heartbeat(), now + MISSES * self._heartbeat_seconds)
+            self._ask("heartbeat", self._heartbeat(), now + self._misses * self._heartbeat_seconds)
         return []
 
     @property
@@ -127,7 +138,7 @@ class LinkProtocol:
     @property
     def wants_to_read(self) -> bool:
         """False while the other end does not take what it asked for."""
-        return self.state != "closed" and len(self._outgoing) < MOST_OUTGOING
+        return self.state != "closed" and len(self._outgoing) + sum(map(len, self._unsent)) < MOST_OUTGOING
 
     @property
     def wants_to_write(self) -> bool:
@@ -163,6 +174,7 @@ class LinkProtocol:
         """Take leave; what is to be sent can still be taken, nothing more is read."""
         if self.state == "active":
             self._say(messages.notification("goodbye", {"reason": reason}))
+        self._encrypt(float("inf"))
         if self._tls.established and self.state != "closed":
             self._tls.close()
         self._collect()
@@ -220,7 +232,7 @@ class LinkProtocol:
             return []
         capabilities = check_capabilities(answer.result.get("capabilities", {}))
         self.state = "active"
-        self._frames.limit = framing.MOST_AFTER_HELLO
+        self._frames.limit = self._most
         self._next_heartbeat = now
         return [Active(capabilities)]
 
@@ -254,18 +266,33 @@ class LinkProtocol:
         self._say(messages.request(self._last_id, method, params))
 
     def _say(self, message: Mapping[str, Any]) -> None:
-        if self.state != "closed":
-            self._tls.write(framing.encode(strict_json.dump(dict(message))))
+        if self.state == "closed":
+            return
+        body = strict_json.dump(dict(message))
+        if len(body) > self._most:
+            log.warning("a message of %d bytes was not sent: %d are the most on this link", len(body), self._most)
+        elif message.get("method") == "heartbeat":  # it says that we live, however much waits
+            self._unsent.appendleft(framing.encode(body))
+        else:
+            self._unsent.append(framing.encode(body))
 
     def _fail(self, code: Optional[str], message: str) -> List[Event]:
         if self.state == "closed":
             return []
+        self._unsent.clear()
         self._collect()
         self.state = "closed"
         return [Closed(code, message)]
 
     def _collect(self) -> None:
         self._outgoing += self._tls.take()
+        self._encrypt(AHEAD)
+
+    def _encrypt(self, most: float) -> None:
+        """Hand frames to TLS as long as no more than `most` bytes wait behind it."""
+        while self._unsent and len(self._outgoing) < most:
+            self._tls.write(self._unsent.popleft())
+            self._outgoing += self._tls.take()
 
 
 def _tls_failure(exc: ssl.SSLError) -> Tuple[str, str]:

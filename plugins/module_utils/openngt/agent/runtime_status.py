@@ -50,6 +50,7 @@ class RuntimeStatus:
             "agent_version": __version__,
             "identity": None,
             "link": no_link(),
+            "serial_port": None,
             "capabilities": {},
         }
         with file_errors(paths.run):
@@ -60,9 +61,17 @@ class RuntimeStatus:
     def identity(self, identity: Optional[Identity]) -> None:
         self._change(identity=None if identity is None else identity_shown(identity))
 
-    def connected(self, peer: str, capabilities: Dict[str, bool]) -> None:
-        link = {"active": True, "transport": "tls", "peer": peer, "since": now_text(), "last_error": None}
+    def connected(self, transport: str, peer: str, capabilities: Dict[str, bool]) -> None:
+        link = {"active": True, "transport": transport, "peer": peer, "since": now_text(), "last_error": None}
         self._change(link=link, capabilities=capabilities)
+
+    def serial_port(self, device: Optional[str], state: str, message: str = "") -> None:
+        """`state`: `linked`, `answers`, `silent`, `busy`, `absent` or `failed`; `message` is for people."""
+        self._change(serial_port={"device": device, "state": state, "message": message})
+
+    def no_serial_port(self) -> None:
+        """The configuration names none."""
+        self._change(serial_port=None)
 
     def capabilities(self, capabilities: Dict[str, bool]) -> None:
         self._change(capabilities=capabilities)

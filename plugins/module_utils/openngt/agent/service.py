@@ -2,18 +2,19 @@
 # Runs in guests: Python 3.6, standard library only.
 """The agent as it runs: keeps one link to the service, does what the service may ask, takes newer identities."""
 
+import contextlib
 import logging
 import os
 import signal
 import sys
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from . import identity as identities
 from . import status
 from .adopt import DiscWatcher
 from .backoff import CAP, Backoff
 from .blocked import is_blocked
-from .config import load_config
+from .config import load_config, transport_order
 from .disc import MountedDiscs
 from .errors import AgentError
 from .files import Runner, run
@@ -25,12 +26,17 @@ from .messages import PROTOCOL
 from .paths import Paths
 from .protocol import Active, Closed, Event, LinkProtocol, Operation, Welcomed
 from .runtime_status import RuntimeStatus
+from .serial_port import open_first
+from .serial_view import SerialView
 from .systemd import Notifier
 from .times import now_text
 from .tls import TlsClient, certificates_in, client_context, fingerprint
-from .transport_tls import connect, drive
+from .transport_policy import TransportPolicy
+from .transport_serial import Probe, call
+from .transport_tls import connect
 from .version import __version__
 from .waiter import Waiter
+from .wire import Wire, drive
 
 __all__ = ["Agent", "serve"]
 
@@ -59,7 +65,11 @@ class Agent:
         self._waiter = waiter
         self._shown = shown
         self._runner = runner
+        self._serial = SerialView(shown)
         self._backoff = Backoff()
+        self._order: Tuple[str, ...] = ("tls",)
+        self._policy = TransportPolicy(self._order)
+        self._linked = False  # the running session, or the last one, came up
         self._disc_mounted = MountedDiscs(paths)
         self._reported: Optional[Dict[str, Any]] = None
         self._clock_told = 0.0
@@ -74,20 +84,24 @@ class Agent:
     def run(self) -> None:
         while not self._waiter.stopping:
             self._leave = None
+            self._linked = False
             started = self._waiter.monotonic()
             try:
                 end = self._session()
             except AgentError as exc:
                 end = Closed(exc.code, exc.message)
             self._shown.disconnected(end.code, end.message)
+            self._policy.ended(self._linked, end.code is None, self._waiter.monotonic())
             if self._going_down is not None:
                 self._go_down(self._going_down)
             if self._leave is not None:
+                log.info("link left: %s", end.message)
                 continue  # changing over, not failing
             log.log(logging.INFO if end.code is None else logging.WARNING, "link ended: %s", end.message)
             if self._waiter.monotonic() - started > CAP:
                 self._backoff.succeeded()
-            self._waiter.pause(self._backoff.failed())
+            if self._policy.wants_pause:
+                self._waiter.pause(self._backoff.failed())
 
     def _go_down(self, method: str) -> None:
         """What was answered and has left the socket by now; returns only if the guest stays."""
@@ -102,8 +116,8 @@ class Agent:
         self._own_key = None
         identity = self._own_identity()
         config = load_config(self._paths)
-        sock = connect(config["cluster_ip"], config["port"], self._waiter)
-        peer = "{0}:{1}".format(config["cluster_ip"], config["port"])
+        self._follow(transport_order(config))
+        wire = self._connect(config)
         tls = TlsClient(client_context(identity.client_pem, identity.ca_pem), config["service_name"])
         protocol = LinkProtocol(
             tls,
@@ -112,14 +126,17 @@ class Agent:
             self._hello,
             self._heartbeat,
             lambda method: is_blocked(self._paths, method),
+            wire.most_message,
+            wire.misses,
         )
         next_status = self._waiter.monotonic() + STATUS_SECONDS
+        probe = Probe(lambda: open_first(config["serial_ports"], self._paths))
 
         def on_event(event: Event) -> None:
             if isinstance(event, Welcomed):
-                log.info("connected to %s with generation %d (%s)", peer, identity.generation, identity.kind)
+                log.info("connected to %s with generation %d (%s)", wire.peer, identity.generation, identity.kind)
             elif isinstance(event, Active):
-                self._shown.connected(peer, event.capabilities)
+                self._active(wire, event)
             elif isinstance(event, Operation):
                 self._operate(protocol, event, identity)
 
@@ -128,9 +145,60 @@ class Agent:
             if now >= next_status:
                 next_status = now + STATUS_SECONDS
                 self._report_changes(protocol)
+            if self._linked and wire.transport != self._order[0]:
+                self._consider_return(probe, now)
             return "stopping" if self._waiter.stopping else self._leave
 
-        return drive(sock, protocol, self._waiter, on_event, on_turn)
+        with contextlib.closing(probe):
+            return drive(wire, protocol, self._waiter, on_event, on_turn)
+
+    def _follow(self, order: Tuple[str, ...]) -> None:
+        """The configuration may have come with a new identity."""
+        if order != self._order:
+            self._order = order
+            self._policy = TransportPolicy(order)
+        if "serial" not in order:
+            self._serial.unused()
+
+    def _connect(self, config: Mapping[str, Any]) -> Wire:
+        """The wire of the transport whose turn it is."""
+        if self._policy.next == "tls":
+            return connect(config["cluster_ip"], config["port"], self._waiter)
+        try:
+            return call(open_first(config["serial_ports"], self._paths), self._waiter)
+        except AgentError as exc:
+            self._serial.failed(exc)
+            raise
+
+    def _active(self, wire: Wire, event: Active) -> None:
+        self._linked = True
+        self._policy.linked(self._waiter.monotonic())
+        if wire.transport == "serial":
+            self._serial.linked(wire.peer)
+        self._shown.connected(wire.transport, wire.peer, event.capabilities)
+
+    def _consider_return(self, probe: Probe, now: float) -> None:
+        """Ask on the preferred transport, and leave for it when it has answered for long enough."""
+        if self._order[0] == "serial":
+            self._ask(probe, now)
+            reason = "the serial port answers again"
+        else:
+            # A connection that is not used is a failed handshake to the service: trying is asking, and seldom enough.
+            self._policy.answered(True, now)
+            reason = "the network is tried again"
+        if self._policy.wants_return(now):
+            self._policy.returning(now)
+            self._leave = reason
+
+    def _ask(self, probe: Probe, now: float) -> None:
+        answered = probe.turn(now)
+        if answered is None:
+            return
+        self._policy.answered(answered, now)
+        if probe.failure is not None:
+            self._serial.failed(probe.failure)
+        elif answered:
+            self._serial.answers(probe.device)
 
     def _own_identity(self) -> Identity:
         """The stored identity; IDENTITY_INVALID when this is not the VM that it was given to (a clone)."""
@@ -147,7 +215,7 @@ class Agent:
         return identity
 
     def _hello(self) -> Dict[str, Any]:
-        self._reported = status.gather(self._paths)
+        self._reported = status.gather(self._paths, self._serial.reported)
         self._clock_told = self._waiter.monotonic()
         return {
             "protocol": PROTOCOL,
@@ -167,7 +235,7 @@ class Agent:
         return said
 
     def _report_changes(self, protocol: LinkProtocol) -> None:
-        record = status.gather(self._paths)
+        record = status.gather(self._paths, self._serial.reported)
         if status.changed(self._reported, record):
             self._reported = record
             protocol.status(record)

@@ -22,9 +22,11 @@ BACKUP_SCRIPTS = ("usr/local/sbin/pre_freeze", "usr/local/sbin/post_thaw")
 
 
 def gather(
-    paths: Paths, interfaces: Callable[[], Optional[List[Dict[str, Any]]]] = network.interfaces
+    paths: Paths,
+    serial_port: Optional[Dict[str, Any]] = None,
+    interfaces: Callable[[], Optional[List[Dict[str, Any]]]] = network.interfaces,
 ) -> Dict[str, Any]:
-    """The record of this moment; the same state gives an equal record."""
+    """The record of this moment; the same state gives an equal record. `serial_port`: `{"device", "present"}`."""
     release = os_release.read(paths)
     return {
         "ngt_version": __version__,
@@ -41,6 +43,7 @@ def gather(
         "boot_id": boot_id(paths),
         "timezone": _timezone(paths),
         "network_interfaces": interfaces(),
+        "serial_port": serial_port,
         "components": {"guest_agent": __version__},
         "backup_scripts_installed": all(os.path.isfile(paths.at(script)) for script in BACKUP_SCRIPTS),
     }

@@ -11,7 +11,7 @@ from .errors import AgentError
 from .files import Finished, Runner
 from .paths import UNIT
 
-__all__ = ["Notifier", "is_enabled", "properties", "systemctl"]
+__all__ = ["Notifier", "is_enabled", "is_masked", "properties", "systemctl"]
 
 SECONDS_BETWEEN_BEATS = 5.0
 
@@ -65,6 +65,10 @@ def properties(run: Runner, unit: str = UNIT) -> Dict[str, str]:
     done = run(["systemctl", "show", "--property=ActiveState,SubState,NeedDaemonReload", unit])
     pairs = (line.partition("=") for line in done.stdout.splitlines())
     return {name: value for name, separator, value in pairs if separator}
+
+
+def is_masked(run: Runner, unit: str) -> bool:
+    return run(["systemctl", "is-enabled", unit]).stdout.strip() == "masked"
 
 
 def is_enabled(run: Runner, unit: str = UNIT) -> bool:

@@ -7,6 +7,7 @@ import os
 import shutil
 from typing import Any, Callable, Dict, List
 
+from . import getty
 from .errors import AgentError
 from .failpoints import failpoint
 from .files import TEMPORARY, file_errors, read_text
@@ -36,6 +37,7 @@ def plan(paths: Paths) -> List[str]:
         "stop": os.path.lexists(paths.unit) and is_ours(read_text(paths.unit) or ""),
         "unit": bool(_unit_files(paths)),
         "command": bool(_command_files(paths)),
+        "port": os.path.lexists(paths.masked_units),
         "runtime": os.path.lexists(paths.run),
         "home": os.path.lexists(paths.home),
     }
@@ -91,6 +93,12 @@ def _command(guest: Guest) -> None:
     failpoint("agent.uninstall.command")
 
 
+def _port(guest: Guest) -> None:
+    """Logins may be offered on the serial port again."""
+    getty.unmask(guest)
+    failpoint("agent.uninstall.port")
+
+
 def _runtime(guest: Guest) -> None:
     """The running agent's notes are removed."""
     _remove_tree(guest.paths.run)
@@ -113,6 +121,7 @@ STEPS: Dict[str, Callable[[Guest], None]] = {
     "unit": _unit,
     "reload": _reload,
     "command": _command,
+    "port": _port,
     "runtime": _runtime,
     "home": _home,
 }

@@ -6,8 +6,9 @@ from .paths import Paths
 
 __all__ = ["command_text", "is_ours", "unit_text"]
 
-# What the agent needs, and nothing else: write its configuration and /run/openngt, read the firmware's UUID, ask CD-ROM
-# drives for their state, mount a disc where nobody else sees it (its own mount namespace), reach the service.
+# What the agent needs, and nothing else: write its configuration and /run/openngt, read the firmware's UUID, speak over
+# a serial or virtio port, ask CD-ROM drives for their state, mount a disc where nobody else sees it (its own mount
+# namespace), reach the service.
 UNIT_TEXT = """\
 # Written by openngt's installer; ngtcli and the playbooks know it by /usr/local/openngt/.
 [Unit]
@@ -36,6 +37,9 @@ PrivateTmp=yes
 PrivateMounts=yes
 DevicePolicy=closed
 DeviceAllow=block-sr r
+DeviceAllow=char-ttyS rw
+DeviceAllow=char-ttyAMA rw
+DeviceAllow=char-virtio-portsdev rw
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectControlGroups=yes

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from ..errors import OpenNGTError
 from ..pki.identity import normalise_uuid
@@ -45,6 +46,9 @@ class Cluster:
     ca_pem: bytes = field(repr=False)
     """CA certificates; the first is the one whose fingerprint agents pin."""
     port: int = 2074
+    serial_ports: tuple[str, ...] = ()
+    """The guest's names for its port to the service, the first to be tried in front; none: the network alone."""
+    preferred_transport: str = "serial"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cluster_uuid", normalise_uuid(self.cluster_uuid, "cluster_uuid"))
@@ -120,6 +124,7 @@ def prepare(
             "capabilities": dict(vm.capabilities),
             "generation": generation,
             "ngt_version": __version__,
+            **_transports(cluster),
         }
     )
     slots = {CONFIG: config, CA: cluster.ca_pem.rstrip(b"\n")}
@@ -140,6 +145,12 @@ def prepare(
     )
     slots[MANIFEST] = manifest.to_bytes()
     return Unsigned(manifest, hashlib.sha256(slots[MANIFEST]).hexdigest(), MappingProxyType(slots))
+
+
+def _transports(cluster: Cluster) -> dict[str, Any]:
+    if not cluster.serial_ports:
+        return {}
+    return {"serial_ports": list(cluster.serial_ports), "preferred_transport": cluster.preferred_transport}
 
 
 def write_iso(
