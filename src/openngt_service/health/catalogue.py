@@ -58,7 +58,7 @@ TABLE: Final = (
             "An agent still lives on the short-lived certificate of its ISO: the service could not hand it a new one.",
         ),
         resolutions=(
-            "Regenerate the certificate: openngt vm mount VM; the agent takes the new one from the disc by itself.",
+            "Refresh the certificate: openngt refresh run VM, or the playbook openngt.guest_tools.refresh for all that end soon.",
             "If the agent has not rotated, read openngt task list --vm VM for the failed rotation, and the agent's "
             "journal; identity.rotate may be blocked in the guest.",
         ),
@@ -96,7 +96,7 @@ TABLE: Final = (
         ),
         resolutions=(
             "In the guest: ngtcli status, journalctl -u ngt_guest_agent.service, and nc -vz ADDRESS 2074 for the port.",
-            "For a refused identity openngt vm mount VM: the agent takes the new one from the disc.",
+            "For a refused identity openngt refresh run VM --via iso: the agent takes the new one from the disc.",
             "Where no agent has ever connected: run the playbook openngt.guest_tools.install.",
         ),
         judge=checks.ngt_link_check,

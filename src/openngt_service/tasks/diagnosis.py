@@ -110,7 +110,12 @@ async def _ask_hypervisor(parts: Parts, vm_uuid: str) -> ServiceSaw:
 
 def _of_hypervisor(seen: HypervisorVm) -> ServiceSaw:
     drives = [{"name": drive.name, "state": drive.state, "holds": drive.holds} for drive in seen.drives]
-    return {"on_hypervisor": True, "power_state": seen.power_state, "cdrom_drives": drives}
+    return {
+        "on_hypervisor": True,
+        "power_state": seen.power_state,
+        "cdrom_drives": drives,
+        "serial_port": seen.serial_port,
+    }
 
 
 def _is_everywhere(host: str) -> bool:
