@@ -58,7 +58,8 @@ TABLE: Final = (
             "An agent still lives on the short-lived certificate of its ISO: the service could not hand it a new one.",
         ),
         resolutions=(
-            "Refresh the certificate: openngt refresh run VM, or the playbook openngt.guest_tools.refresh for all that end soon.",
+            "Refresh the certificate: openngt refresh run VM, or the playbook openngt.guest_tools.refresh for all that "
+            "end soon.",
             "If the agent has not rotated, read openngt task list --vm VM for the failed rotation, and the agent's "
             "journal; identity.rotate may be blocked in the guest.",
         ),
