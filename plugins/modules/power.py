@@ -155,7 +155,7 @@ details:
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -178,7 +178,7 @@ def define_module() -> AnsibleModule:
     return AnsibleModule(argument_spec=spec, supports_check_mode=True)
 
 
-def run(params: dict[str, Any], *, check_mode: bool) -> tuple[dict[str, Any], OpenNGTError | None]:
+def run(params: dict[str, Any], *, check_mode: bool) -> tuple[dict[str, Any], Optional[OpenNGTError]]:
     """The module's result, and the failure of the VMs that are not in it."""
     how = {name: params[name] for name in ("fallback", "wait_seconds", "force")}
     with client_of(params) as client:

@@ -150,7 +150,8 @@ class AgentEnd:
 
     def data(self, payload: bytes) -> bytes:
         """The next DATA frame, with at most MOST_PAYLOAD bytes."""
-        assert self.session is not None, "there is no session before the service's ACK"
+        if self.session is None:
+            raise AssertionError("there is no session before the service's ACK")
         frame = Frame(DATA, self.session, self._sent, payload)
         self._sent = (self._sent + 1) & 0xFFFFFFFF
         return encode(frame)

@@ -17,7 +17,8 @@ from .blocked import is_blocked
 from .config import load_config, transport_order
 from .disc import MountedDiscs
 from .errors import AgentError
-from .files import Runner, run
+from .files import Runner
+from .files import run as run_program
 from .going_down import COMMANDS, go_down
 from .identity import Identity
 from .key_request import make_request, run_briefly
@@ -56,7 +57,7 @@ class Agent:
         paths: Paths,
         waiter: Waiter,
         shown: RuntimeStatus,
-        runner: Runner = run,
+        runner: Runner = run_program,
         run_briefly: Runner = run_briefly,
     ) -> None:
         self._paths = paths
@@ -301,7 +302,7 @@ def _signer(ca_pem: str, current: Identity) -> str:
     return fingerprints[0]
 
 
-def serve(paths: Paths, runner: Runner = run, environment: Optional[Mapping[str, str]] = None) -> int:
+def serve(paths: Paths, runner: Runner = run_program, environment: Optional[Mapping[str, str]] = None) -> int:
     """Run until SIGTERM or SIGINT; exit status 0."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
     notifier = Notifier(os.environ if environment is None else environment)
