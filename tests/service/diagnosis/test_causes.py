@@ -51,7 +51,7 @@ def test_a_link_that_is_active_has_no_cause(case: Case) -> None:
 def test_a_vm_that_does_not_run(case: Case, state: str, cause: str) -> None:
     case.link()
     case.guest.stop()
-    case.service.hypervisor.power(case.vm_uuid, state)
+    case.service.hypervisor.set_power(case.vm_uuid, state)
     case.ended()
     assert case.by_service()["cause"] == cause
 
