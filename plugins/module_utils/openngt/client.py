@@ -60,6 +60,11 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._transport.endpoint.url!r})"
 
+    @property
+    def endpoint(self) -> str:
+        """Where the service was found, as `https://host:port`."""
+        return self._transport.endpoint.url
+
     def __enter__(self) -> Client:
         return self
 

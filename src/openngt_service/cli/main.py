@@ -10,7 +10,7 @@ import typer
 from openngt.errors import OpenNGTError
 from openngt.version import __version__
 
-from . import audit, backup, ca, health, iso, lab, power, refresh, serve, task, token, vm
+from . import audit, backup, ca, compat, health, iso, lab, power, refresh, serve, task, token, vm
 from .connect import DEFAULT_TIMEOUT, Connection
 from .output import tell_failure
 
@@ -35,6 +35,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")
 app.add_typer(backup.app, name="backup")
 app.command("restore")(backup.restore)
+app.add_typer(compat.app, name="compat")
 app.add_typer(lab.app, name="lab")
 
 
