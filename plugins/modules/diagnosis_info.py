@@ -34,9 +34,9 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask why web01 has no link
+- name: Ask why web1 has no link
   openngt.guest_tools.diagnosis_info:
-    vm: web01
+    vm: web1
   delegate_to: localhost
   register: answer
 

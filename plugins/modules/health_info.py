@@ -66,11 +66,11 @@ EXAMPLES = r"""
   register: health
   failed_when: health.state | default('FAIL') == 'FAIL'
 
-- name: Read what is wrong, what somebody has acknowledged, and two weeks of web01
+- name: Read what is wrong, what somebody has acknowledged, and two weeks of web1
   openngt.guest_tools.health_info:
     alerts: true
     history_days: 14
-    vm: [web01]
+    vm: [web1]
   delegate_to: localhost
 """
 

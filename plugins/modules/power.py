@@ -74,23 +74,23 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Shut a guest down through its agent, by ACPI if that does not work
+- name: Reboot a guest and wait until its agent is back
   openngt.guest_tools.power:
-    vm: web01
-    verb: guest_shutdown
-    fallback: acpi
-  delegate_to: localhost
-
-- name: Reboot two guests at once and wait until their agents are back
-  openngt.guest_tools.power:
-    vm: [web01, web02]
+    vm: web1
     verb: guest_reboot
     wait_seconds: 600
   delegate_to: localhost
 
-- name: Switch a VM on
+- name: Shut a guest down through its agent, by ACPI if that does not work
   openngt.guest_tools.power:
-    vm: 564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11
+    vm: web1
+    verb: guest_shutdown
+    fallback: acpi
+  delegate_to: localhost
+
+- name: Switch two VMs on at once
+  openngt.guest_tools.power:
+    vm: [web1, 564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11]
     verb: "on"
   delegate_to: localhost
 """

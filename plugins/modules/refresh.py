@@ -102,9 +102,9 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Give two VMs certificates of 400 days by disc
+- name: Give a VM a certificate of 400 days by disc
   openngt.guest_tools.refresh:
-    vm: [web01, 5dafd6d6-065b-4b1a-b567-491f4d6b35b3]
+    vm: web1
     validity_days: 400
     via: iso
   delegate_to: localhost

@@ -12,7 +12,7 @@ from openngt_service.lab.service_process import clean_environment
 
 from .session import UUIDS, copy_tree
 
-__all__ = ["BEFORE", "BEFORE_ON_GUESTS", "VARIABLES", "environment", "inventory", "own_environment"]
+__all__ = ["BEFORE", "BEFORE_ON_GUESTS", "IDS", "VARIABLES", "environment", "inventory", "own_environment"]
 
 WEB1 = UUIDS["web1"]
 CLUSTER = "c1a57e12-4f0e-4c7d-9a55-5b1f6c0d7e42"
@@ -24,6 +24,13 @@ SERVICE = [
     'export OPENNGT_TOKEN="$(cat state/admin.token)"',
 ]
 ENROLLED = [*SERVICE, "openngt vm enable web1"]
+LINKED = [*SERVICE, "ansible-playbook openngt.guest_tools.install -i inventory"]
+ON_ITS_HOST = [
+    "export OPENNGT_CLUSTER_IP=192.0.2.10 OPENNGT_API_HOST=0.0.0.0 && mkdir -p /var/lib/openngt",
+    "openngt serve",
+]
+# The CA's ten years are few enough then for an alert.
+ALERTED = [*ENROLLED, "openngt health set ngt_ca_expiry_check --threshold info_days=3650"]
 # A CA and what it has issued, as the page on modules without a service makes them.
 ISSUED = [
     "openngt ca create --path ca",
@@ -42,23 +49,25 @@ LEAF = (
 
 BEFORE: Mapping[str, list[str]] = {
     "docs/api.md": ENROLLED,
-    "docs/cli.md": [
-        "export OPENNGT_CLUSTER_IP=192.0.2.10 OPENNGT_API_HOST=0.0.0.0 && mkdir -p /var/lib/openngt",
-        "openngt serve",
-    ],
+    "docs/backup.md": [*ON_ITS_HOST, "mkdir -p /srv/backups"],
+    "docs/cli.md": ON_ITS_HOST,
+    "docs/diagnosis.md": ENROLLED,
+    "docs/health.md": ALERTED,
     "docs/lab.md": [
         "qemu-img create -q -f qcow2 web1.qcow2 1M",
         'mkdir vms && export OPENNGT_QEMU_DIRECTORY="$PWD/vms"',
         *SERVICE,
     ],
     "docs/modules-without-service.md": ISSUED,
+    "docs/refresh.md": ENROLLED,
     "plugins/modules/ca.py": ["mkdir -p /etc/openngt"],
     "plugins/modules/certificate.py": ["mkdir -p certificates /etc/openngt/certificates", *CAS],
     "plugins/modules/certificate_info.py": ["mkdir -p /etc/openngt/certificates", *CAS, LEAF],
     "plugins/modules/iso.py": ["mkdir -p isos /srv/isos /srv/extras /etc/openngt", *CAS],
     "plugins/modules/iso_info.py": [*ISSUED, "mkdir -p /srv/isos && cp isos/web1.iso /srv/isos"],
     "plugins/modules/vm.py": [*ENROLLED, "openngt vm enable db1", "mkdir -p /etc/openngt && cp ca.pem /etc/openngt"],
-    "plugins/modules/health_info.py": SERVICE,
+    "plugins/modules/diagnosis_info.py": ENROLLED,
+    "plugins/modules/health_info.py": ENROLLED,
 }
 """By page; what is missing here stands on the page itself."""
 
@@ -70,12 +79,22 @@ BEFORE_ON_GUESTS: Mapping[str, list[str]] = {
     ],
     "docs/lab.md": [],
     "docs/modules-without-service.md": [],
+    "docs/power.md": LINKED,
+    "docs/refresh.md": LINKED,
     "roles/guest_agent/README.md": [*SERVICE, "mkdir files && cp ca.pem files/openngt-ca.pem"],
     "plugins/modules/agent.py": [*ENROLLED, "openngt vm mount web1"],
     "plugins/modules/mount.py": ENROLLED,
-    "plugins/modules/vm_info.py": [*SERVICE, "ansible-playbook openngt.guest_tools.install -i inventory"],
+    "plugins/modules/power.py": LINKED,
+    "plugins/modules/refresh.py": LINKED,
+    "plugins/modules/vm_info.py": LINKED,
 }
 """Where it is something else, or only there."""
+
+IDS = {
+    "5d0c0e0a6c9b4d0f8a3c1f2e4b6a8c0d": "openngt health alerts --output csv | sed -n 2p | cut -d, -f1",
+    "78417249bc5e417e85f2aef127bc8bbb": "openngt task list --output csv | sed -n '/,fleet_refresh,/{s/,.*//p;q}'",
+}
+"""What the pages call by an id that the service has chosen -> what finds it here."""
 
 VARIABLES = {
     "ca_passphrase": "four words of a person",

@@ -3,7 +3,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from .examples import ROOT, Example, examples_of, files_of, tasks_of
 from .shape import differences
 from .shell import Finished, Shell
 
-__all__ = ["NOT_RUN", "UUIDS", "Session", "copy_tree", "not_run", "on_guests", "page_name", "run_page"]
+__all__ = ["NOT_RUN", "UNIT", "UUIDS", "Session", "copy_tree", "not_run", "on_guests", "page_name", "run_page"]
 
 UUIDS = {"web1": "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21", "db1": "564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11"}
 """The VMs of all pages, where a page says which UUID."""
@@ -25,11 +25,18 @@ NOT_RUN = {
     ("docs/benchmarks.md", "make bench"): "measures for many minutes, and means something on an idle machine only",
     ("docs/guide.md", "ansible-playbook service.yml"): "sets up a host of yours, from its distribution's packages",
     ("roles/guest_tools_service/README.md", "- name: Guest Tools Service"): "as in the guide",
+    ("docs/backup.md", "ansible-playbook openngt.guest_tools.backup"): "works on such a host: test_service_role.py",
+    ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
 }
 """Page and beginning of the example -> why no test runs it."""
 
 GUEST_ROLES = {"openngt.guest_tools.guest_agent", "openngt.guest_tools.linux_prerequisites"}
-GUEST_MODULES = {"openngt.guest_tools.agent", "openngt.guest_tools.prerequisites"}
+GUEST_MODULES = {f"openngt.guest_tools.{name}" for name in ("agent", "link_info", "power", "prerequisites", "refresh")}
+CONTROLLERS_PLAYBOOKS = {"openngt.guest_tools.health"}
+"""Those that neither log in to a guest nor ask its agent."""
+
+UNIT = "openngt.service"
+"""The service of a page that stops and starts it is this terminal's."""
 
 
 def page_name(page: Path) -> str:
@@ -42,19 +49,25 @@ def not_run(example: Example) -> bool:
 
 
 def on_guests(example: Example) -> bool:
-    """Whether it takes a real guest: it is typed in one, starts one, or a play works on one or waits for its agent."""
+    """Whether it takes a real guest: it is typed in one, starts one, works on one, or asks its agent for something."""
     if example.kind == "yaml":
         return plays_on_guests(example.text)
     for command in example.commands:
         first, *rest = command.words
-        if command.in_guest or [first, *rest[:1]] == ["openngt", "lab"] or first == "ansible":
+        if command.in_guest or first == "ansible" or (first == "openngt" and asks_guests(rest)):
             return True
         if first == "ansible-playbook":
             files = files_of(example.block.page)
             played = [files[word] for word in rest if word in files and word.endswith(".yml")]
-            if any(map(plays_on_guests, played)) or any(word.startswith("openngt.guest_tools.") for word in rest):
+            ours = {word for word in rest if word.startswith("openngt.guest_tools.")}
+            if any(map(plays_on_guests, played)) or ours - CONTROLLERS_PLAYBOOKS:
                 return True
     return False
+
+
+def asks_guests(words: Sequence[str]) -> bool:
+    """Of `openngt`'s arguments. Where a page switches VMs, what it shows follows from what their guests did."""
+    return words[0] == "lab" or words[:2] in (["vm", "power"], ["refresh", "run"], ["refresh", "show"])
 
 
 def plays_on_guests(text: str) -> bool:
@@ -67,13 +80,16 @@ def plays_on_guests(text: str) -> bool:
 
 @dataclass
 class Session:
-    """`translated` maps what the pages name to what is so here; `guest` runs what is typed in a guest."""
+    """`translated` maps what the pages name to what is so here, `ids` what they call by an id of the service's to the
+    command that finds its own; `guest` runs what is typed in a guest.
+    """
 
     shell: Shell
     page: Path
     translated: Mapping[str, str]
     variables: Mapping[str, Any]
     guest: Callable[[str], Finished] | None = None
+    ids: Mapping[str, str] = field(default_factory=dict)
 
     def lay_out(self, inventory: Mapping[str, Any], before: Sequence[str] = ()) -> None:
         """The files that the page shows, an inventory where it shows none, and what the page takes for granted."""
@@ -90,6 +106,11 @@ class Session:
     def here(self, text: str) -> str:
         for theirs, ours in self.translated.items():
             text = text.replace(theirs, ours)
+        for theirs, command in self.ids.items():
+            if theirs in text:
+                found = self.shell.run(command)
+                assert found.status == 0 and found.output.strip(), f"{theirs}: {command}\n{found.output}"
+                text = text.replace(theirs, found.output.strip())
         return text
 
     def run(self, example: Example) -> None:
@@ -113,6 +134,11 @@ class Session:
 
     def start(self, command: str) -> Finished:
         """What does not end by itself is left running, as in a terminal of its own."""
+        if command == f"systemctl stop {UNIT}":
+            self.shell.stop()
+            return Finished(0, "")
+        if command == f"systemctl start {UNIT}":
+            command = "openngt serve"
         return self.shell.serve(command) if command.startswith("openngt serve") else self.shell.run(command)
 
     def written(self, name: str, text: str) -> str:

@@ -10,7 +10,7 @@ from tests.fakes.hypervisor import FakeHypervisor
 
 from ..conftest import program
 from .examples import MODULES, PAGES, ROOT, examples_of, files_of
-from .layouts import BEFORE, VARIABLES, environment, inventory, own_environment
+from .layouts import BEFORE, IDS, VARIABLES, environment, inventory, own_environment
 from .session import NOT_RUN, UUIDS, Session, not_run, on_guests, page_name, run_page
 from .shell import Shell
 
@@ -50,7 +50,7 @@ def session_for(collection: Path, tmp_path: Path) -> Iterator[Callable[[Path], S
             outside = environment(tmp_path, collection, [*fake, str(Path(program("openngt")).parent)])
         shell = Shell(folder, outside, private=True, limit=LIMIT_SECONDS)
         shells.append(shell)
-        return Session(shell, page, {}, VARIABLES)
+        return Session(shell, page, {}, VARIABLES, ids=IDS)
 
     yield make
     for shell in shells:

@@ -34,6 +34,7 @@ agent=/usr/local/openngt/agent/current/ngt_agent.pyz
 [ ! -e $agent ] || python3 $agent uninstall >/dev/null
 unit=/etc/systemd/system/ngt_guest_agent.service
 [ ! -e $unit ] || { systemctl disable --now ${unit##*/}; rm $unit; systemctl daemon-reload; }
+rm -f /etc/systemd/system/serial-getty@*.service
 rm -rf /usr/local/openngt /run/openngt /usr/local/bin/ngtcli /mnt/nutanix
 true"""
 

@@ -12,7 +12,22 @@ from qemu.qmp import QMPClient
 from openngt.client import Client
 from openngt_service.lab.vm import LabVm
 
-__all__ = ["HOLDER", "PRESS_EJECT", "drives", "eject", "insert", "install", "isos", "monitor", "mount", "said", "until"]
+__all__ = [
+    "HOLDER",
+    "LIMIT_SECONDS",
+    "PRESS_EJECT",
+    "drives",
+    "eject",
+    "give_back_port",
+    "insert",
+    "install",
+    "isos",
+    "monitor",
+    "mount",
+    "said",
+    "silence_port",
+    "until",
+]
 
 LIMIT_SECONDS = 600
 # As eject(1) does: the kernel's CDROMEJECT (0x5309) alone leaves the lock of udev (CDROM_LOCKDOOR, 0x5329) in its way.
@@ -85,3 +100,14 @@ def monitor(vm: LabVm, command: str, **arguments: Any) -> None:
 def insert(vm: LabVm, drive: str, disc: Path) -> None:
     """As a user of any hypervisor does, without our service."""
     monitor(vm, "blockdev-change-medium", id=drive, filename=str(disc), format="raw")
+
+
+def silence_port(vm: LabVm) -> None:
+    """Nobody is at the other end of the port that is the service's, and what the guest writes is lost."""
+    monitor(vm, "chardev-change", id="serial1", backend={"type": "null", "data": {}})
+
+
+def give_back_port(vm: LabVm) -> None:
+    address = {"type": "unix", "data": {"path": f"{vm.sockets}/serial"}}
+    backend = {"type": "socket", "data": {"addr": address, "server": True, "wait": False}}
+    monitor(vm, "chardev-change", id="serial1", backend=backend)

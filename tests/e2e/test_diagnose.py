@@ -12,7 +12,7 @@ from openngt.client import Client
 from openngt_service.lab.service_process import ServiceProcess
 
 from .conftest import Guests, WarmVm, restore
-from .hands import install, said, until
+from .hands import give_back_port, install, said, silence_port, until
 from .plays import Ansible
 
 pytestmark = pytest.mark.guest
@@ -63,6 +63,16 @@ systemctl daemon-reload; systemctl reset-failed; systemctl restart {UNIT}"""
     until(lambda: all(vm["communication_link_active"] for vm in client.vms()), "the links' return")
 
 
+@pytest.fixture
+def network_alone(guests: Guests, mended: None) -> Iterator[None]:
+    """No port is answered: one that is keeps the link up, whatever is wrong with the network."""
+    for vm in guests.both:
+        silence_port(vm)
+    yield
+    for vm in guests.both:
+        give_back_port(vm)
+
+
 # Before anything is installed
 
 
@@ -108,7 +118,7 @@ def test_an_agent_that_is_stopped_and_one_that_fails(guests: Guests, ansible: An
     assert f"systemctl start {UNIT}" in text["web"] and "nonsense" in text["db"]
 
 
-@pytest.mark.usefixtures("mended")
+@pytest.mark.usefixtures("network_alone")
 def test_an_agent_that_is_masked_and_one_whose_port_is_blocked(
     guests: Guests, service: ServiceProcess, ansible: Ansible
 ) -> None:
@@ -124,7 +134,7 @@ def test_an_agent_that_is_masked_and_one_whose_port_is_blocked(
     assert f"tcp dport {port} drop" in text["db"]
 
 
-@pytest.mark.usefixtures("mended")
+@pytest.mark.usefixtures("network_alone")
 def test_a_wrong_address_and_a_clock_that_is_years_off(guests: Guests, ansible: Ansible) -> None:
     lead_astray = (
         f"cp -a {CONFIG} {CONFIG}.kept; sed -i 's/10[.]0[.]2[.]2/10.0.2.99/' {CONFIG}/ngt_config.json;"

@@ -24,9 +24,9 @@ AGENT_SOURCE = ROOT / "plugins/module_utils/openngt/agent"
 Failpoints = Callable[[Path], set[str]]
 
 # In the order in which a run comes to them; before some, the guest is brought to where the step is needed at all.
-INSTALL = ("begin", "agent", "identity", "config", "current", "command", "unit", "reload", "enable", "start", "finish")
-AFTER_INSTALL = ("prune", "link")
-UNINSTALL = ("stop", "unit", "reload", "command", "runtime", "home")
+INSTALL = ("begin", "agent", "identity", "config", "current", "command", "unit", "port", "reload", "enable", "start")
+AFTER_START = ("finish", "prune", "link")
+UNINSTALL = ("stop", "unit", "reload", "command", "port", "runtime", "home")
 NEEDED_FOR = {
     "agent.install.config": "rm /usr/local/openngt/config/ngt_config.json",
     "agent.install.prune": "mkdir /usr/local/openngt/agent/0.0.1",
@@ -49,7 +49,7 @@ def kill_at_each(vm: LabVm, steps: Sequence[str], operation: str, command: str) 
 def test_the_agents_installer_and_uninstaller_converge_from_a_kill_at_each_of_their_steps(
     guests: Guests, client: Client, failpoints: Failpoints
 ) -> None:
-    vm, steps = guests.web, (*INSTALL, *AFTER_INSTALL)
+    vm, steps = guests.web, (*INSTALL, *AFTER_START)
     assert failpoints(AGENT_SOURCE / "install_steps.py") == {f"agent.install.{step}" for step in steps}
     assert failpoints(AGENT_SOURCE / "uninstall.py") == {f"agent.uninstall.{step}" for step in UNINSTALL}
     pinned = mount(client, vm)["ca_sha256"]

@@ -15,22 +15,11 @@ from openngt_service.lab.service_process import ServiceProcess, clean_environmen
 from openngt_service.lab.vm import Lab, LabVm
 
 from .conftest import Guests
-from .hands import HOLDER, LIMIT_SECONDS, drives, install, monitor, said, until
+from .hands import HOLDER, LIMIT_SECONDS, drives, give_back_port, install, said, silence_port, until
 
 pytestmark = [pytest.mark.guest, pytest.mark.usefixtures("restored")]
 
 WAIT_FOR_DISC = "for i in $(seq 60); do d=$(blkid -L NUTANIX_TOOLS) && break; sleep 1; done; mount -o ro $d /mnt"
-
-
-def silence(vm: LabVm) -> None:
-    """Nobody is at the port's other end, and what the guest writes is lost."""
-    monitor(vm, "chardev-change", id="serial1", backend={"type": "null", "data": {}})
-
-
-def give_back(vm: LabVm) -> None:
-    address = {"type": "unix", "data": {"path": f"{vm.sockets}/serial"}}
-    backend = {"type": "socket", "data": {"addr": address, "server": True, "wait": False}}
-    monitor(vm, "chardev-change", id="serial1", backend=backend)
 
 
 def transport(client: Client, vm: LabVm) -> Any:
@@ -76,14 +65,14 @@ def test_with_its_network_down_a_guest_is_linked_and_managed(
 
 
 def test_a_silent_port_is_left_for_the_network_and_taken_up_again(linked: LabVm, client: Client) -> None:
-    silence(linked)
+    silence_port(linked)
     try:
         until(lambda: transport(client, linked) == "tls", "the fall back to the network")
         record = client.vm(linked.vm_uuid)
         assert record["communication_link_active"] and not record["communication_link_over_serial_port_active"]
         assert "active over tls" in said(linked, "ngtcli status")
     finally:
-        give_back(linked)
+        give_back_port(linked)
     until(lambda: transport(client, linked) == "serial", "the return to the port")
     assert "answers again" in said(linked, "journalctl -u ngt_guest_agent.service --no-pager -n 50")
 

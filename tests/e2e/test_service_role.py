@@ -22,7 +22,7 @@ from openngt_service.lab.service_process import clean_environment
 from ..conftest import ROOT
 from . import releases
 from .plays import Ansible, Play
-from .systemd_host import Host, ansible_host, boot, packages_layer, require_containers
+from .systemd_host import Host, ansible_host, boot, eventually, packages_layer, require_containers
 
 pytestmark = pytest.mark.guest
 
@@ -279,6 +279,38 @@ def test_an_upgrade_migrates_once_and_a_downgrade_is_told_and_taken_back(
     assert managed.host.say("/opt/openngt/venv/bin/openngt --version") == f"openngt {releases.NEXT_VERSION}"
     managed.role(wheel=str(newer)).succeeded()
     assert managed.ready()
+
+
+def test_a_backup_comes_to_the_controller_and_goes_back_in_the_place_of_a_state(
+    installed: Managed, tmp_path: Path
+) -> None:
+    """The plays of docs/backup.md."""
+    vm = json.dumps({"vm_name": "web1", "vm_uuid": VM, "qmp": "no.qmp"})
+    installed.host.say(
+        f"mkdir -p {STATE}/vms/web1; echo '{vm}' >{STATE}/vms/web1/vm.json; chown -R openngt: {STATE}/vms"
+    )
+    with installed.client() as client:
+        client.enable(VM)
+    ours = ["-e", "openngt_hosts=all"]
+    installed.ansible.play("backup", *ours, "-e", f"openngt_backup_directory={tmp_path}/backups").succeeded()
+    [backup] = (tmp_path / "backups").iterdir()
+    assert backup.stat().st_mode & 0o777 == 0o600
+    with installed.client() as client:
+        client.disable(VM)
+
+    wanted = [*ours, "-e", f"openngt_backup={backup}"]
+    refused = installed.ansible.play("restore", *wanted)
+    assert "SERVICE_CONFLICT" in refused.output, refused.output
+    assert installed.ready(), "the state that was refused to be replaced is served on"
+    installed.ansible.play("restore", *wanted, "-e", "openngt_replace=true").succeeded()
+    eventually(installed.ready, "the restored service")
+    with installed.client() as client:
+        assert [row["vm_uuid"] for row in client.vms()] == [VM]
+        client.disable(VM)
+    assert (
+        installed.host.say(f"ls {STATE}/.for-the-controller.backup /opt/openngt/restore.backup 2>/dev/null; true") == ""
+    )
+    installed.host.say(f"rm -rf {STATE}/replaced-* {STATE}/vms")
 
 
 @pytest.fixture(params=["nftables", "ufw", "firewalld"])
