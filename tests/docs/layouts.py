@@ -48,6 +48,7 @@ LEAF = (
 )
 
 BEFORE: Mapping[str, list[str]] = {
+    "docs/compat.md": ENROLLED,
     "docs/api.md": ENROLLED,
     "docs/backup.md": [*ON_ITS_HOST, "mkdir -p /srv/backups"],
     "docs/cli.md": ON_ITS_HOST,
