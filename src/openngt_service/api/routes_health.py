@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from ..health.report import as_text
-from . import models
+from . import models, models_health
 from .access import GuardedRoute
 from .context import Context
 from .routes_vms import IdempotencyKey, Limit, PageToken, QueryVm, QueryVms, VmPageToken
@@ -16,16 +16,18 @@ __all__ = ["router"]
 
 router = APIRouter(route_class=GuardedRoute)
 
-CheckNames = Annotated[list[models.CheckName], Query(max_length=64, description="names; none: all")]
+CheckNames = Annotated[list[models_health.CheckName], Query(max_length=64, description="names; none: all")]
 TaskId = Annotated[
     str | None, Query(max_length=64, pattern=r"^[0-9a-f-]+$", description="of a run; none: the last results")
 ]
 AlertId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f-]+$")]
 Days = Annotated[int, Query(ge=1, le=366)]
-AlertStates = Annotated[list[models.AlertState], Query(max_length=3, description="none: those that are not resolved")]
+AlertStates = Annotated[
+    list[models_health.AlertState], Query(max_length=3, description="none: those that are not resolved")
+]
 
 
-@router.get("/v1/health", response_model=models.CheckList, tags=["Health"])
+@router.get("/v1/health", response_model=models_health.CheckList, tags=["Health"])
 async def show_health(context: Context) -> Any:
     """The last result of each check."""
     return {"checks": await context.health.last()}
@@ -35,7 +37,7 @@ async def show_health(context: Context) -> Any:
 async def run_health(
     context: Context,
     request: Request,
-    body: models.CheckRequest | None = None,
+    body: models_health.CheckRequest | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Run the named checks, or all, now. The task's result is `{"state", "counts", "checks"}`, without their items."""
@@ -62,15 +64,18 @@ async def download_report(
     return PlainTextResponse(as_text(report), headers=headers)
 
 
-@router.get("/v1/health/checks", response_model=models.CheckDefinitions, tags=["Health"])
+@router.get("/v1/health/checks", response_model=models_health.CheckDefinitions, tags=["Health"])
 async def list_checks(context: Context) -> Any:
     """What there is to check: descriptions, causes, resolutions, and what is set."""
     return {"items": context.health.checks()}
 
 
-@router.put("/v1/health/checks/{check}", response_model=models.CheckDefinition, tags=["Health"])
+@router.put("/v1/health/checks/{check}", response_model=models_health.CheckDefinition, tags=["Health"])
 async def set_check(
-    context: Context, request: Request, check: Annotated[models.CheckName, Path()], body: models.CheckPolicy
+    context: Context,
+    request: Request,
+    check: Annotated[models_health.CheckName, Path()],
+    body: models_health.CheckPolicy,
 ) -> Any:
     """Turn a check on or off, set its thresholds (null: the default again) and the state from which it alerts."""
     return await context.health.set_policy(
@@ -82,7 +87,7 @@ async def set_check(
     )
 
 
-@router.get("/v1/health/history", response_model=models.History, tags=["Health"])
+@router.get("/v1/health/history", response_model=models_health.History, tags=["Health"])
 async def show_history(
     context: Context,
     check: CheckNames = [],  # noqa: B006  FastAPI copies it, as the next
@@ -95,7 +100,7 @@ async def show_history(
     return await context.health.history(check, vm, days=days, limit=limit, page_token=page_token)
 
 
-@router.get("/v1/health/alerts", response_model=models.AlertList, tags=["Health"])
+@router.get("/v1/health/alerts", response_model=models_health.AlertList, tags=["Health"])
 async def list_alerts(
     context: Context,
     state: AlertStates = [],  # noqa: B006  FastAPI copies it, as the next
@@ -110,12 +115,12 @@ async def list_alerts(
     )
 
 
-@router.post("/v1/health/alerts/{alert_id}/acknowledge", response_model=models.Alert, tags=["Health"])
+@router.post("/v1/health/alerts/{alert_id}/acknowledge", response_model=models_health.Alert, tags=["Health"])
 async def acknowledge_alert(
     context: Context,
     request: Request,
     alert_id: AlertId,
-    body: models.Acknowledgement | None = None,
+    body: models_health.Acknowledgement | None = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
     """Say that somebody knows. One that gets worse, or is raised anew, has to be acknowledged again."""
