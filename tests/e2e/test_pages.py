@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The pages whose examples take a guest, each from its first example to its last, on the lab's guests."""
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -9,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from openngt_service.hypervisors.vm_files import VmFile, write_vm_file
+from openngt_service.hypervisors.vm_files import VM_FILE, read_vm_file, write_vm_file
 from openngt_service.lab.inventory import inventory
 from openngt_service.lab.process import free_port
-from openngt_service.lab.service_process import HOST_SEEN_FROM_GUESTS
+from openngt_service.lab.service_process import HOST_SEEN_FROM_GUESTS, ServiceProcess
 
 from ..conftest import program
 from ..docs.examples import MODULES, PAGES, examples_of
-from ..docs.layouts import BEFORE, BEFORE_ON_GUESTS, VARIABLES, environment, own_environment
+from ..docs.layouts import BEFORE, BEFORE_ON_GUESTS, IDS, VARIABLES, environment, own_environment
 from ..docs.session import UUIDS, Session, not_run, on_guests, page_name, run_page
 from ..docs.shell import Finished, Shell
 from .conftest import Guests, WarmVm
 from .hands import insert, monitor, said, until
 
-pytestmark = [pytest.mark.guest, pytest.mark.usefixtures("restored")]
+pytestmark = pytest.mark.guest
 
 TAKE_A_GUEST = [
     page for page in [*PAGES, *MODULES] if any(on_guests(one) and not not_run(one) for one in examples_of(page))
@@ -40,7 +41,15 @@ def by_name(guests: Guests) -> Mapping[str, WarmVm]:
 
 
 @pytest.fixture
-def session_for(guests: Guests, collection: Path, tmp_path: Path) -> Iterator[MakeSession]:
+def alone(service: ServiceProcess, restored: None) -> Iterator[None]:
+    """The other tests' service out of the way: of two, one would get a VM's serial port."""
+    assert service.stop() == 0
+    yield
+    service.start()
+
+
+@pytest.fixture
+def session_for(guests: Guests, collection: Path, tmp_path: Path, alone: None) -> Iterator[MakeSession]:
     """A terminal beside the lab, with a service of its own whose state is below the page's folder."""
     shells: list[Shell] = []
     api, gateway = free_port(), free_port()
@@ -64,16 +73,19 @@ def session_for(guests: Guests, collection: Path, tmp_path: Path) -> Iterator[Ma
         shells.append(shell)
         for name, vm in by_name(guests).items():
             (folder / "vms" / name).mkdir(parents=True)
-            write_vm_file(folder / "vms" / name, VmFile(name, vm.vm_uuid, Path(vm.sockets) / "adapter.qmp"))
-        return Session(shell, page, translation(guests, folder, api, page), VARIABLES, hand(shell, guests, page))
+            write_vm_file(folder / "vms" / name, replace(read_vm_file(Path(vm.folder) / VM_FILE), vm_name=name))
+        return Session(shell, page, translation(guests, folder, api, page), VARIABLES, hand(shell, guests, page), IDS)
 
     yield make
     for shell in shells:
         shell.close()
     for vm in guests.both:
+        vm.hang_up()
+        if vm.pid is None:  # after a page that failed
+            subprocess.run(read_vm_file(Path(vm.folder) / VM_FILE).start, cwd=vm.folder, check=True)
+        guests.lab.wait(vm)
         said(vm, "for disc in $(findmnt -rno TARGET -t iso9660); do umount $disc; done")
-    monitor(guests.web, "eject", id="cd0", force=True)
-    monitor(guests.db, "eject", id="cd0", force=True)
+        monitor(vm, "eject", id="cd0", force=True)
 
 
 def translation(guests: Guests, folder: Path, api: int, page: Path) -> dict[str, str]:
