@@ -14,10 +14,10 @@ from openngt_service.lab.image import ensure_image
 from openngt_service.lab.service_process import ServiceProcess, clean_environment
 from openngt_service.lab.vm import Lab, LabVm
 
-from .conftest import Guests
+from .conftest import Guests, restore
 from .hands import HOLDER, LIMIT_SECONDS, drives, give_back_port, install, said, silence_port, until
 
-pytestmark = [pytest.mark.guest, pytest.mark.usefixtures("restored")]
+pytestmark = pytest.mark.guest
 
 WAIT_FOR_DISC = "for i in $(seq 60); do d=$(blkid -L NUTANIX_TOOLS) && break; sleep 1; done; mount -o ro $d /mnt"
 
@@ -26,12 +26,19 @@ def transport(client: Client, vm: LabVm) -> Any:
     return client.vm(vm.vm_uuid)["transport"]
 
 
+@pytest.fixture(scope="module")
+def installed(guests: Guests, service: ServiceProcess) -> Iterator[LabVm]:
+    with service.client() as client:
+        install(client, guests.web)
+    yield guests.web
+    restore(guests, service)
+
+
 @pytest.fixture
-def linked(guests: Guests, client: Client) -> LabVm:
-    """`web`, installed."""
-    install(client, guests.web)
-    until(lambda: transport(client, guests.web) == "serial", "the link over the port")
-    return guests.web
+def linked(installed: LabVm, client: Client) -> LabVm:
+    """`web`, over its port."""
+    until(lambda: transport(client, installed) == "serial", "the link over the port")
+    return installed
 
 
 def test_the_port_is_used_first_and_shown_as_the_original_does(linked: LabVm, client: Client) -> None:
@@ -78,7 +85,7 @@ def test_a_silent_port_is_left_for_the_network_and_taken_up_again(linked: LabVm,
 
 
 @pytest.fixture
-def alone(guests: Guests, request: pytest.FixtureRequest) -> Iterator[LabVm]:
+def alone(guests: Guests, service: ServiceProcess, request: pytest.FixtureRequest) -> Iterator[LabVm]:
     """A VM without any network card, with the port of the parameter's kind alone."""
     image = ensure_image(print)
     lab = Lab(guests.lab.directory, print)
@@ -89,6 +96,7 @@ def alone(guests: Guests, request: pytest.FixtureRequest) -> Iterator[LabVm]:
         yield vm
     finally:
         lab.down(["alone"])
+        restore(guests, service)
 
 
 # The kernel makes a node for each port that a PC may have.
