@@ -400,6 +400,6 @@ def test_a_firewall_that_the_role_does_not_know_is_told(installed: Managed) -> N
     installed.host.say("nft add rule ip own incoming tcp dport 22 accept; nft chain ip own incoming '{ policy drop; }'")
     try:
         [failure] = installed.role(firewall=True).failures(NAME)
-        assert "open TCP 2073 2074 in it" in failure["stderr"], failure
+        assert "open TCP 2073 2074 in it" in failure["msg"], failure
     finally:
         installed.host.say("nft flush ruleset")
