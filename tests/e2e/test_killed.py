@@ -95,13 +95,13 @@ def test_a_play_killed_with_its_disc_in_the_drive_and_again_while_it_installs_is
     assert isos(service.state) == [f"{vm.vm_uuid}.iso"]
     first_holder = client.vm(vm.vm_uuid)["mount"]["holder"]
 
-    def installing_for_the_second() -> bool:
-        mount = client.vm(vm.vm_uuid)["mount"]
-        taken_over = mount is not None and mount["holder"] != first_holder
+    def installing() -> bool:
+        """From the second run's own disc: what the first one began in the guest may go on there without it."""
+        held = client.vm(vm.vm_uuid)["mount"]
+        taken_over = held is not None and held["holder"] != first_holder
         return taken_over and vm.ssh("test -e /usr/local/openngt/agent").returncode == 0
 
-    # What the first play had begun in the guest may go on without it.
-    kill_when(installing_for_the_second, "the installer's work")
+    kill_when(installing, "the installer's work")
 
     ansible.play("install", "--limit", "web").succeeded()
 

@@ -22,7 +22,8 @@ from .plays import Ansible
 pytestmark = [pytest.mark.guest, pytest.mark.usefixtures("restored")]
 
 # Logs, and the places where Ansible and any program of the guest work; what systemd shows is asked of systemd.
-NOT_OURS = ("/proc", "/sys", "/dev", "/tmp", "/var/tmp", "/var/log", "/run/systemd", "/run/udev", "/run/user")
+WORKPLACES = ("/proc", "/sys", "/dev", "/tmp", "/var/tmp", "/var/log")
+NOT_OURS = (*WORKPLACES, "/run/systemd", "/run/udev", "/run/user", "/run/blkid")
 
 
 def files_of(vm: LabVm) -> set[str]:
