@@ -24,7 +24,7 @@ $(VENV)/.stamp: pyproject.toml
 
 venv: $(VENV)/.stamp ## the Python environment of all other targets
 
-test: venv system-packages ## every test, real guests included (about 25 minutes on 2 cores)
+test: venv system-packages ## every test, real guests included (most of an hour on 2 cores without KVM)
 	$(BIN)/pytest -m 'not guest'
 	$(BIN)/pytest -m guest
 	PATH=$(abspath $(BIN)):$$PATH scripts/molecule
