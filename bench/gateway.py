@@ -296,8 +296,9 @@ class NatsClient(Client):
         self.connection.sendall(b"PING\r\n")
 
     def await_answer(self) -> None:
+        """The server has a PING of its own for a young connection, which may come behind its PONG."""
         answer = b""
-        while not answer.endswith(b"PONG\r\n"):
+        while b"PONG\r\n" not in answer:
             answer += self.connection.recv(4096)
 
 
