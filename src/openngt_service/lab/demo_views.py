@@ -11,7 +11,7 @@ from openngt.errors import OpenNGTError
 
 from .vm import LabVm
 
-__all__ = ["Row", "compare", "guest_view", "service_view"]
+__all__ = ["ASK", "Row", "compare", "guest_view", "service_view", "view_of_text"]
 
 View = Mapping[str, Any]
 
@@ -25,6 +25,8 @@ QUESTIONS = {
     "mounts": "findmnt -rno TARGET -t iso9660",
     "ngtcli": "ngtcli status --output json",
 }
+ASK = "; ".join(f"echo \"{name}=$({command} 2>/dev/null | tr -d '\\n')\"" for name, command in QUESTIONS.items())
+"""A shell command for the guest; `view_of_text` reads what it says."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,14 @@ def service_view(vm: View) -> dict[str, Any]:
 
 def guest_view(vm: LabVm) -> dict[str, Any]:
     """Asked over SSH. GUEST_UNREACHABLE when SSH itself fails; a question without an answer is an empty text."""
-    script = "; ".join(f"echo \"{name}=$({command} 2>/dev/null | tr -d '\\n')\"" for name, command in QUESTIONS.items())
-    done = vm.ssh(script)
+    done = vm.ssh(ASK)
     if done.returncode:
         raise OpenNGTError("GUEST_UNREACHABLE", f"{vm.name}: {done.stderr.strip()}")
-    answers = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    return view_of_answers(answers)
+    return view_of_text(done.stdout)
+
+
+def view_of_text(text: str) -> dict[str, Any]:
+    return view_of_answers(dict(line.split("=", 1) for line in text.splitlines()))
 
 
 def view_of_answers(answers: Mapping[str, str]) -> dict[str, Any]:
