@@ -14,7 +14,7 @@ import time
 import unittest
 import unittest.mock
 
-from check_link import PATIENCE, Case, Gateway, Session, store
+from link_case import PATIENCE, Case, Gateway, Session, store
 from openngt_agent import identity, serial_port, transport_policy
 from openngt_agent.errors import AgentError
 from serial_host import ACK, DATA, HELLO, NO_SESSION, RESET, Port, PortSocket, frame_of
