@@ -9,7 +9,7 @@ from link_case import Case, store
 from openngt_agent import adopt, identity, verify
 from openngt_agent.errors import AgentError
 from openngt_agent.files import Finished
-from support import FACTS, disc, write
+from support import FACTS, disc, guest_root, write
 
 
 class HotDiscs(Case):
@@ -40,6 +40,43 @@ class HotDiscs(Case):
             self.assertEqual(caught.exception.code, code)
         with open(self.paths.identity, "rb") as stream:
             self.assertEqual(stream.read(), before)
+
+    def drive(self, name):
+        """One drive that holds the disc; what mounts it."""
+        write(self.paths.at("sys/block/sr0/size"), "0")
+
+        def run(command):
+            if command[0] == "mount":
+                os.rmdir(self.paths.disc)
+                os.symlink(disc(name), self.paths.disc)
+            else:
+                os.unlink(self.paths.disc)
+                os.mkdir(self.paths.disc)
+            return Finished(0, "", "")
+
+        return run
+
+    def test_of_all_discs_only_newer_ones_of_this_vm_and_ca_are_taken_at_start_or_later(self):
+        for name in sorted(FACTS["discs"]):
+            for moment in ("start", "later"):
+                self.paths = guest_root(self)
+                store(self.paths, self.gateway.port)
+                taken, refused = [], []
+                watcher = adopt.DiscWatcher(self.paths, self.drive(name), taken.append)
+                with unittest.mock.patch("openngt_agent.adopt.is_loaded", return_value=True):
+                    if moment == "later":
+                        watcher._run = self.drive("no-manifest")  # somebody's own disc
+                        watcher._look()
+                        watcher._run = self.drive(name)
+                    with unittest.mock.patch("openngt_agent.adopt.log.log", lambda *said: refused.append(said[3])):
+                        watcher._look()
+                generation = identity.load(self.paths).generation
+                if name in ("good-newer", "good-newer-agent", "two-cas"):
+                    self.assertEqual((len(taken), refused), (1, []), name)
+                    continue
+                self.assertEqual((taken, generation), ([], 4), name)
+                if verify.is_tools_disc(disc(name)):
+                    self.assertEqual(len(refused), 1, "{0}: refused, and said so".format(name))
 
     def test_without_an_identity_no_disc_is_trusted(self):
         with self.assertRaises(AgentError) as caught:
