@@ -90,6 +90,7 @@ class Links(Case):
             self.assertEqual(session.generation, 5)
 
     def test_services_that_are_not_ours_get_nothing(self):
+        """T13: also another VM's certificate of the right CA is no service's."""
         for name in ("server-of-other-ca", "server-of-other-name", "server-expired", "client-as-server"):
             self.paths = guest_root(self)
             self.gateway = Gateway(self, name)
@@ -100,6 +101,17 @@ class Links(Case):
                     self.assertIsNone(session.hear())
             found = self.until(lambda said: said["link"]["last_error"])
             self.assertEqual(found["link"]["last_error"]["code"], "TLS_NOT_TRUSTED", name)
+
+    def test_a_wrong_clock_is_named_where_it_may_be_the_reason(self):
+        """T15."""
+        self.gateway = Gateway(self, "server-expired")
+        store(self.paths, self.gateway.port)
+        self.start()
+        with contextlib.suppress(OSError):
+            with self.gateway.accept() as session:
+                self.assertIsNone(session.hear())
+        found = self.until(lambda said: said["link"]["last_error"])
+        self.assertRegex(found["link"]["last_error"]["message"], "this guest's clock says 20")
 
     def test_nobody_there_is_said(self):
         self.gateway.listener.close()

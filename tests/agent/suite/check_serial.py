@@ -271,6 +271,20 @@ class Troubles(SerialCase):
                 self.assertIsNone(Session(port.accept(certificate="server-of-other-ca")).hear())
             self.until(lambda said: any("the service's certificate is not" in line for line in logs.output))
 
+    def test_what_the_guests_clock_says_decides_nothing_over_a_port(self):
+        """T15: a certificate whose life is over by one clock is as good as any by the other."""
+        port = Port(self, self.paths)
+        store_with_ports(self.paths, nobody(), name="link-3", generation=3)
+        self.start()
+        session = Session(port.accept(certificate="server-expired"))
+        hello = session.greet()
+        self.assertRegex(hello["params"]["time"], "Z$")
+        call = golden("identity-rotate")
+        config = dict(FACTS["config"], generation=4, serial_ports=PORTS)
+        call["params"].update(client_pem=text("link-expired.pem"), ca_pem=text("ca.pem"), config=config, generation=4)
+        session.say(call)
+        self.assertEqual(session.hear()["result"], {"generation": 4})
+
     def test_no_port_in_the_configuration_means_the_network_alone(self):
         Port(self, self.paths)
         store(self.paths, self.gateway.port)
