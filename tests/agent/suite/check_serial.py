@@ -189,6 +189,7 @@ class Troubles(SerialCase):
         self.falls_back("silent")
 
     def test_busy(self):
+        """T7."""
         port = Port(self, self.paths)
         fcntl.flock(port.guest, fcntl.LOCK_EX)
         store_with_ports(self.paths, self.gateway.port)
