@@ -51,7 +51,9 @@ def plan_mount(client: Client, vm: str, holder: str, is_dead: Callable[[str | No
         dead = now["holder"]
     else:
         demand_empty_drive(seen["vm_name"], seen["cdrom_drives"])
-    return Plan("mount", seen["vm_uuid"], holder, dead, _shown(now), {"tools_iso_mounted": True, "holder": holder}, now)
+    after = {"tools_iso_mounted": True, "holder": holder}
+    # By the caller's own word where it is not enrolled, so that the refusal has a name that the caller knows.
+    return Plan("mount", seen["vm_uuid"] if record else vm, holder, dead, _shown(now), after, now)
 
 
 def plan_eject(client: Client, vm: str, holder: str, is_dead: Callable[[str | None], bool], *, force: bool) -> Plan:

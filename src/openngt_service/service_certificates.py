@@ -57,11 +57,12 @@ def renew_certificates(
 def ensure_server_certificate(
     path: Path, authority: Authority, names: Sequence[str], now: datetime.datetime
 ) -> datetime.datetime:
-    """A PEM file (0600: key, leaf) for `names`, issued again when missing, ending soon, or for others. -> its end."""
+    """A PEM file (0600: key, leaf) for `names`; made again when missing, not valid, ending soon, for others. -> end."""
     present = present_certificate(path)
     if present is not None and names_of(present) == set(names) and is_issued_by(present, authority):
         not_after = present.not_valid_after_utc
-        if days_left(not_after, now) > RENEWAL_DAYS:
+        # One that begins later was made while this host's clock was wrong; no agent would trust it until then.
+        if days_left(not_after, now) > RENEWAL_DAYS and present.not_valid_before_utc <= now:
             return not_after
     issued = issue_service_certificate(
         authority,

@@ -7,12 +7,14 @@ An fsync costs the same for one row and for a hundred, so under load writes shar
 import asyncio
 import datetime
 import queue
+import shutil
 import sqlite3
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -35,6 +37,7 @@ log = structlog.get_logger(__name__)
 READERS = 4
 MAXIMUM_GROUP = 512
 BUSY_TIMEOUT_MS = 10_000
+LEAST_TO_OPEN = 256 * 1024
 POSTGRESQL_DISK_FULL = "53100"
 
 GENESIS = "0" * 64
@@ -204,11 +207,21 @@ def _translated(error: DBAPIError) -> Exception:
     return error
 
 
+def _not_opened(engine: Engine, failure: OperationalError) -> OpenNGTError:
+    code, path = getattr(failure.orig, "sqlite_errorcode", None), engine.url.database
+    # Of a full disk SQLite says so only once it is open; before, its shared memory fails to be made.
+    if code is not None and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR) and path is not None:
+        folder = Path(path).parent
+        if shutil.disk_usage(folder).free < LEAST_TO_OPEN:
+            return OpenNGTError("NO_SPACE", f"the database cannot be opened: {folder} has no space left")
+    return OpenNGTError("SERVICE_CONFLICT", f"the database cannot be opened: {failure.orig}")
+
+
 def open_database(url: str, *, cluster_uuid: str | None = None) -> Database:
     """Open (create, migrate) the database. Blocking: call it before the event loop runs.
 
     `cluster_uuid` is taken when the database is new. Raises SERVICE_CONFLICT when the database belongs to a newer
-    release or another process holds it, CONFIG_INVALID when it belongs to another cluster.
+    release or another process holds it, CONFIG_INVALID when it belongs to another cluster, NO_SPACE.
     """
     engine = _engine(url)
     try:
@@ -217,7 +230,7 @@ def open_database(url: str, *, cluster_uuid: str | None = None) -> Database:
             identity = _identity(connection, cluster_uuid)
     except OperationalError as exc:
         engine.dispose()
-        raise OpenNGTError("SERVICE_CONFLICT", f"the database cannot be opened: {exc.orig}") from exc
+        raise _not_opened(engine, exc) from exc
     except OpenNGTError:
         engine.dispose()
         raise

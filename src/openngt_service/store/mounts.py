@@ -2,10 +2,14 @@
 """Which VM has its tools ISO in which drive, for whom; one row a VM, written before the drive is touched."""
 
 import datetime
-from dataclasses import dataclass
-from typing import Any, Literal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, insert, select
+
+from openngt import effects
 
 from . import audit, schema
 from .database import Database
@@ -13,6 +17,9 @@ from .database import Database
 __all__ = ["Mount", "MountPhase", "Mounts"]
 
 MountPhase = Literal["preparing", "mounted", "ejecting"]
+
+SMALLEST_JUMP = datetime.timedelta(seconds=1)
+"""Less than that is the clock being kept right."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +41,41 @@ class Mount:
     """Life of the certificate that follows the disc's; None: what the settings say."""
 
 
-class Mounts:
-    """Mirrored in memory; `load` once before use."""
+def since_boot() -> float:
+    """Seconds by a clock that nobody sets and that goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-    def __init__(self, database: Database) -> None:
+
+class _Known(NamedTuple):
+    """A mount, and what both clocks said when its lease was last told."""
+
+    mount: Mount
+    now: datetime.datetime
+    since_boot: float
+
+
+class Mounts:
+    """Mirrored in memory; `load` once before use.
+
+    A lease lasts as long as was asked for, however this host's clock is set meanwhile: `get` and `all` tell its end by
+    the clock as it is now.
+    """
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] = since_boot) -> None:
         self._database = database
-        self._mounts: dict[str, Mount] = {}
+        self._clock = clock
+        self._mounts: dict[str, _Known] = {}
 
     async def load(self) -> None:
         """Read the mounts from the database."""
-        self._mounts = {mount.vm_uuid: mount for mount in await self._database.read(_load)}
+        self._mounts = {mount.vm_uuid: self._known(mount) for mount in await self._database.read(_load)}
 
     def get(self, vm_uuid: str) -> Mount | None:
-        return self._mounts.get(vm_uuid)
+        known = self._mounts.get(vm_uuid)
+        return None if known is None else self._today(known)
 
     def all(self) -> list[Mount]:
-        return list(self._mounts.values())
+        return [self._today(known) for known in self._mounts.values()]
 
     async def put(self, mount: Mount, *entries: audit.AuditEntry) -> None:
         """Store the VM's mount as it now is, together with its trace in the audit trail."""
@@ -70,8 +96,18 @@ class Mounts:
 
         await self._database.write(write, committed=lambda _: self._forget(vm_uuid))
 
+    def _known(self, mount: Mount) -> _Known:
+        return _Known(mount, effects.now(), self._clock())
+
+    def _today(self, known: _Known) -> Mount:
+        passed = datetime.timedelta(seconds=self._clock() - known.since_boot)
+        jump = effects.now() - known.now - passed
+        if abs(jump) < SMALLEST_JUMP:
+            return known.mount
+        return replace(known.mount, lease_ends=known.mount.lease_ends + jump)
+
     def _remember(self, mount: Mount) -> None:
-        self._mounts[mount.vm_uuid] = mount
+        self._mounts[mount.vm_uuid] = self._known(mount)
 
     def _forget(self, vm_uuid: str) -> None:
         self._mounts.pop(vm_uuid, None)

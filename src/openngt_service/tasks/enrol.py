@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Enable a VM's guest tools, and end them: revocation first, everything else after it (T17)."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -17,6 +18,8 @@ from .parts import Parts
 __all__ = ["disable", "enable", "wanted_capabilities"]
 
 log = structlog.get_logger(__name__)
+
+OTHERS_SECONDS = 10.0
 
 
 async def enable(
@@ -60,14 +63,18 @@ def wanted_capabilities(vm: Vm | None, given: Mapping[str, bool]) -> Capabilitie
 
 
 async def disable(parts: Parts, vm: Vm, *, actor: str) -> dict[str, Any]:
-    """Revoke, which cuts the session, and un-enrol; then take the ISO away, as soon as whoever works on the VM is done.
+    """Revoke, which cuts the session, and un-enrol; then take the ISO away.
 
-    A drive that cannot be emptied now does not hold up the revocation: the reconciler goes on with it.
+    Whoever works on the VM is waited for so long, and no longer: then, as where the drive cannot be emptied now, the
+    reconciler goes on with it.
     """
     revoked = await parts.store.ledger.revoke(vm.vm_uuid, actor=actor, disable=True)
-    async with parts.engine.exclusive(vm.vm_uuid):
-        try:
+    try:
+        async with asyncio.timeout(OTHERS_SECONDS) as limit, parts.engine.exclusive(vm.vm_uuid):
+            limit.reschedule(None)
             await clear(parts, vm.vm_uuid, actor=actor, force=True)
-        except OpenNGTError as exc:
-            log.warning("disabled_with_iso_left", vm_uuid=vm.vm_uuid, code=exc.code, message=exc.message)
+    except TimeoutError:
+        log.info("disabled_beside_other_work", vm_uuid=vm.vm_uuid)
+    except OpenNGTError as exc:
+        log.warning("disabled_with_iso_left", vm_uuid=vm.vm_uuid, code=exc.code, message=exc.message)
     return {"vm_uuid": vm.vm_uuid, "revoked": [entry.serial_hex for entry in revoked]}

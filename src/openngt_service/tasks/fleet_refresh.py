@@ -261,8 +261,10 @@ def _verdict(ended: dict[str, TaskRecord], targets: Sequence[Json]) -> Json:
     if not failed:
         return {"refreshed": len(targets)}
     if len(targets) == 1:
-        [error] = failed.values()
-        raise OpenNGTError(error["code"], error["message"], error["details"], error["remedy"])
+        [(vm_uuid, error)] = failed.items()
+        name, said = names[vm_uuid], str(error["message"])
+        said = said if name in said else f"VM {name}: {said}"
+        raise OpenNGTError(error["code"], said, error["details"], error["remedy"])
     named = [f"{names[vm_uuid]} ({error['code']})" for vm_uuid, error in failed.items()]
     more = f" and {len(named) - NAMED_IN_ERROR} more" if len(named) > NAMED_IN_ERROR else ""
     raise OpenNGTError(

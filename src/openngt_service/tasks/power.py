@@ -109,7 +109,7 @@ class _Run:
             await self._allowed(method)
             session = self._parts.gateway.session(self._request.vm_uuid)
             if session is None:
-                raise no_link(self._request.verb)
+                raise no_link(self._request.verb, self._parts.enrolled(self._request.vm_uuid).vm_name)
             try:
                 await self._parts.gateway.call(self._request.vm_uuid, method, {}, timeout=ANSWER_SECONDS)
             except OpenNGTError as exc:

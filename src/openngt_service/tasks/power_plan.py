@@ -105,9 +105,9 @@ def judge(
         require_no_disc(held, now)
     needs_agent = request.verb == "guest_reboot" or ways == ("agent",)
     if needs_agent and not enrolled:
-        raise not_enrolled(request.vm_uuid)
+        raise not_enrolled(seen.vm_name)
     if needs_agent and not linked:
-        raise no_link(request.verb)
+        raise no_link(request.verb, seen.vm_name)
     for action in actions if not ways else _actions_of(ways[-1]):
         if action in seen.cannot:
             raise _unsupported(seen, request.verb, action)
@@ -127,8 +127,8 @@ def require_no_disc(held: Mount | None, now: datetime.datetime) -> None:
         raise vm_busy(held)
 
 
-def no_link(verb: PowerVerb) -> OpenNGTError:
-    return OpenNGTError("LINK_NOT_ACTIVE", f"{verb} goes through the agent, which is not connected")
+def no_link(verb: PowerVerb, vm_name: str) -> OpenNGTError:
+    return OpenNGTError("LINK_NOT_ACTIVE", f"{verb} goes through the agent of VM {vm_name}, which is not connected")
 
 
 def _actions_of(way: StoppedBy) -> tuple[PowerAction, ...]:

@@ -14,7 +14,7 @@ import time
 import unittest
 import unittest.mock
 
-from check_link import PATIENCE, Case, Gateway, Session, store
+from link_case import PATIENCE, Case, Gateway, Session, store
 from openngt_agent import identity, serial_port, transport_policy
 from openngt_agent.errors import AgentError
 from serial_host import ACK, DATA, HELLO, NO_SESSION, RESET, Port, PortSocket, frame_of
@@ -189,6 +189,7 @@ class Troubles(SerialCase):
         self.falls_back("silent")
 
     def test_busy(self):
+        """T7."""
         port = Port(self, self.paths)
         fcntl.flock(port.guest, fcntl.LOCK_EX)
         store_with_ports(self.paths, self.gateway.port)
@@ -270,6 +271,20 @@ class Troubles(SerialCase):
             with contextlib.suppress(OSError):  # TLS says no, or it comes up and the agent says nothing
                 self.assertIsNone(Session(port.accept(certificate="server-of-other-ca")).hear())
             self.until(lambda said: any("the service's certificate is not" in line for line in logs.output))
+
+    def test_what_the_guests_clock_says_decides_nothing_over_a_port(self):
+        """T15: a certificate whose life is over by one clock is as good as any by the other."""
+        port = Port(self, self.paths)
+        store_with_ports(self.paths, nobody(), name="link-3", generation=3)
+        self.start()
+        session = Session(port.accept(certificate="server-expired"))
+        hello = session.greet()
+        self.assertRegex(hello["params"]["time"], "Z$")
+        call = golden("identity-rotate")
+        config = dict(FACTS["config"], generation=4, serial_ports=PORTS)
+        call["params"].update(client_pem=text("link-expired.pem"), ca_pem=text("ca.pem"), config=config, generation=4)
+        session.say(call)
+        self.assertEqual(session.hear()["result"], {"generation": 4})
 
     def test_no_port_in_the_configuration_means_the_network_alone(self):
         Port(self, self.paths)

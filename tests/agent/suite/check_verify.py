@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which discs are taken, and with which code all others are refused."""
+"""Which discs are taken, and with which code all others are refused (T4, T5)."""
 
 import unittest
 

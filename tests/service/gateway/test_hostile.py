@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who must not get in, and what must not hurt: each is refused for its reason, counted, and a good agent is served."""
+"""Who must not get in, and what must not hurt (T10, T11, T12): each is refused by name, and a good agent is served."""
 
 import asyncio
 import contextlib

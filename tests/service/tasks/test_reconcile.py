@@ -12,7 +12,7 @@ from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt_service.hypervisors.base import Drive, HypervisorVm
-from openngt_service.store.mounts import Mount
+from openngt_service.store.mounts import Mount, since_boot
 from openngt_service.tasks.media import vm_of_iso
 from openngt_service.tasks.reconcile import Picture, fault_of, known_of
 
@@ -127,8 +127,10 @@ def test_an_expired_lease_is_ejected_even_when_the_guest_holds_on(
         async with open_workshop(tmp_path) as workshop:
             await mounted(workshop)
             workshop.hypervisor.lock(VM, "ide1")
-            later = effects.now() + datetime.timedelta(seconds=workshop.settings.lease_seconds + 1)
+            passed = workshop.settings.lease_seconds + 1
+            later = effects.now() + datetime.timedelta(seconds=passed)
             monkeypatch.setattr(effects, "now", lambda: later)
+            workshop.store.mounts._clock = lambda: since_boot() + passed
             assert await workshop.background.reconciler.settle_all() == {VM}
             assert clean(workshop)
 

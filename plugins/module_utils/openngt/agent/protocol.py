@@ -15,6 +15,7 @@ from . import framing, messages, strict_json
 from .config import check_capabilities
 from .errors import AgentError
 from .messages import Answer, Call, RequestId
+from .times import now_text
 from .tls import TlsClient
 
 __all__ = ["MISSES", "Active", "Closed", "Event", "LinkProtocol", "Operation", "Welcomed"]
@@ -299,7 +300,10 @@ def _tls_failure(exc: ssl.SSLError) -> Tuple[str, str]:
     """Was it our judgement of the service, or the service's of us, or neither?"""
     reason = exc.reason or "unknown"
     if reason == "CERTIFICATE_VERIFY_FAILED" or isinstance(exc, ssl.CertificateError):
-        verdict = getattr(exc, "verify_message", "") or "certificate verify failed"
+        verdict = getattr(exc, "verify_message", "")
+        # The reason of two of OpenSSL's verdicts may be a wrong clock; Python 3.6 does not tell them apart.
+        if not verdict or "expired" in verdict or "not yet valid" in verdict:
+            verdict = "{0}; this guest's clock says {1}".format(verdict or "certificate verify failed", now_text())
         return "TLS_NOT_TRUSTED", "the service's certificate is not trusted: {0}".format(verdict)
     if "ALERT" in reason:
         return "LINK_REFUSED", "the service refused the certificate or TLS version ({0})".format(reason)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules that ask the service say to bad input: failed, `code`, `remedy`, words that name what is wrong."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.fakes.odd_fleet import NOBODY, odd_fleet, token_of
+from tests.fakes.service import ServiceProcess
+
+from openngt.errors import REMEDIES
+
+RunTasks = Callable[..., list[dict[str, Any]]]
+Row = tuple[str, dict[str, Any], str, str]
+PREFIX = "openngt.guest_tools."
+MODULES = Path(__file__).resolve().parents[2] / "plugins/modules"
+
+BAD: list[Row] = [
+    *[
+        (module, {"vm": reference if module not in LISTS else [reference], **more}, code, reference)
+        for LISTS in [("power", "refresh")]
+        for module, more, unknown in [
+            ("vm", {}, "VM_NOT_FOUND"),
+            ("mount", {}, "VM_NOT_FOUND"),
+            ("power", {"verb": "reset"}, "VM_NOT_FOUND"),
+            ("refresh", {}, "VM_NOT_FOUND"),
+            ("diagnosis_info", {}, "VM_NOT_FOUND"),
+        ]
+        for reference, code in [(NOBODY, unknown), ("twin", "VM_AMBIGUOUS")]
+    ],
+    ("mount", {"vm": "plain"}, "NOT_ENROLLED", "plain"),
+    ("mount", {"vm": "off"}, "VM_POWERED_OFF", "off"),
+    ("mount", {"vm": "full"}, "NO_EMPTY_DRIVE", "/isos/debian.iso"),
+    ("mount", {"vm": "silent", "lease_seconds": 0}, "INVALID_INPUT", "lease_seconds"),
+    ("vm", {"vm": "off", "require_running": True}, "VM_POWERED_OFF", "off"),
+    ("power", {"vm": [], "verb": "reset"}, "INVALID_INPUT", "vm"),
+    ("power", {"vm": ["off"], "verb": "reset"}, "VM_POWERED_OFF", "off"),
+    ("power", {"vm": ["off"], "verb": "guest_reboot"}, "VM_POWERED_OFF", "off"),
+    ("power", {"vm": ["paused"], "verb": "shutdown"}, "VM_PAUSED", "paused"),
+    ("power", {"vm": ["silent"], "verb": "guest_shutdown"}, "LINK_NOT_ACTIVE", "silent"),
+    ("power", {"vm": ["silent"], "verb": "reset", "fallback": "off"}, "INVALID_INPUT", "fallback"),
+    ("refresh", {"vm": []}, "INVALID_INPUT", "vm"),
+    ("refresh", {"threshold_days": -1}, "INVALID_INPUT", "threshold_days"),
+    ("refresh", {"vm": ["silent"], "validity_days": -1}, "INVALID_INPUT", "validity_days"),
+    ("refresh", {"vm": ["off"]}, "VM_POWERED_OFF", "off"),
+    ("refresh", {"vm": ["full"], "via": "iso"}, "NO_EMPTY_DRIVE", "full"),
+    ("refresh", {"vm": ["silent"], "via": "link"}, "LINK_NOT_ACTIVE", "silent"),
+    ("refresh", {"vm": ["plain"]}, "NOT_ENROLLED", "plain"),
+    ("vm_info", {"filters": ["colour=red"]}, "INVALID_INPUT", "filter"),
+    ("vm_info", {"sort": "colour"}, "INVALID_INPUT", "sort"),
+    ("health_info", {"checks": ["no_such_check"]}, "INVALID_INPUT", "no_such_check"),
+    ("health_info", {"run": False, "history_days": 0}, "INVALID_INPUT", "days"),
+]
+# What an operator's or a viewer's token is not good for; modules that only look need no more than a viewer's.
+FORBIDDEN_TO_VIEWERS: list[tuple[str, dict[str, Any]]] = [
+    ("vm", {"vm": "plain"}),
+    ("vm", {"vm": "silent", "state": "absent"}),
+    ("mount", {"vm": "silent"}),
+    ("power", {"vm": ["silent"], "verb": "reset"}),
+    ("refresh", {"vm": ["silent"], "validity_days": 30}),
+    ("health_info", {"run": True}),
+]
+LOOK_ONLY = {"vm_info", "diagnosis_info", "health_info"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    running = odd_fleet(tmp_path_factory.mktemp("service"))
+    yield running
+    running.stop()
+
+
+def environment(service: ServiceProcess, token: str) -> dict[str, str]:
+    return {"OPENNGT_ENDPOINT": service.endpoint, "OPENNGT_TOKEN": token, "OPENNGT_CA_FILE": service.ca_file}
+
+
+def of_the_service() -> set[str]:
+    """The modules that take the shared options of the service."""
+    found = set()
+    for path in MODULES.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        documentation = yaml.safe_load(text.split('DOCUMENTATION = r"""')[1].split('"""')[0])
+        if "openngt.guest_tools.service" in documentation.get("extends_documentation_fragment", []):
+            found.add(path.stem)
+    return found
+
+
+def assert_clear(result: dict[str, Any], task: str, code: str, words: str) -> None:
+    assert result["failed"] and result["code"] == code, (task, result)
+    assert result["remedy"] and words in json.dumps([result["msg"], result.get("details")]), (task, result)
+    assert "Traceback" not in json.dumps(result) and not result.get("changed"), (task, result)
+
+
+def test_each_module_of_the_service_is_in_both_tables() -> None:
+    assert of_the_service() <= {row[0] for row in BAD} and {row[2] for row in BAD} <= set(REMEDIES)
+    assert of_the_service() <= {module for module, _ in FORBIDDEN_TO_VIEWERS} | LOOK_ONLY
+
+
+# Not foretold: in a play the VM may have been enrolled by then.
+SEEN_WHEN_DONE = ("mount", {"vm": "plain"}, "NOT_ENROLLED", "plain")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check_mode", [True, False], ids=["check mode", "for real"])
+def test_what_makes_no_sense_fails_with_its_code_and_changes_nothing(
+    service: ServiceProcess, run_tasks: RunTasks, check_mode: bool
+) -> None:
+    rows = [row for row in BAD if not check_mode or (row[0] in ("mount", "power", "refresh") and row != SEEN_WHEN_DONE)]
+    with service.client() as client:
+        before = [(vm["vm_name"], vm["generation"], vm["power_state"]) for vm in client.vms()]
+        tasks = [{PREFIX + module: options, "check_mode": check_mode} for module, options, _, _ in rows]
+        results = run_tasks(tasks, environment=environment(service, service.token))
+        for (module, options, code, words), result in zip(rows, results, strict=True):
+            assert_clear(result, f"{module} {options}", code, words)
+        assert [(vm["vm_name"], vm["generation"], vm["power_state"]) for vm in client.vms()] == before
+
+
+def test_what_a_viewer_may_not_do_is_refused_by_name(service: ServiceProcess, run_tasks: RunTasks) -> None:
+    with service.client() as client:
+        before = json.dumps([(vm["vm_name"], vm["generation"]) for vm in client.vms()])
+        tasks = [{PREFIX + module: options} for module, options in FORBIDDEN_TO_VIEWERS]
+        results = run_tasks(tasks, environment=environment(service, token_of(client, "viewer")))
+        for (module, options), result in zip(FORBIDDEN_TO_VIEWERS, results, strict=True):
+            assert_clear(result, f"{module} {options}", "FORBIDDEN", "viewer")
+        assert json.dumps([(vm["vm_name"], vm["generation"]) for vm in client.vms()]) == before
