@@ -2,7 +2,7 @@
 """Two real Debian guests and one service, started once for all tests of this folder and ended with the session.
 
 Who works on these tests spares himself the boot: OPENNGT_TEST_LAB=<folder> keeps the guests running there for the next
-session (`openngt lab down --directory <folder>/lab` ends them).
+session (`openngt lab down --directory <folder>/lab` ends them). Each worker of several has its own below it.
 """
 
 import os
@@ -78,7 +78,8 @@ class Guests:
 @pytest.fixture(scope="session")
 def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
     kept = os.environ.get("OPENNGT_TEST_LAB")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("guests")
+    folder = Path(kept, os.environ.get("PYTEST_XDIST_WORKER", "")) if kept else tmp_path_factory.mktemp("guests")
+    folder.mkdir(parents=True, exist_ok=True)
     users_disc = folder / "users.iso"
     if not users_disc.exists():
         users_disc.write_bytes(bytes(64 * 2048))
