@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ARTEFACTS = ROOT / "build/test-collections"
+KEPT_SECONDS = 6 * 3600
 # All that `ansible-galaxy collection build` takes up; see build_ignore in galaxy.yml.
 COLLECTION_SOURCES = ("galaxy.yml", "README.md", "changelogs", "meta", "playbooks", "plugins", "roles")
 
@@ -54,16 +56,18 @@ def program(name: str) -> str:
 def collection() -> Path:
     """A folder for ANSIBLE_COLLECTIONS_PATH that holds this tree, built and installed as a user would.
 
-    Named by the digest of the sources, so that it is built again when they changed.
+    Named by the digest of the sources, so that it is built again when they changed. One of earlier sources stays for a
+    while: another session, or another worker of this one, may be at work with it.
     """
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     with (ARTEFACTS / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ready = ARTEFACTS / source_digest()
         if not ready.exists():
-            for stale in (p for p in ARTEFACTS.iterdir() if p.is_dir()):
-                shutil.rmtree(stale)
             work = ARTEFACTS / "unfinished"
+            old = time.time() - KEPT_SECONDS
+            for stale in (p for p in ARTEFACTS.iterdir() if p.is_dir() and (p == work or p.stat().st_mtime < old)):
+                shutil.rmtree(stale)
             environment = {**os.environ, "ANSIBLE_HOME": str(work / "home")}
             galaxy = [program("ansible-galaxy"), "collection"]
             checked([*galaxy, "build", "--output-path", str(work)], environment)

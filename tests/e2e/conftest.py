@@ -2,7 +2,7 @@
 """Two real Debian guests and one service, started once for all tests of this folder and ended with the session.
 
 Who works on these tests spares himself the boot: OPENNGT_TEST_LAB=<folder> keeps the guests running there for the next
-session (`openngt lab down --directory <folder>/lab` ends them).
+session (`openngt lab down --directory <folder>/lab` ends them). Each worker of several has its own below it.
 """
 
 import os
@@ -25,6 +25,8 @@ from openngt_service.lab.vm import Lab, LabVm
 from ..conftest import program
 from .hands import monitor
 from .plays import Ansible, prepare
+
+HERE = Path(__file__).parent
 
 # Whatever state a test left: no disc mounted, no installer at work, no file of the agent, Python and SSH as they were.
 RESTORE = """\
@@ -52,6 +54,13 @@ class WarmVm(LabVm):
             run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What several workers share out: a file's tests stay together, as they share what is installed; pages need not."""
+    for item in items:
+        if HERE in item.path.parents and item.path.name != "test_pages.py":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @dataclass(frozen=True)
 class Guests:
     """`web` has two empty CD-ROM drives, `db` a user's own disc in `cd1`."""
@@ -69,7 +78,8 @@ class Guests:
 @pytest.fixture(scope="session")
 def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
     kept = os.environ.get("OPENNGT_TEST_LAB")
-    folder = Path(kept) if kept else tmp_path_factory.mktemp("guests")
+    folder = Path(kept, os.environ.get("PYTEST_XDIST_WORKER", "")) if kept else tmp_path_factory.mktemp("guests")
+    folder.mkdir(parents=True, exist_ok=True)
     users_disc = folder / "users.iso"
     if not users_disc.exists():
         users_disc.write_bytes(bytes(64 * 2048))

@@ -114,6 +114,8 @@ def prepare(folder: Path, lab: Lab, service: ServiceProcess, collection: Path) -
         "ANSIBLE_HOME": str(folder / "home"),
         "ANSIBLE_COLLECTIONS_PATH": str(collection),
         "ANSIBLE_NOCOLOR": "true",
+        # Fewer ways to an emulated guest for each task; test_install and test_secrets do without, as Ansible does.
+        "ANSIBLE_PIPELINING": "true",
         # An emulated guest takes its time to greet.
         "ANSIBLE_TIMEOUT": "60",
         "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=300s",

@@ -25,7 +25,7 @@ def digest_of_users_disc(guests: Guests) -> str:
 @pytest.fixture(scope="module")
 def installed(guests: Guests, service: ServiceProcess, ansible: Ansible) -> Iterator[Play]:
     """Both guests, installed by one run from nothing; the tests of this module only look and run it again."""
-    yield ansible.play("install")
+    yield ansible.play("install", environment={"ANSIBLE_PIPELINING": "false"})
     restore(guests, service)
 
 

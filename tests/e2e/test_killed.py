@@ -24,9 +24,9 @@ AGENT_SOURCE = ROOT / "plugins/module_utils/openngt/agent"
 Failpoints = Callable[[Path], set[str]]
 
 # In the order in which a run comes to them; before some, the guest is brought to where the step is needed at all.
-INSTALL = ("begin", "agent", "identity", "config", "current", "command", "unit", "port", "reload", "enable", "start")
+INSTALL = ("begin", "agent", "identity", "config", "current", "command", "unit", "port", "enable", "reload", "start")
 AFTER_START = ("finish", "prune", "link")
-UNINSTALL = ("stop", "unit", "reload", "command", "port", "runtime", "home")
+UNINSTALL = ("stop", "unit", "port", "reload", "command", "runtime", "home")
 NEEDED_FOR = {
     "agent.install.config": "rm /usr/local/openngt/config/ngt_config.json",
     "agent.install.prune": "mkdir /usr/local/openngt/agent/0.0.1",

@@ -30,6 +30,7 @@ def test_another_process_with_the_same_pid_does_not_revive_the_holder() -> None:
 @pytest.mark.parametrize(
     "text",
     [None, "", "alice@laptop pid 7", "openngt-cli", describe(os.getpid()).replace(" at ", " at 0")],
+    ids=["none", "empty", "person", "program", "process of a place that is none"],
 )
 def test_what_is_not_known_is_not_dead(text: str | None) -> None:
     assert not is_dead(text)

@@ -3,6 +3,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ __all__ = ["END_SIGNALS", "end_process", "free_port", "processes_naming", "run_l
 
 # SIGINT among them: a shell that runs us in the background has it ignored.
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Below those that Linux gives to whoever connects (ip_local_port_range), which come and go all the time.
+PORTS = range(20000, 32000)
 
 
 @contextlib.contextmanager
@@ -111,10 +114,11 @@ def _end_started(process: "subprocess.Popen[str]") -> None:
 
 
 def free_port() -> int:
-    """A loopback port that nobody uses at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A loopback port that nobody uses at this moment, and that no outgoing connection is given meanwhile."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OpenNGTError("COMMAND_FAILED", f"all ports from {PORTS[0]} to {PORTS[-1]} are in use")
 
 
 def processes_naming(text: str) -> set[int]:

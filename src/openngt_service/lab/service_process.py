@@ -119,7 +119,8 @@ class ServiceProcess:
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise OpenNGTError("COMMAND_FAILED", f"the service ended at once; log: {self.log}")
+                last = "".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-5:])
+                raise OpenNGTError("COMMAND_FAILED", f"the service ended at once; log: {self.log}\n{last.strip()}")
             with contextlib.suppress(OpenNGTError, OSError), self.client() as client:
                 client.vms()
                 return

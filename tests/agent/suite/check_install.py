@@ -73,7 +73,7 @@ class Installing(Case):
         self.assertTrue(answer["changed"])
         self.assertEqual(
             answer["steps"],
-            ["begin", "agent", "identity", "current", "command", "unit", "port", "reload", "enable", "start", "finish"],
+            ["begin", "agent", "identity", "current", "command", "unit", "port", "enable", "reload", "start", "finish"],
         )
         self.assertEqual(set(ours(self.paths)), SETTLED)
         modes = {name: stat.S_IMODE(os.lstat(self.paths.at(name)).st_mode) for name in SETTLED}
@@ -102,10 +102,21 @@ class Installing(Case):
     def test_no_login_is_offered_on_the_port_and_uninstalling_gives_it_back(self):
         getty = "serial-getty@ttyS1.service"
         install(self.guest, options())
-        self.assertIn(["systemctl", "--no-ask-password", "mask", "--now", getty], self.systemd.calls)
+        self.assertIn(["systemctl", "--no-ask-password", "mask", "--no-reload", "--now", getty], self.systemd.calls)
         self.assertTrue(self.systemd.is_on("masked-" + getty))
         uninstall.uninstall(self.guest)
         self.assertFalse(self.systemd.is_on("masked-" + getty))
+
+    def test_systemd_reads_its_units_once_for_all_that_is_written_or_removed(self):
+        """Each time is the work of seconds where there are many units, or the machine is slow."""
+        for operation in (lambda: install(self.guest, options()), lambda: uninstall.uninstall(self.guest)):
+            self.systemd.calls.clear()
+            operation()
+            asked = [call for call in self.systemd.calls if call[0] == "systemctl"]
+            self.assertEqual(len([call for call in asked if "daemon-reload" in call]), 1)
+            changing = [call for call in asked if {"enable", "disable", "mask", "unmask"} & set(call)]
+            self.assertEqual(len(changing), 2)
+            self.assertTrue(all("--no-reload" in call for call in changing), changing)
 
     def test_what_the_administrator_has_masked_stays_so(self):
         getty = "serial-getty@ttyS1.service"
@@ -167,7 +178,7 @@ class Installing(Case):
     def test_a_stopped_or_disabled_service_is_started_and_enabled(self):
         install(self.guest, options())
         self.systemd(["systemctl", "disable", "--now", UNIT])
-        self.assertEqual(install(self.guest, options())["steps"], ["enable", "start"])
+        self.assertEqual(install(self.guest, options())["steps"], ["enable", "reload", "start"])
 
     def test_no_bad_disc_changes_anything(self):
         before = files_below(self.paths.root)
@@ -261,7 +272,6 @@ class Plans(unittest.TestCase):
         self.assertEqual(self.steps(), [])
 
     def test_each_difference_has_its_steps(self):
-        around = ["reload", "enable", "start"]
         self.assertEqual(self.steps(agent_same=False), ["begin", "agent", "start", "finish", "link"])
         self.assertEqual(
             self.steps(current="0.0.9", other_versions=("0.0.9",)),
@@ -271,9 +281,9 @@ class Plans(unittest.TestCase):
         self.assertEqual(self.steps(unit_same=False), ["begin", "unit", "reload", "start", "finish", "link"])
         self.assertEqual(self.steps(reload_wanted=True), ["reload"])
         getty = ("serial-getty@ttyS1.service",)
-        self.assertEqual(self.steps(open_gettys=getty), ["begin", "port", "start", "finish", "link"])
+        self.assertEqual(self.steps(open_gettys=getty), ["begin", "port", "reload", "start", "finish", "link"])
         self.assertEqual(self.steps(config_usable=False), ["begin", "config", "start", "finish", "link"])
-        self.assertEqual(self.steps(enabled=False, active=False), around[1:] + ["link"])
+        self.assertEqual(self.steps(enabled=False, active=False), ["enable", "reload", "start", "link"])
         self.assertEqual(self.steps(interrupted=True), ["begin", "reload", "start", "finish", "link"])
         self.assertEqual(self.steps(linked=False), ["link"])
 

@@ -33,17 +33,17 @@ def open_gettys(guest: Guest, config: Dict[str, Any]) -> List[str]:
 
 
 def mask(guest: Guest, units: List[str]) -> None:
-    """End them, and let nothing start them again."""
+    """End them, and let nothing start them again; systemd has to be told to read its units."""
     ours = list(dict.fromkeys(masked_by_us(guest.paths) + units))
     replace_file(guest.paths.masked_units, "".join(unit + "\n" for unit in ours).encode("ascii"))
     for unit in units:
-        systemctl(guest.run, "mask", "--now", unit)
+        systemctl(guest.run, "mask", "--no-reload", "--now", unit)
 
 
 def unmask(guest: Guest) -> None:
-    """As it was; a login that ran comes back with the next start of the guest."""
+    """As it was; a login that ran comes back with the next start of the guest. As for `mask`."""
     for unit in masked_by_us(guest.paths):
-        systemctl(guest.run, "unmask", unit)
+        systemctl(guest.run, "unmask", "--no-reload", unit)
     os.unlink(guest.paths.masked_units)
 
 

@@ -153,10 +153,10 @@ def plan(observed: Observed, target: Target) -> List[Tuple[str, str]]:
     if needed or observed.interrupted:
         needed["begin"] = "a run before this one did not finish" if observed.interrupted else "there is something to do"
         needed["finish"] = "all is in place"
-    if "unit" in needed or observed.reload_wanted or observed.interrupted:
-        needed["reload"] = "systemd reads the unit"
     if not observed.enabled:
         needed["enable"] = "the service starts with the guest"
+    if {"unit", "port", "enable"} & set(needed) or observed.reload_wanted or observed.interrupted:
+        needed["reload"] = "systemd reads its units"
     if restart or not observed.active:
         needed["start"] = "the service (re)starts"
     if observed.other_versions:

@@ -94,14 +94,15 @@ def _port(guest: Guest, target: Target) -> None:
     failpoint("agent.install.port")
 
 
+def _enable(guest: Guest, _target: Target) -> None:
+    systemctl(guest.run, "enable", "--no-reload", UNIT)
+    failpoint("agent.install.enable")
+
+
 def _reload(guest: Guest, _target: Target) -> None:
+    """Once for all that is written: it makes systemd read every unit of the guest."""
     systemctl(guest.run, "daemon-reload")
     failpoint("agent.install.reload")
-
-
-def _enable(guest: Guest, _target: Target) -> None:
-    systemctl(guest.run, "enable", UNIT)
-    failpoint("agent.install.enable")
 
 
 def _start(guest: Guest, _target: Target) -> None:
@@ -172,8 +173,8 @@ STEPS: Dict[str, Callable[[Guest, Target], None]] = {
     "command": _command,
     "unit": _unit,
     "port": _port,
-    "reload": _reload,
     "enable": _enable,
+    "reload": _reload,
     "start": _start,
     "finish": _finish,
     "prune": _prune,

@@ -68,7 +68,7 @@ def _half_written(folder: str, name: str) -> List[str]:
 
 def _stop(guest: Guest) -> None:
     """The service is stopped and starts no more."""
-    systemctl(guest.run, "disable", "--now", UNIT)
+    systemctl(guest.run, "disable", "--no-reload", "--now", UNIT)
     failpoint("agent.uninstall.stop")
 
 
@@ -77,6 +77,12 @@ def _unit(guest: Guest) -> None:
     for path in _unit_files(guest.paths):
         os.unlink(path)
     failpoint("agent.uninstall.unit")
+
+
+def _port(guest: Guest) -> None:
+    """Logins may be offered on the serial port again."""
+    getty.unmask(guest)
+    failpoint("agent.uninstall.port")
 
 
 def _reload(guest: Guest) -> None:
@@ -91,12 +97,6 @@ def _command(guest: Guest) -> None:
     for path in _command_files(guest.paths):
         os.unlink(path)
     failpoint("agent.uninstall.command")
-
-
-def _port(guest: Guest) -> None:
-    """Logins may be offered on the serial port again."""
-    getty.unmask(guest)
-    failpoint("agent.uninstall.port")
 
 
 def _runtime(guest: Guest) -> None:
@@ -119,9 +119,9 @@ def _remove_tree(path: str) -> None:
 STEPS: Dict[str, Callable[[Guest], None]] = {
     "stop": _stop,
     "unit": _unit,
+    "port": _port,
     "reload": _reload,
     "command": _command,
-    "port": _port,
     "runtime": _runtime,
     "home": _home,
 }
