@@ -32,6 +32,9 @@ FINISHED = ("succeeded", "failed", "interrupted")
 
 
 def segment(value: str) -> str:
+    """A name or id as a part of a path. INVALID_INPUT where it is empty: the path would be that of another call."""
+    if not value:
+        raise OpenNGTError("INVALID_INPUT", "a name or id is empty", remedy="give the name or id, or leave it out")
     return quote(value, safe="")
 
 
