@@ -57,6 +57,8 @@ class Client:
     ) -> None:
         self._transport = Transport(parse_endpoint(endpoint), ca_file, pause)
         self._token = check_token(token)
+        if not timeout > 0:
+            raise OpenNGTError("INVALID_INPUT", f"timeout: give seconds above 0, not {timeout:g}")
         self._timeout = timeout
         self._pause = pause
 
