@@ -24,6 +24,7 @@ __all__ = [
     "print_json",
     "printable",
     "rich_table",
+    "say",
     "show",
     "show_list",
     "tell_failure",
@@ -34,8 +35,14 @@ PADDING = 2
 
 
 def tell_failure(error: OpenNGTError) -> None:
-    """One line with the code, one with the remedy, on stderr."""
-    sys.stderr.write(f"error: {error.message} [{error.code}]\nremedy: {error.remedy}\n")
+    """One line with the code, one with the remedy, on stderr. A message may quote what a guest has said."""
+    say(f"error: {error.message} [{error.code}]")
+    say(f"remedy: {error.remedy}")
+
+
+def say(line: str) -> None:
+    """To the person at the terminal, beside the answer."""
+    sys.stderr.write(f"{printable(line)}\n")
 
 
 class Form(enum.StrEnum):

@@ -12,7 +12,6 @@ from openngt.errors import OpenNGTError
 from openngt.following import follow_refresh
 
 from .connect import connect
-from .endings import no_longer_waiting
 from .output import Column, Form, Output, print_json, show_list
 
 __all__ = ["app"]
@@ -61,16 +60,9 @@ def tell(row: Mapping[str, Any]) -> None:
         sys.stderr.write(f"{row['vm_name']}: {task['title']}  {task['progress']:3d} %  {task['step']}\n")
 
 
-def tell_where(task_id: str) -> None:
-    """Before anything is seen of it: with --spread-seconds that can be long."""
-    sys.stderr.write(f"follow it: openngt refresh show {task_id}\n")
-
-
 def finish(client: Client, task_id: str, output: Form) -> None:
     """Follow to the end, show the rows; the task's failure is raised after that."""
-    with no_longer_waiting(f"openngt refresh show {task_id} --wait"):
-        tell_where(task_id)
-        task, rows = follow_refresh(client, task_id, tell)
+    task, rows = follow_refresh(client, task_id, tell)
     show_rows(task, rows, output)
     if task["state"] != "succeeded":
         error = task["error"] or {"code": "TASK_FAILED", "message": "the refresh did not end", "remedy": None}
@@ -135,7 +127,7 @@ def run(
         if wait:
             finish(client, task["task_id"], output)
         else:
-            tell_where(task["task_id"])
+            sys.stderr.write(f"follow it: openngt refresh show {task['task_id']}\n")
             show_rows(task, client.refresh_rows(task["task_id"]), output)
 
 

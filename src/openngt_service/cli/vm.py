@@ -15,7 +15,7 @@ from openngt.errors import OpenNGTError
 
 from .connect import connect
 from .endings import no_longer_waiting
-from .output import Column, Form, Output, print_json, printable, show, show_list
+from .output import Column, Form, Output, print_json, printable, say, show, show_list
 
 __all__ = ["app", "require_enrolled"]
 
@@ -115,7 +115,7 @@ def follow(client: Client, task: dict[str, Any], wait: bool, seconds: float) -> 
         return task
 
     def tell(now: Mapping[str, Any]) -> None:
-        sys.stderr.write(f"{now['progress']:3d} %  {now['step']}\n")
+        say(f"{now['progress']:3d} %  {now['step']}")
 
     with no_longer_waiting(f"openngt task show {task['task_id']}"):
         return client.wait_task(task, seconds, tell)

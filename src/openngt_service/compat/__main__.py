@@ -10,7 +10,7 @@ from openngt.errors import OpenNGTError
 
 from ..cli.connect import Connection
 from ..cli.endings import exit_status
-from ..cli.output import printable
+from ..cli.output import printable, say
 from .arguments import parse
 from .programs import PROGRAMS
 
@@ -22,7 +22,8 @@ def state_dir() -> Path | None:
 
 
 def tell_failure(error: OpenNGTError) -> None:
-    sys.stderr.write(f"Error: {error.message} [{error.code}]\n{error.remedy}\n")
+    say(f"Error: {error.message} [{error.code}]")
+    say(error.remedy)
 
 
 def run(tool: str, words: Sequence[str]) -> None:

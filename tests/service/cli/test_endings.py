@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from tests.fakes.service import ServiceProcess
 
-from openngt_service.cli.output import fitted
+from openngt.errors import OpenNGTError
+from openngt_service.cli.output import fitted, tell_failure
 
 from .conftest import VM
 
@@ -46,25 +47,34 @@ def test_a_closed_stream_and_a_reader_that_has_gone_make_no_noise(service: Servi
     assert (gone.returncode, gone.stderr) == (1, "")
 
 
-def test_after_ctrl_c_somebody_knows_that_the_service_goes_on(own_service: ServiceProcess) -> None:
-    own_service.start()
-    with own_service.client() as client:
-        client.enable(VM)
-    waiting = subprocess.Popen(
-        [OPENNGT, "refresh", "run", VM, "--spread-seconds", "600"],
-        env=own_service.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+WAITING = """
+import signal, sys
+from openngt_service.cli.endings import exit_status, no_longer_waiting
+
+def follow():
+    with no_longer_waiting("openngt task show 1"):
+        print("waiting", flush=True)
+        signal.pause()
+
+sys.exit(exit_status(follow, print))
+"""
+
+
+def test_after_ctrl_c_somebody_knows_that_the_service_goes_on() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert waiting.stderr is not None
-    follow = waiting.stderr.readline()
-    assert follow.startswith("follow it: openngt refresh show ")
-    waiting.send_signal(signal.SIGINT)
-    _, stderr = waiting.communicate(timeout=30)
-    assert waiting.returncode == 130
-    how = follow.removeprefix("follow it: ").strip()
-    assert stderr.splitlines()[-1] == f"not waited for any longer; the service goes on with it: {how} --wait"
+    assert process.stdout is not None and process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr == "\nnot waited for any longer; the service goes on with it: openngt task show 1\n"
+
+
+def test_what_others_say_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_failure(OpenNGTError("AGENT_FAILED", "the agent refused it: \x1b]0;owned\x07\r\nok", remedy="look"))
+    told = "error: the agent refused it: \\x1b]0;owned\\x07\\r\\nok [AGENT_FAILED]\nremedy: look\n"
+    assert capsys.readouterr().err == told
 
 
 def on_a_terminal(service: ServiceProcess, columns: int, *arguments: str) -> str:
