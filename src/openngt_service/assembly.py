@@ -4,6 +4,7 @@
 import asyncio
 import datetime
 import shutil
+import uuid
 from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ __all__ = ["Foundation", "Service"]
 log = structlog.get_logger(__name__)
 
 HEALTH_PAGE = 1000
+NO_VM = str(uuid.UUID(int=0))
 PORT_NAMES = {"serial": "serial port 1", "virtio": "virtio port"}
 ENDPOINT_FILE = "api.endpoint"
 
@@ -231,7 +233,7 @@ class Service:
                 "database": self._probe_database,
                 "gateway": self._probe_gateway,
                 "ca": self._probe_ca,
-                "hypervisor": self.parts.hypervisor.list_vms,
+                "hypervisor": self._probe_hypervisor,
                 "background": self._probe_background,
             }
         )
@@ -259,6 +261,10 @@ class Service:
     async def _probe_ca(self) -> None:
         if self.foundation.authority.not_after <= effects.now():
             raise OpenNGTError("CA_EXPIRED", "the CA has expired")
+
+    async def _probe_hypervisor(self) -> None:
+        """Whether the adapter answers at all. A list of all VMs would take as long as the slowest of them."""
+        await self.parts.hypervisor.find(NO_VM)
 
     async def _probe_background(self) -> None:
         if not self.background.alive or any(loop.done() for loop in self._loops):
@@ -288,7 +294,8 @@ def disk_use(folders: Iterable[Path]) -> dict[str, DiskUse]:
     """By folder; those on one file system are told once. One that is not there yet is left out. Blocking."""
     found: dict[int, tuple[str, DiskUse]] = {}
     for folder in folders:
-        if folder.is_dir():
-            usage = shutil.disk_usage(folder)
-            found.setdefault(folder.stat().st_dev, (str(folder), DiskUse(usage.free, usage.total)))
+        with effects.file_errors(str(folder)):
+            if folder.is_dir():
+                usage = shutil.disk_usage(folder)
+                found.setdefault(folder.stat().st_dev, (str(folder), DiskUse(usage.free, usage.total)))
     return dict(found.values())

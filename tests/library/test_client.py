@@ -491,3 +491,9 @@ def test_a_task_that_takes_too_long_is_left_running(service: Service) -> None:
 def test_waiting_outlives_a_restart_of_the_service(service: Service) -> None:
     service.replies = [None] * 6 + [(200, a_task("succeeded"), {})]
     assert service.client().wait_task(a_task("running"), 60)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan")])
+def test_a_time_that_nothing_can_be_done_in_is_named(timeout: float) -> None:
+    error = error_of(lambda: Client("https://192.0.2.1:2073", TOKEN, timeout=timeout))
+    assert error.code == "INVALID_INPUT" and error.message.startswith("timeout: ")

@@ -117,7 +117,7 @@ def test_the_playbook_gives_each_host_its_own_verdict(
     fleet: Fleet, agents: dict[str, AgentProcess], collection: Path, tmp_path: Path
 ) -> None:
     other = fleet.client.vm("web02")["vm_uuid"].upper()
-    (tmp_path / "inventory").write_text(f"a openngt_vm=web01\nb openngt_vm={other}\nweb03\n")
+    (tmp_path / "inventory").write_text(f"nobody\na openngt_vm=web01\nb openngt_vm={other}\nweb03\n")
     environment = {**os.environ, **fleet.environment, "ANSIBLE_COLLECTIONS_PATH": str(collection)}
     command = [program("ansible-playbook"), "openngt.guest_tools.refresh", "-i", str(tmp_path / "inventory")]
     done = subprocess.run(
@@ -134,7 +134,34 @@ def test_the_playbook_gives_each_host_its_own_verdict(
         "a": False,
         "b": False,
         "web03": True,
+        "nobody": True,
     }, done.stdout + done.stderr
     assert all("changed=0" not in recap[host] for host in ("a", "b"))
+    assert "no VM has the name or UUID nobody [VM_NOT_FOUND] remedy: set openngt_vm" in done.stdout
     assert "[AGENT_NOT_INSTALLED] remedy: run the playbook openngt.guest_tools.install" in done.stdout
     assert "web01: Refreshing NGT certificates" in done.stdout
+
+
+def test_a_request_that_cannot_be_fails_each_host_with_its_reason(
+    fleet: Fleet, collection: Path, tmp_path: Path
+) -> None:
+    fleet.add_vm("web01", enrolled=True)
+    fleet.add_vm("web02", enrolled=True)
+    (tmp_path / "inventory").write_text("web01\nweb02\n")
+    environment = {**os.environ, **fleet.environment, "ANSIBLE_COLLECTIONS_PATH": str(collection)}
+    command = [program("ansible-playbook"), "openngt.guest_tools.refresh", "-i", str(tmp_path / "inventory")]
+    for given, said in (
+        ("openngt_threshold_days=-1", "threshold_days: -1 is less than 0 (0: those that have expired) [INVALID_INPUT]"),
+        ("openngt_endpoint=https://127.0.0.1:9", "no answer from https://127.0.0.1:9: Connection refused"),
+    ):
+        done = subprocess.run(
+            [*command, "-e", given],
+            env={**environment, "ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_NOCOLOR": "true"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2 and done.stdout.count("failed=1") == 2, done.stdout + done.stderr
+        assert done.stdout.count("fatal: [web0") == 2 and said in done.stdout, done.stdout
+        assert "remedy: " in done.stdout
+    assert fleet.changes() == []

@@ -32,6 +32,9 @@ FINISHED = ("succeeded", "failed", "interrupted")
 
 
 def segment(value: str) -> str:
+    """A name or id as a part of a path. INVALID_INPUT where it is empty: the path would be that of another call."""
+    if not value:
+        raise OpenNGTError("INVALID_INPUT", "a name or id is empty", remedy="give the name or id, or leave it out")
     return quote(value, safe="")
 
 
@@ -54,6 +57,8 @@ class Client:
     ) -> None:
         self._transport = Transport(parse_endpoint(endpoint), ca_file, pause)
         self._token = check_token(token)
+        if not timeout > 0:
+            raise OpenNGTError("INVALID_INPUT", f"timeout: give seconds above 0, not {timeout:g}")
         self._timeout = timeout
         self._pause = pause
 

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 
 from openngt.errors import REMEDIES, OpenNGTError
 
+from .ids import MUST_BE
+
 __all__ = ["STATUS", "answer_error", "install_error_handlers", "status_of"]
 
 log = structlog.get_logger(__name__)
@@ -97,9 +99,13 @@ def place_of(found: dict[str, Any]) -> str:
     return names[0] if is_whole or len(names) == 1 else ".".join(names[1:])
 
 
+def reason_of(found: dict[str, Any]) -> str:
+    return MUST_BE.get(found.get("ctx", {}).get("pattern"), str(found["msg"]))
+
+
 def invalid_input(error: RequestValidationError) -> OpenNGTError:
     """Every bad field at once, by name and reason; never the value, which may be a secret in the wrong place."""
-    problems = [{"field": place_of(found), "message": found["msg"]} for found in error.errors()]
+    problems = [{"field": place_of(found), "message": reason_of(found)} for found in error.errors()]
     text = "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:5])
     return OpenNGTError("INVALID_INPUT", text, {"problems": problems})
 

@@ -10,6 +10,7 @@ from ..health.report import as_text
 from . import models, models_health
 from .access import GuardedRoute
 from .context import Context
+from .ids import ID, Plain
 from .routes_vms import IdempotencyKey, Limit, PageToken, QueryVm, QueryVms, VmPageToken
 
 __all__ = ["router"]
@@ -17,10 +18,8 @@ __all__ = ["router"]
 router = APIRouter(route_class=GuardedRoute)
 
 CheckNames = Annotated[list[models_health.CheckName], Query(max_length=64, description="names; none: all")]
-TaskId = Annotated[
-    str | None, Query(max_length=64, pattern=r"^[0-9a-f-]+$", description="of a run; none: the last results")
-]
-AlertId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f-]+$")]
+TaskId = Annotated[str | None, Query(max_length=64, pattern=ID, description="of a run; none: the last results")]
+AlertId = Annotated[str, Path(max_length=64, pattern=ID), Plain]
 Days = Annotated[int, Query(ge=1, le=366)]
 AlertStates = Annotated[
     list[models_health.AlertState], Query(max_length=3, description="none: those that are not resolved")

@@ -9,6 +9,7 @@ from ..tasks.refresh_plan import Ask
 from . import models
 from .access import GuardedRoute
 from .context import Context
+from .ids import ID, Plain
 from .routes_vms import IdempotencyKey, Limit, PageToken
 
 __all__ = ["router"]
@@ -41,7 +42,7 @@ async def refresh(
 @router.get("/v1/refresh/{task_id}", response_model=models.RefreshProgress, tags=["Refresh"])
 async def show_refresh(
     context: Context,
-    task_id: Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f-]+$")],
+    task_id: Annotated[str, Path(max_length=64, pattern=ID), Plain],
     limit: Limit = 500,
     page_token: PageToken = None,
 ) -> Any:

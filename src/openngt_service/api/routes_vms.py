@@ -10,6 +10,7 @@ from ..tasks.listing import DEFAULT_SORT
 from . import models
 from .access import GuardedRoute
 from .context import Context
+from .ids import ID, Plain
 
 __all__ = ["router"]
 
@@ -19,7 +20,7 @@ PathVm = Annotated[models.VmReference, Path()]
 QueryVm = Annotated[models.VmReference | None, Query()]
 QueryVms = Annotated[list[models.VmReference], Query(max_length=1000)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
-PageToken = Annotated[str | None, Query(max_length=64, pattern=r"^[0-9a-f-]+$")]
+PageToken = Annotated[str | None, Query(max_length=64, pattern=ID)]
 Filters = Annotated[
     list[Annotated[str, Query(max_length=1024)]],
     Query(max_length=32, description="FIELD=VALUE[,VALUE…]; also != < <= > >=. May repeat: all must hold"),
@@ -154,7 +155,7 @@ async def list_tasks(context: Context, vm: QueryVm = None, limit: Limit = 100, p
 @router.get("/v1/tasks/{task_id}", response_model=models.Task, tags=["Tasks"])
 async def show_task(
     context: Context,
-    task_id: Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f-]+$")],
+    task_id: Annotated[str, Path(max_length=64, pattern=ID), Plain],
     wait: Annotated[int, Query(ge=0, le=30, description="seconds to wait for the task's end")] = 0,
 ) -> Any:
     waiting = asyncio.ensure_future(context.operations.task(task_id, wait=wait))

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from openngt.errors import OpenNGTError
 from openngt.version import __version__
 
 from . import audit, backup, ca, compat, health, iso, lab, power, refresh, serve, task, token, vm
 from .connect import DEFAULT_TIMEOUT, Connection
+from .endings import exit_status
 from .output import tell_failure
 
 __all__ = ["app", "main"]
@@ -63,9 +63,14 @@ def root(
 
 
 def main() -> None:
-    """Entry point: exit status 0, 1 for a failure that has a code, 2 for a wrong command line."""
+    """Entry point: exit status 0, 1 for a failure that has a code, 2 for a wrong command line, 130 after Ctrl-C."""
+    sys.exit(exit_status(typed, tell_failure))
+
+
+def typed() -> int:
+    """What was typed, as Typer takes it: that ends with an exit, by which the answer may not be written yet."""
     try:
         app(prog_name="openngt")
-    except OpenNGTError as error:
-        tell_failure(error)
-        sys.exit(1)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0

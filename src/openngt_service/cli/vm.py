@@ -4,18 +4,20 @@
 import getpass
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from openngt.client import Client
 from openngt.diagnosis.decide import in_lines
+from openngt.errors import OpenNGTError
 
 from .connect import connect
-from .output import Column, Form, Output, print_json, printable, show, show_list
+from .endings import no_longer_waiting
+from .output import Column, Form, Output, print_json, printable, say, show, show_list
 
-__all__ = ["app"]
+__all__ = ["app", "require_enrolled"]
 
 app = typer.Typer(help="Enrolled VMs.", no_args_is_help=True)
 
@@ -89,6 +91,14 @@ DIAGNOSIS = [
 ]
 
 
+def require_enrolled(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> None:
+    """NOT_ENROLLED lists those of the names and UUIDs that are no record's."""
+    known = {record[field] for record in records for field in ("vm_uuid", "vm_name")}
+    missing = [name for name in names if not known & {name, name.lower()}]
+    if missing:
+        raise OpenNGTError("NOT_ENROLLED", f"no guest tools are enabled for {', '.join(missing)}")
+
+
 def default_holder() -> str:
     """Names person and host but no process: mount and eject are two runs of the same holder."""
     return f"{getpass.getuser()}@{socket.gethostname()} (openngt)"
@@ -105,9 +115,10 @@ def follow(client: Client, task: dict[str, Any], wait: bool, seconds: float) -> 
         return task
 
     def tell(now: Mapping[str, Any]) -> None:
-        sys.stderr.write(f"{now['progress']:3d} %  {now['step']}\n")
+        say(f"{now['progress']:3d} %  {now['step']}")
 
-    return client.wait_task(task, seconds, tell)
+    with no_longer_waiting(f"openngt task show {task['task_id']}"):
+        return client.wait_task(task, seconds, tell)
 
 
 @app.command("list")
@@ -123,7 +134,7 @@ def list_vms(
     sort: Annotated[str | None, typer.Option(metavar="[-]FIELD", help="By name; - before a field reverses it.")] = None,
     output: Output = Form.table,
 ) -> None:
-    """Show enrolled VMs, however many there are.
+    """Show enrolled VMs, however many there are; exit status 1 when one that is named has no guest tools enabled.
 
     openngt vm list --filter link=inactive --filter power_state=on
 
@@ -132,6 +143,8 @@ def list_vms(
     with connect(context) as client:
         records = client.vms(vm or (), filters=filters or (), sort=sort, vm_info=output is Form.json)
         show_list(records, COLUMNS, output)
+        # A condition may have left out one that is there.
+        require_enrolled(vm or (), client.vms(vm, vm_info=False) if vm and filters else records)
 
 
 @app.command("show")

@@ -3,11 +3,14 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from openngt.errors import OpenNGTError
 
 from ..cli.connect import Connection
+from ..cli.endings import exit_status
+from ..cli.output import printable, say
 from .arguments import parse
 from .programs import PROGRAMS
 
@@ -18,17 +21,21 @@ def state_dir() -> Path | None:
     return Path(given) if given else None
 
 
+def tell_failure(error: OpenNGTError) -> None:
+    say(f"Error: {error.message} [{error.code}]")
+    say(error.remedy)
+
+
+def run(tool: str, words: Sequence[str]) -> None:
+    command, arguments = parse(tool, PROGRAMS[tool], words)
+    with Connection(state_dir=state_dir()).open() as client:
+        for line in command.act(client, arguments):
+            sys.stdout.write(printable(line) + "\n")
+
+
 def main(tool: str, *words: str) -> int:
     """Exit status 0, or 1 with the failure and its remedy on standard error."""
-    try:
-        command, arguments = parse(tool, PROGRAMS[tool], words)
-        with Connection(state_dir=state_dir()).open() as client:
-            for line in command.act(client, arguments):
-                sys.stdout.write(line + "\n")
-    except OpenNGTError as error:
-        sys.stderr.write(f"Error: {error.message} [{error.code}]\n{error.remedy}\n")
-        return 1
-    return 0
+    return exit_status(lambda: run(tool, words), tell_failure)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,17 @@ class Arguments:
     bare: Sequence[str] = ()
 
     def listed(self, *keys: str) -> list[str]:
-        """The values of the first of `keys` that was given, separated by commas; a name may hold spaces."""
-        text = next((self.named[key] for key in keys if key in self.named), "")
-        return [part.strip() for part in text.split(",") if part.strip()]
+        """The values of the first of `keys` that was given, separated by commas; a name may hold spaces.
+
+        INVALID_INPUT for a list without a value: no names are not all VMs.
+        """
+        key = next((key for key in keys if key in self.named), None)
+        if key is None:
+            return []
+        values = [part.strip() for part in self.named[key].split(",") if part.strip()]
+        if not values:
+            raise OpenNGTError("INVALID_INPUT", f"{key}= is empty", remedy=f"give {key}=VALUE,… or leave it out")
+        return values
 
     def flag(self, key: str) -> bool | None:
         """True or False as `t…`, `f…` in any case; None when it was not given."""

@@ -4,12 +4,13 @@
 import getpass
 import socket
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from openngt.client import Client
-from openngt.errors import OpenNGTError
 from openngt.powering import VERBS, failure_of, power
 
+from ..cli.vm import require_enrolled
 from .arguments import Arguments, Command, required
 from .formats import entity_lines, ngt_lines, vm_list_lines
 
@@ -46,11 +47,8 @@ def mount_iso(client: Client, vm: str) -> None:
 
 def ngt_list(client: Client, arguments: Arguments) -> Sequence[str]:
     names = arguments.listed("vm-names", "vm-name")
-    records = client.vms(names)
-    known = {record["vm_name"] for record in records} | {record["vm_uuid"] for record in records}
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise OpenNGTError("NOT_ENROLLED", f"no guest tools are enabled for {', '.join(missing)}")
+    records = client.vms(names, vm_info=False)
+    require_enrolled(names, records)
     return ngt_lines(records, client.ca()["cluster_uuid"])
 
 
@@ -79,6 +77,8 @@ def ngt_applications(wanted: bool) -> Callable[[Client, Arguments], Sequence[str
 NCLI: Commands = {
     ("ngt", "list"): Command(ngt_list, 'ncli ngt list [vm-names="NAME,…"]', frozenset({"vm-names", "vm-name"})),
     ("ngt", "mount"): Command(ngt_mount, "ncli ngt mount vm-id=ID", frozenset({"vm-id"})),
+    # As the Nutanix Bible prints it.
+    ("ngmt", "mount"): Command(ngt_mount, "ncli ngmt mount vm-id=ID", frozenset({"vm-id"})),
     ("ngt", "enable-applications"): Command(
         ngt_applications(True),
         "ncli ngt enable-applications application-names=NAMES vm-id=ID",
@@ -99,8 +99,7 @@ def list_entities(client: Client, arguments: Arguments) -> Sequence[str]:
     names = arguments.listed("vm_name", "vm_names") + arguments.listed("vm_uuids", "vm_uuid")
     with_vm_info = arguments.flag("include_vm_info") or False
     records = client.vms(names)
-    if names and not records:
-        raise OpenNGTError("NOT_ENROLLED", f"no guest tools are enabled for {', '.join(names)}")
+    require_enrolled(names, records)
     lines: list[str] = []
     for record in records:
         lines += ["", *entity_lines(record, with_vm_info=with_vm_info)]
@@ -115,7 +114,7 @@ def refresh_entities(client: Client, arguments: Arguments) -> Sequence[str]:
     for vm in vms:
         client.vm(vm)  # all are known, or none is touched
     tasks = [(vm, client.refresh(vm=[vm], validity_days=validity)["task_id"]) for vm in vms]
-    return [f"VM-id : {vm} task_uuid : {task}" for vm, task in tasks]
+    return [f"VM-id : {vm} task_uuid : {uuid.UUID(task)}" for vm, task in tasks]
 
 
 def delete_entity(client: Client, arguments: Arguments) -> Sequence[str]:

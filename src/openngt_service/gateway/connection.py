@@ -135,7 +135,11 @@ class Connection(asyncio.Protocol):
         if self.line is not None:
             self.peer, self.origin = self.line.peer, f"serial {self.line.vm_uuid}"
         else:
-            host, port = self._transport.get_extra_info("peername")[:2]
+            address = self._transport.get_extra_info("peername")
+            if address is None:  # reset before we came to accept it
+                self.end("handshake_failed")
+                return
+            host, port = address[:2]
             host = host.removeprefix("::ffff:")  # IPv4 on a listener for both
             self.origin = address_key(host)
             self.peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

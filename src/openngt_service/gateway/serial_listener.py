@@ -93,16 +93,9 @@ class SerialListener:
         loop = asyncio.get_running_loop()
         line = Line("serial", address.name, self._hub.limits.for_serial(), address.vm_uuid)
         port = SerialPort(self._hub, loop, line, lambda: self._detached(address, port), self._buffer)
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.setblocking(False)
-        # What the kernel holds for a guest that does not read cannot be overtaken by anything urgent.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, line.limits.socket_buffer_bytes)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await loop.sock_connect(connection, str(address.socket))
-                await loop.create_unix_connection(lambda: port, sock=connection)
+            await self._connect(port, address, line)
         except (OSError, TimeoutError) as exc:
-            connection.close()
             self._failed[address] = (fingerprint, loop.time())
             if not isinstance(exc, (ConnectionRefusedError, FileNotFoundError)):  # those are how a VM that is off looks
                 log.warning("serial_port_not_attached", vm_uuid=address.vm_uuid, port=address.name, reason=str(exc))
@@ -110,6 +103,20 @@ class SerialListener:
         self._failed.pop(address, None)
         self._attached[address] = port
         log.info("serial_port_attached", vm_uuid=address.vm_uuid, port=address.name)
+
+    async def _connect(self, port: SerialPort, address: PortAddress, line: Line) -> None:
+        loop = asyncio.get_running_loop()
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            # What the kernel holds for a guest that does not read cannot be overtaken by anything urgent.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, line.limits.socket_buffer_bytes)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await loop.sock_connect(connection, str(address.socket))
+                await loop.create_unix_connection(lambda: port, sock=connection)
+        except BaseException:
+            connection.close()
+            raise
 
     def _detached(self, address: PortAddress, port: SerialPort) -> None:
         if self._attached.get(address) is port:

@@ -102,10 +102,14 @@ class VmFiles:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._known: dict[str, tuple[tuple[int, int, int], VmFile | None]] = {}
+        self._unreadable: dict[str, str] = {}
 
     def list(self) -> list[VmFile]:
-        """As list_vm_files."""
-        known = {path: self._read(path) for path in self._paths()}
+        """As list_vm_files. HYPERVISOR_FAILED when the directory itself cannot be read."""
+        try:
+            known = {path: self._read(path) for path in self._paths()}
+        except OSError as exc:
+            raise OpenNGTError("HYPERVISOR_FAILED", f"{self._directory} cannot be read: {exc.strerror}") from exc
         self._known = {path: entry for path, entry in known.items() if entry is not None}
         found = [vm for _, vm in self._known.values() if vm is not None]
         return sorted(found, key=lambda vm: (vm.vm_name, vm.vm_uuid))
@@ -126,10 +130,21 @@ class VmFiles:
         if known is not None and known[0] == fingerprint:
             return known
         try:
-            return fingerprint, read_vm_file(Path(path))
+            vm = read_vm_file(Path(path))
         except OpenNGTError as exc:
+            if isinstance(exc.__cause__, OSError):  # too many open files, no permission: the file may be a good one
+                self._tell(path, exc.message)
+                return known
             log.warning("vm_file_ignored", path=path, reason=exc.message)
             return fingerprint, None
+        self._unreadable.pop(path, None)
+        return fingerprint, vm
+
+    def _tell(self, path: str, reason: str) -> None:
+        """Once, although it is tried again at every call."""
+        if self._unreadable.get(path) != reason:
+            self._unreadable[path] = reason
+            log.warning("vm_file_unreadable", path=path, reason=reason)
 
 
 def write_vm_file(folder: Path, vm: VmFile) -> None:

@@ -6,10 +6,12 @@ import datetime
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.iso.layout import CONFIG
 from openngt.iso.payload import config_payload, tools_payload
@@ -21,6 +23,9 @@ from ..config import Settings
 from ..store.registry import Vm
 
 __all__ = ["Media", "PreparedIso", "vm_of_iso"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SPARE_BYTES = 64 * 1024 * 1024
 """Left free on the ISO's file system, which the database may share."""
@@ -50,7 +55,7 @@ class PreparedIso:
 
 
 class Media:
-    """Blocking file work is done in threads."""
+    """Blocking file work is done in threads. What the system says about files is raised by its code (`file_errors`)."""
 
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
         self.folder = settings.iso_directory
@@ -67,7 +72,7 @@ class Media:
     ) -> PreparedIso:
         """All of the VM's ISO but its certificate, in memory. NO_SPACE before anything is signed."""
         template = await self._template(config_only)
-        await asyncio.to_thread(self._require_space, template.size)
+        await self._on_disk(self._require_space, template.size)
         iso_vm = IsoVm(vm.vm_uuid, vm.vm_name, vm.ngt_uuid, vm.capabilities.to_dict())
         unsigned = prepare(template, iso_vm, self.cluster, generation=generation, created=created, expires=expires)
         return PreparedIso(template, unsigned, self.path(vm.vm_uuid))
@@ -75,7 +80,7 @@ class Media:
     async def write(self, iso: PreparedIso, client_pem: bytes) -> None:
         """Put the ISO under its name, complete or not at all."""
         try:
-            await asyncio.to_thread(write_iso, iso.template, iso.unsigned, client_pem, iso.path)
+            await self._on_disk(write_iso, iso.template, iso.unsigned, client_pem, iso.path)
         except OpenNGTError:
             self._templates.clear()  # a template that was damaged on the disk is made again next time
             raise
@@ -90,21 +95,25 @@ class Media:
 
     async def remove(self, vm_uuid: str) -> bool:
         """Delete the VM's ISO file; False when there is none."""
-        return await asyncio.to_thread(self._remove, vm_uuid)
+        return await self._on_disk(self._remove, vm_uuid)
 
     async def of_vms(self) -> set[str]:
         """The VMs that have an ISO file."""
-        return await asyncio.to_thread(self._of_vms)
+        return await self._on_disk(self._of_vms)
 
     async def sweep(self) -> None:
         """Remove unfinished files whose writer was killed; safe beside living writers."""
-        await asyncio.to_thread(self._sweep)
+        await self._on_disk(self._sweep)
 
     async def _template(self, config_only: bool) -> Template:
         known = self._templates.get(config_only)
         if known is None:
-            known = self._templates[config_only] = await asyncio.to_thread(self._ensure, config_only)
+            known = self._templates[config_only] = await self._on_disk(self._ensure, config_only)
         return known
+
+    async def _on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with effects.file_errors(str(self.folder)):
+            return await asyncio.to_thread(work, *args, **kwargs)
 
     def _ensure(self, config_only: bool) -> Template:
         folder = self.folder / "templates"

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import ssl
+import uuid
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,24 @@ def test_csv_is_safe_to_open_in_a_spreadsheet(service: ServiceProcess) -> None:
     assert list(rows[0]) == TITLES
     assert [row["VM Name"] for row in rows] == ["'=HYPERLINK(1)", "web01"]
     assert [row["Vss Snapshot"] for row in rows] == ["false", "true"]
+
+
+def test_a_name_that_nobody_has_is_told_and_not_left_out(service: ServiceProcess) -> None:
+    done = service.cli("vm", "list", "web01", "nosuch", VM.upper())
+    assert (done.returncode, VM in done.stdout) == (1, True)
+    assert "error: no guest tools are enabled for nosuch [NOT_ENROLLED]\n" in done.stderr
+    # A condition that it does not meet leaves out one that is there.
+    assert service.cli("vm", "list", "web01", "--filter", "link=active").returncode == 0
+    empty = service.cli("vm", "show", "")
+    assert (empty.returncode, empty.stderr.splitlines()[0]) == (1, "error: a name or id is empty [INVALID_INPUT]")
+
+
+def test_a_task_is_shown_by_its_id_in_either_form(service: ServiceProcess) -> None:
+    task = service.client().run_health()
+    hyphenated = str(uuid.UUID(task["task_id"]))
+    assert json.loads(service.cli("task", "show", hyphenated, "-o", "json").stdout)["task_id"] == task["task_id"]
+    wrong = service.cli("task", "show", "the last one")
+    assert "task_id: give an id as the service has shown it [INVALID_INPUT]" in wrong.stderr
 
 
 def test_vm_list_filters_and_sorts_and_names_what_it_cannot(service: ServiceProcess) -> None:

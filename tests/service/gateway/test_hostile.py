@@ -164,6 +164,22 @@ def test_a_refused_client_is_told_why_by_a_tls_alert(play: Play, world: Any) -> 
     play(scenario)
 
 
+def test_who_is_gone_before_the_accept_is_counted_and_leaves_no_socket_open(play: Play, world: Any) -> None:
+    async def scenario() -> None:
+        async with world() as w:
+            await w.still_serves()
+            before = len(list(Path("/proc/self/fd").iterdir()))
+            for _ in range(20):  # the loop accepts nobody meanwhile
+                with socket.socket() as peer:
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    peer.connect(("127.0.0.1", w.gateway.port))
+            await w.until(lambda: w.metric("refused_total", reason="handshake_failed") == 20)
+            await w.until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before)
+            await w.still_serves()
+
+    play(scenario)
+
+
 async def raw(w: World) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection("127.0.0.1", w.gateway.port)
 

@@ -3,6 +3,7 @@
 
 import asyncio
 import random
+import resource
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -103,6 +104,27 @@ def test_an_agent_lives_on_its_port_as_on_the_network(serial: Callable[[Scenario
             assert w.gateway.session(identity.vm_uuid) == info
             w.gateway.cut(identity.vm_uuid, "revoked")
             assert await agent.closed()
+
+    serial(scenario)
+
+
+def test_running_out_of_file_descriptors_does_not_end_the_listener(serial: Callable[[Scenario], None]) -> None:
+    async def scenario(w: World, ports: Ports) -> None:
+        identity = w.enrol()
+        async with ports.of(identity) as port:
+            ports.addresses, later = [], ports.addresses
+            await ports.listener.look()  # whatever it needs beside the port's socket is there now
+            ports.addresses = later
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+                await ports.listener.look()
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert w.gateway.session(identity.vm_uuid) is None
+            port.path.touch()  # as if the VM were started anew: it is tried at once
+            await ports.listener.look()
+            await ports.linked(port, identity)
 
     serial(scenario)
 

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,3 +86,35 @@ def test_descriptions_are_read_again_only_when_they_changed(
     monkeypatch.undo()
     change(directory, vm_name="another")
     assert [vm.vm_name for vm in files.list()] == ["another"]
+
+
+def test_a_description_that_cannot_be_read_now_is_neither_forgotten_nor_given_up(
+    directory: Path, start: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start("web1")
+    files = VmFiles(directory)
+    before = files.list()
+    path = description(directory)
+    content = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    assert files.list() == before == files.list()
+    assert capsys.readouterr().out.count("vm_file_unreadable") == 1
+    path.rmdir()
+    path.write_bytes(content)
+    change(directory, vm_name="another")
+    assert [vm.vm_name for vm in files.list()] == ["another"]
+
+
+def test_without_a_file_descriptor_left_the_hypervisor_fails_for_that_moment(directory: Path, start: Start) -> None:
+    start("web1")
+    files = VmFiles(directory)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        with pytest.raises(OpenNGTError) as caught:
+            files.list()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.code == "HYPERVISOR_FAILED"
+    assert [vm.vm_name for vm in files.list()] == ["web1"]

@@ -137,6 +137,20 @@ def test_an_expired_lease_is_ejected_even_when_the_guest_holds_on(
     asyncio.run(main())
 
 
+def test_a_file_that_cannot_be_deleted_ends_no_round_and_is_tried_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            in_the_way = workshop.settings.iso_directory / f"{VM}.iso"
+            in_the_way.mkdir(parents=True)
+            assert await workshop.background.reconciler.settle_all() == set()
+            assert workshop.background.alive
+            in_the_way.rmdir()
+            await mounted(workshop)
+            assert await workshop.background.reconciler.settle_all() == set()
+
+    asyncio.run(main())
+
+
 def test_a_vm_that_was_deleted_on_the_hypervisor_leaves_no_file(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
