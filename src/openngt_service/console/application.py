@@ -3,11 +3,11 @@
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from openngt.errors import OpenNGTError
 
@@ -20,25 +20,29 @@ from .rendering import STATIC, environment
 from .security import LoginForms, SecurityHeaders
 from .sessions import Sessions
 
-__all__ = ["create_console"]
+__all__ = ["all_routes", "create_console"]
 
 
-def create_console(context: ApiContext) -> Starlette:
+def create_console(context: ApiContext) -> ASGIApp:
     """Answers under the names of `context.console_names` alone."""
     app = Starlette(
-        routes=[
-            *routes_login.routes(),
-            *routes_fleet.routes(),
-            *routes_vm.routes(),
-            *routes_tasks.routes(),
-            *routes_health.routes(),
-            Mount("/static", StaticFiles(directory=STATIC)),
-        ],
-        middleware=[Middleware(SecurityHeaders)],
+        routes=all_routes(),
         exception_handlers={OpenNGTError: ours, HTTPException: framework, Exception: defect},  # type: ignore[dict-item]
     )
     app.state.desk = Desk(context, Sessions(context.tokens), Logins(), LoginForms(), environment())
-    return app
+    # Around it all, so that the page of a defect has the headers, too.
+    return SecurityHeaders(app)
+
+
+def all_routes() -> list[BaseRoute]:
+    return [
+        *routes_login.routes(),
+        *routes_fleet.routes(),
+        *routes_vm.routes(),
+        *routes_tasks.routes(),
+        *routes_health.routes(),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
 
 
 async def ours(request: Request, error: OpenNGTError) -> Response:

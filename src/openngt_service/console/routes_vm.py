@@ -68,7 +68,8 @@ async def show_stranger(visit: Visit, reference: str, refused: OpenNGTError) -> 
     found = await visit.operations.hypervisor_vms(reference)
     if len(found) != 1:
         raise refused
-    return visit.render("stranger.html", vm=found[0])
+    vm = found[0]
+    return visit.render("stranger.html", vm=vm, was_enrolled=bool(visit.operations.names([vm["vm_uuid"]])))
 
 
 async def enable(visit: Visit) -> Response:
