@@ -36,7 +36,7 @@ from .health.health import Health
 from .health.readiness import Readiness
 from .health.runner import HealthRunner
 from .hypervisors.base import Hypervisor
-from .service_certificates import renew_certificates
+from .service_certificates import api_names, renew_certificates
 from .store.opening import Store
 from .tasks.background import Background
 from .tasks.engine import TaskEngine
@@ -228,6 +228,7 @@ class Service:
         ]
 
     def _make_context(self) -> ApiContext:
+        settings = self.foundation.settings
         readiness = Readiness(
             {
                 "database": self._probe_database,
@@ -245,7 +246,8 @@ class Service:
             ca=self.foundation.describe_ca,
             ready=readiness.check,
             metrics=self.metrics,
-            metrics_public=self.foundation.settings.metrics_public,
+            metrics_public=settings.metrics_public,
+            console_names=frozenset(api_names(settings)) if settings.console else frozenset(),
         )
 
     async def _probe_database(self) -> None:

@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     api_port: Port = 2073
     api_names: Annotated[list[str], NoDecode] = Field(default_factory=list)
     """Further DNS names and addresses in the API's certificate; `localhost` and 127.0.0.1 are always there."""
+    console: bool = True
+    """Whether the pages below `/console/` of the API's port are served."""
     gateway_host: str = "0.0.0.0"  # noqa: S104 - agents come from every network; the certificate is the guard
     gateway_port: Port = 2074
     gateway: GatewayLimits = GatewayLimits()

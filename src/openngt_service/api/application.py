@@ -3,11 +3,14 @@
 
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBearer
 
 from openngt.version import __version__
 
+from ..console.application import create_console
+from ..console.rendering import BASE
 from . import models, routes_admin, routes_health, routes_open, routes_refresh, routes_vms
 from .access import Access
 from .context import ApiContext
@@ -44,4 +47,12 @@ def create_api(context: ApiContext) -> FastAPI:
     app.include_router(routes_open.router)
     for guarded in (routes_vms.router, routes_refresh.router, routes_health.router, routes_admin.router):
         app.include_router(guarded, dependencies=[Depends(BEARER)])
+    if context.console_names:
+        for path in ("/", BASE):
+            app.add_route(path, to_console, include_in_schema=False)
+        app.mount(BASE, create_console(context))
     return app
+
+
+async def to_console(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"{BASE}/")

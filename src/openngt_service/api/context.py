@@ -30,6 +30,8 @@ class ApiContext:
     """Part -> whether it works now."""
     metrics: CollectorRegistry
     metrics_public: bool = False
+    console_names: frozenset[str] = frozenset()
+    """Names and addresses under which the console answers; empty: there is no console."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the service ends: whoever waits in a call answers at once."""
 

@@ -13,7 +13,7 @@ from .context import Context
 from .ids import ID, Plain
 from .routes_vms import IdempotencyKey, Limit, PageToken, QueryVm, QueryVms, VmPageToken
 
-__all__ = ["router"]
+__all__ = ["report_answer", "router"]
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -54,7 +54,11 @@ async def download_report(
     context: Context, task_id: TaskId = None, format: Literal["text", "json"] = "text"
 ) -> Response:
     """All that a run has found, as a file to download. Those of the newest 20 runs are kept."""
-    report = await context.health.report(task_id)
+    return report_answer(await context.health.report(task_id), format)
+
+
+def report_answer(report: dict[str, Any], format: Literal["text", "json"]) -> Response:
+    """The report as a file with its time in the name."""
     name = f"openngt-health-{report['finished_at'].replace(':', '')}"
     if format == "json":
         headers = {"Content-Disposition": f'attachment; filename="{name}.json"'}

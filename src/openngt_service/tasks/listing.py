@@ -22,13 +22,16 @@ from openngt.errors import OpenNGTError
 
 from ..store.registry import Vm
 from .record import Sight
-from .vm_fields import Field, Filter, Value, field_of, parse_filter
+from .vm_fields import FIELDS, NONE, Field, Filter, Value, field_of, parse_filter
 
-__all__ = ["DEFAULT_SORT", "Key", "Listing", "Orders", "next_page", "order_of", "parse_listing"]
+__all__ = ["DEFAULT_SORT", "Key", "Listing", "Orders", "next_page", "order_of", "parse_listing", "tally"]
 
 DEFAULT_SORT = "vm_name"
 KEEP_SECONDS = 5.0
 KEEP_ORDERS = 8
+
+TALLIED = ("link", "expiry", "version", "tools_iso_mounted")
+"""Fields of a few values, for which a fleet is counted. None of them needs a look at the hypervisor."""
 
 Key = tuple[str, str, str]
 """The sorted field as a text that sorts like its value; then, among equals, name and UUID."""
@@ -99,6 +102,18 @@ def next_page(
         chosen = [*order[begin : begin + limit]]
         more = len(order) > begin + limit
     return chosen, write_token(listing, chosen[-1]) if more else None
+
+
+def tally(listing: Listing, sights: Iterable[Sight], now: datetime.datetime) -> dict[str, Any]:
+    """How many VMs there are, how many of them the list has, and how many have which value of each field of TALLIED."""
+    total = matching = 0
+    counts = {name: dict.fromkeys((*FIELDS[name].choices, NONE), 0) for name in TALLIED}
+    for sight in sights:
+        total += 1
+        matching += listing.matches(sight, now)
+        for name in TALLIED:
+            counts[name][str(FIELDS[name].value(sight, now) or NONE)] += 1
+    return {"total": total, "matching": matching, "counts": counts}
 
 
 class Orders:

@@ -4,7 +4,7 @@
 import asyncio
 import datetime
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from openngt import effects
@@ -23,7 +23,7 @@ from .eject import EjectRequest, eject
 from .engine import Progress
 from .fleet_refresh import Refreshes
 from .links import Links
-from .listing import DEFAULT_SORT, Listing, Orders, next_page, order_of, parse_listing
+from .listing import DEFAULT_SORT, Listing, Orders, next_page, order_of, parse_listing, tally
 from .mount import MountRequest, mount
 from .parts import Parts
 from .power import power
@@ -91,6 +91,15 @@ class Operations:
         sights, next_page_token = await self._page(listing, now, limit, page_token)
         rows = ([field.value(sight, now) for field in FIELDS.values()] for sight in sights)
         return as_csv([*FIELDS], rows), next_page_token
+
+    async def tally(self, filters: Sequence[str] = ()) -> Json:
+        """`{"total", "matching", "counts": {field: {value: n}}}`: VMs in all, those that meet the filters, and how many
+        of all have each value of a few fields; `none` counts those without one. INVALID_INPUT as in `vms`.
+        """
+        now, listing = effects.now(), parse_listing((), filters)
+        seen = await self._seen_all("") if listing.needs_power_states else {}
+        sights = (self._sight(vm, seen.get(vm.vm_uuid)) for vm in self._parts.store.registry.all())
+        return tally(listing, sights, now)
 
     async def _page(
         self, listing: Listing, now: datetime.datetime, limit: int, page_token: str | None
@@ -206,6 +215,15 @@ class Operations:
         vm_uuid = None if reference is None else self._known_uuid(reference)
         page = await self._parts.store.tasks.page(vm_uuid=vm_uuid, limit=limit, page_token=page_token)
         return {"items": [task_record(record) for record in page.items], "next_page_token": page.next_page_token}
+
+    def names(self, vm_uuids: Iterable[str | None]) -> dict[str, str]:
+        """By UUID, of those among them that are or once were enrolled."""
+        known = (self._parts.store.registry.known(vm_uuid) for vm_uuid in vm_uuids if vm_uuid is not None)
+        return {vm.vm_uuid: vm.vm_name for vm in known if vm is not None}
+
+    async def parts(self, task_id: str) -> list[Json]:
+        """The tasks that are parts of that one, oldest first, as they are stored."""
+        return [task_record(record) for record in await self._parts.store.tasks.parts_of([task_id])]
 
     async def issue_batch(self, items: Sequence[Mapping[str, Any]], *, actor: str) -> list[Json]:
         """A `link` certificate for each item `{"vm_uuid", "ngt_uuid"?, "public_key_pem"?}`, all durable or none issued.

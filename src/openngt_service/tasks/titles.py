@@ -8,5 +8,6 @@ TITLES = {
     "mount": "Mounting Nutanix Guest Tools iso image to VM",
     "eject": "Ejecting Nutanix Guest Tools iso image from VM",
     "rotate": "Replacing the ISO's certificate by the long-lived one",
+    "health": "Health check",
     "fleet_refresh": "Refreshing NGT certificates of VMs",
 }

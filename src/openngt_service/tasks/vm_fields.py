@@ -21,7 +21,7 @@ from ..ports import CertificateKind, Refusal, SerialState
 from ..versions import version_order
 from .record import Sight, expiry_of
 
-__all__ = ["FIELDS", "Field", "Filter", "field_of", "parse_filter"]
+__all__ = ["FIELDS", "NONE", "Field", "Filter", "field_of", "parse_filter"]
 
 Kind = Literal["text", "choice", "number", "version", "time"]
 Value = str | int | datetime.datetime | None
