@@ -233,6 +233,11 @@ class Connection(asyncio.Protocol):
             self._session.admit(capabilities)
             self._flush()
 
+    def bear(self, seconds: float) -> None:
+        """The agent waits for the answer to `hello` by no fault of its own: it may be silent for so much longer."""
+        if self._session is not None:
+            self._session.bear(seconds)
+
     async def call(self, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         """See GatewayPort.call."""
         if self._session is None:

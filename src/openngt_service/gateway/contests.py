@@ -82,6 +82,8 @@ class Contests:
         contest.members[newer] = hello
         if contest.confirmed:
             newer.admit(NOTHING)
+        else:
+            newer.bear(newer.limits.silence_seconds)  # the older one's time is up before this one's
         return True
 
     def beat(self, connection: Connection, live: Connection | None) -> bool:

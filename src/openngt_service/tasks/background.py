@@ -29,7 +29,7 @@ class Background:
         self.announcer = Announcer(parts, links)
         self.recovery = Recovery(parts, links)
         self.clones = Clones(parts, links, self.recovery)
-        self.operations = Operations(parts, links, self.announcer)
+        self.operations = Operations(parts, links, self.announcer, self.clones)
         self.identity_news = asyncio.Event()
         """Set when a clone was found, an identity seen in two hands, or a recovery begins or ends."""
         links.on_refused = self.recovery.refused

@@ -94,24 +94,25 @@ class Clones:
     async def look(self) -> None:
         """Find them; enable some where the settings say so; give those that are enabled an identity."""
         before = self.all, self.duplicates
-        await self.find()
-        if self._parts.settings.clones == "enable":
-            await self._enable(list(self.pending.values()))
+        self.all = await self.find()
+        if self._parts.settings.clones == "enable" and await self._enable(list(self.pending.values())):
+            self.all = await self.find()
         if (self.all, self.duplicates) != before:
             self.told()
         for clone in self.all.values():
             if self._lacks_identity(clone):
                 self._recovery.want(clone.vm_uuid, "clone", "clone")
 
-    async def find(self) -> None:
+    async def find(self) -> dict[str, Clone]:
+        """The clones of this moment, by UUID."""
         store = self._parts.store
         described = await self._parts.hypervisor.described()
-        found = clones_of(described, store.sightings.all(), store.registry.known)
-        self.all = {clone.vm_uuid: clone for clone in found}
         self.duplicates = duplicates_of(described)
+        found = clones_of(described, store.sightings.all(), store.registry.known)
+        return {clone.vm_uuid: clone for clone in found}
 
-    async def _enable(self, pending: Sequence[Clone]) -> None:
-        """With the capabilities of the parent; one whose parent was disabled is left for somebody to decide."""
+    async def _enable(self, pending: Sequence[Clone]) -> bool:
+        """Was there anything to do? One whose parent was disabled is left for somebody to decide."""
         registry = self._parts.store.registry
         due = [clone for clone in pending if registry.get(clone.parent_uuid) is not None]
         for clone in due[:ENABLE_IN_A_LOOK]:
@@ -121,8 +122,7 @@ class Clones:
                 log.warning("clone_not_enabled", vm_uuid=clone.vm_uuid, code=exc.code, message=exc.message)
             else:
                 log.info("clone_enabled", vm_uuid=clone.vm_uuid, parent=clone.parent_uuid)
-        if due:
-            await self.find()
+        return bool(due)
 
     def _lacks_identity(self, clone: Clone) -> bool:
         """It is enabled, has never come with a certificate of its own, and its disk brought an agent along."""

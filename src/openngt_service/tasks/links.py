@@ -71,8 +71,8 @@ class Links:
     """Implements `ports.GatewayEvents`. `load` once before use; `run` writes changes until it is cancelled.
 
     `on_bootstrap` is called when an agent has connected with the certificate of its ISO, `on_disc` for each heartbeat
-    that says whether the guest has its tools disc mounted, `on_refused` for each enrolled VM whose agent was refused (or
-    put in quarantine: `used_twice`), `on_sighting` when an identity was seen in two hands. All on the event loop; they must
+    that says whether the guest has its tools disc mounted, `on_refused` for each VM whose agent was refused (or put in
+    quarantine: `used_twice`), `on_sighting` when an identity was seen in two hands. All on the event loop; they must
     not block.
     """
 
