@@ -50,7 +50,7 @@ async def clone(parent: VmFile, vm_name: str, converse: Converse, seconds: float
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         async with converse(parent) as qmp:
-            await copy_disk(parent, disk, folder / "disk.qcow2", qmp, seconds)
+            await copy_disk(parent, disk, folder / disk.name, qmp, seconds)
         for path in files_of(parent):
             shutil.copy2(path, folder / path.name)
         write_vm_file(folder, copy)  # the last: until then nobody sees the copy
@@ -94,7 +94,7 @@ def sockets_below(parent: VmFile, folder: Path, vm_uuid: str, vm_name: str) -> V
         qmp=folder / "adapter.qmp",
         serial=None if parent.serial is None else folder / "serial",
         virtio_port=None if parent.virtio_port is None else folder / "virtio",
-        disk=folder / "disk.qcow2",
+        disk=None if parent.disk is None else folder / parent.disk.name,
         cloned_from=parent.vm_uuid,
     )
     if len(str(folder / "adapter.qmp").encode()) > MOST_SOCKET_PATH:

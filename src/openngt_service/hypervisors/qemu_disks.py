@@ -34,18 +34,20 @@ def unsupported(vm_name: str, what: str, reason: str) -> OpenNGTError:
 
 
 async def copy_stopped(disk: Path, copy: Path) -> None:
-    """The disk of a VM that is off, without its snapshots; an overlay stays an overlay of the same image."""
-    await _img("convert", "-q", "-O", "qcow2", *_backing(await _info(disk)), str(disk), str(copy))
+    """The disk of a VM that is off, in its format, without its snapshots; an overlay stays one of the same image."""
+    info = await _info(disk)
+    await _img("convert", "-q", "-O", str(info["format"]), *_backing(info), str(disk), str(copy))
 
 
 async def copy_running(qmp: Qmp, vm_name: str, disk: Path, copy: Path, seconds: float) -> None:
     """The disk of a running VM as it is at one moment. HYPERVISOR_FAILED after so many seconds; the VM runs on."""
     source = await _device_of(qmp, vm_name, disk)
     info = await _info(disk, shared=True)
-    await _img("create", "-q", "-f", "qcow2", *_overlay(info), str(copy), str(info["virtual-size"]))
-    file = {"driver": "file", "filename": str(copy)}
-    # Without its backing image, which the running VM has open already.
-    await qmp.execute("blockdev-add", driver="qcow2", node_name=TARGET, file=file, backing=None)
+    await _img("create", "-q", "-f", str(info["format"]), *_overlay(info), str(copy), str(info["virtual-size"]))
+    target: dict[str, Any] = {"driver": info["format"], "file": {"driver": "file", "filename": str(copy)}}
+    if _overlay(info):
+        target["backing"] = None  # the running VM has that image open already
+    await qmp.execute("blockdev-add", node_name=TARGET, **target)
     try:
         sync = "top" if _overlay(info) else "full"
         job: dict[str, Any] = {"job_id": JOB, "device": source, "target": TARGET, "sync": sync, "auto_dismiss": False}
