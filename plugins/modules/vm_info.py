@@ -41,6 +41,12 @@ options:
       - The field by which the records are sorted; C(-) before it reverses the order. Without it by name.
       - Like O(filters), not together with O(wait_for_link).
     type: str
+  clone_pending:
+    description:
+      - Return in RV(clones) the VMs of the hypervisor that are clones of enrolled ones and wait to be enabled, which
+        M(openngt.guest_tools.vm) does. RV(vms) is not changed by it.
+    type: bool
+    default: false
   wait_for_link:
     description:
       - Wait until the agent of each VM in O(vm) is connected with its long-lived certificate.
@@ -85,6 +91,13 @@ EXAMPLES = r"""
   run_once: true
   register: endangered
 
+- name: See which clones wait to be enabled
+  openngt.guest_tools.vm_info:
+    clone_pending: true
+  delegate_to: localhost
+  run_once: true
+  register: fleet_and_clones
+
 - name: Wait until the agent of web1 is connected
   openngt.guest_tools.vm_info:
     vm: [web1]
@@ -111,6 +124,19 @@ vms:
         kind: link
         days_left: 999
         expiry: PASS
+clones:
+  description: With O(clone_pending), one record for each clone that waits to be enabled, as the hypervisor has it.
+  returned: success and O(clone_pending)
+  type: list
+  elements: dict
+  sample:
+    - vm_uuid: 0b7d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c99
+      vm_name: web1-copy
+      power_state: "on"
+      clone_pending: true
+      cloned_from:
+        vm_uuid: 564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11
+        vm_name: web1
 code:
   description:
     - The failure's stable code. With C(LINK_NOT_ACTIVE), C(details.service_saw) says for each VM what is missing, and
@@ -143,6 +169,7 @@ def define_module() -> AnsibleModule:
         vm={"type": "list", "elements": "str"},
         filters={"type": "list", "elements": "str"},
         sort={"type": "str"},
+        clone_pending={"type": "bool", "default": False},
         wait_for_link={"type": "bool", "default": False},
         generation={"type": "int"},
         wait_seconds={"type": "float", "default": 60.0},
@@ -165,7 +192,8 @@ def run(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
             records = wait_for_links(client, params["vm"], params["wait_seconds"], **how)
         else:
             records = client.vms(params["vm"] or (), filters=params["filters"] or (), sort=params["sort"])
-    return {"changed": False, "vms": records}
+        clones = {"clones": client.hypervisor_vms(clone_pending=True)} if params["clone_pending"] else {}
+    return {"changed": False, "vms": records, **clones}
 
 
 def main() -> None:

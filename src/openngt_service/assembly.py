@@ -51,6 +51,9 @@ log = structlog.get_logger(__name__)
 
 HEALTH_PAGE = 1000
 NO_VM = str(uuid.UUID(int=0))
+IDENTITY_CHECKS = ("ngt_duplicate_identity_check", "ngt_identity_recovery_check")
+NEWS_SECONDS = 2.0
+"""However fast news of identities come, they are judged this often."""
 PORT_NAMES = {"serial": "serial port 1", "virtio": "virtio port"}
 ENDPOINT_FILE = "api.endpoint"
 
@@ -140,6 +143,7 @@ class Service:
             self.beside("serial", self.serial.run(), running)
         self.started = effects.now()
         self.beside("health", self.health.runner.run_forever(settings.health_interval_seconds), running)
+        self.beside("identities", self._judge_identities(), running)
         running.push_async_callback(self.api.stop)
         running.callback(self.context.stopping.set)
         await self.api.start()
@@ -174,8 +178,23 @@ class Service:
             certificates=dict(self.certificates),
             started=self.started,
             sightings=self.foundation.store.sightings.all(),
+            clones=list(self.background.clones.all.values()),
+            duplicates=self.background.clones.duplicates,
+            recoveries=list(self.background.recovery.attempts.values()),
             disks=await asyncio.to_thread(disk_use, (settings.state_dir, settings.iso_directory)),
         )
+
+    async def _judge_identities(self) -> None:
+        """Who works at night hears of a copy within seconds, and not with the next round."""
+        news = self.background.identity_news
+        while True:
+            await news.wait()
+            news.clear()
+            try:
+                await self.health.runner.run(IDENTITY_CHECKS)
+            except OpenNGTError as exc:
+                log.warning("health_not_checked", code=exc.code, reason=exc.message)
+            await asyncio.sleep(NEWS_SECONDS)
 
     def renew_certificates(self) -> None:
         """Replace server certificates that end soon; new connections get the new ones."""
@@ -218,12 +237,16 @@ class Service:
         )
 
     async def _serial_ports(self) -> list[PortAddress]:
-        """Those of the enrolled VMs."""
+        """Those of the enrolled VMs, and of their clones, so that a copy shows itself.
+
+        Of VMs that share a UUID none: nobody could tell whose port it is.
+        """
         channels = await self.parts.hypervisor.serial_channels()
+        clones, enrolled = self.background.clones, self.foundation.store.registry.get
         return [
             PortAddress(vm_uuid, PORT_NAMES[channel.kind], channel.socket)
             for vm_uuid, of_vm in channels.items()
-            if self.foundation.store.registry.get(vm_uuid) is not None
+            if (enrolled(vm_uuid) is not None or vm_uuid in clones.all) and vm_uuid not in clones.duplicates
             for channel in of_vm
         ]
 

@@ -101,6 +101,10 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[int, Field(ge=10, le=7 * 86400)] = 1800
     """How long a mount belongs to its holder when the request does not say."""
     reconcile_seconds: Positive = 5.0
+    clones: Literal["list", "enable"] = "list"
+    """What becomes of a clone of an enrolled VM: listed as pending until somebody enables it, or enabled at once."""
+    recover_identities: bool = True
+    """Give an enabled VM whose agent comes with an identity of the past (a revert) a new one by itself, on a disc."""
     tasks_in_flight: Annotated[int, Field(ge=1, le=1000)] = 32
     health_interval_seconds: Positive = 300.0
     health_history_days: Annotated[int, Field(ge=1, le=3650)] = 90

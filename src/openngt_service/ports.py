@@ -119,7 +119,15 @@ class GatewayEvents(Protocol):
         ...
 
     def used_twice(self, older: SessionInfo, newer: SessionInfo) -> None:
-        """Two sessions with one serial from two boots: a clone, or a guest that was reset within seconds."""
+        """Two machines run with one serial: both were heard after both had come."""
+        ...
+
+    def foreign(self, vm_uuid: str, certificate_vm_uuid: str, serial: int, peer: str) -> None:
+        """Who came over that VM's own port has another VM's certificate: it is a copy of that VM."""
+        ...
+
+    def claimed(self, vm_uuid: str, generation: int, peer: str) -> None:
+        """A certificate of our CA that the ledger does not know, and that is refused, says so of itself."""
         ...
 
     def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None: ...
@@ -132,7 +140,7 @@ class GatewayPort(Protocol):
         ...
 
     def session(self, vm_uuid: str) -> SessionInfo | None:
-        """The live session (from `hello` on) of a VM, if there is one."""
+        """The live session (from `hello` on) of a VM, if there is one; None while two machines have its identity."""
         ...
 
     async def call(self, vm_uuid: str, method: str, params: dict[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:

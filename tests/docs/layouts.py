@@ -47,11 +47,19 @@ LEAF = (
     f"'ca_path=ca path=/etc/openngt/certificates/web1.pem vm_uuid={WEB1}'"
 )
 
+# On the fake hypervisor beside the program: db1 was copied from web1.
+COPIED = (
+    'python3 -c "import json, sys; path = sys.argv[1]; vms = json.load(open(path)); '
+    f"vms['{UUIDS['db1']}']['cloned_from'] = '{WEB1}'; json.dump(vms, open(path, 'w'))\" "
+    '"$(dirname "$(command -v openngt)")/../hypervisor.json"'
+)
+
 BEFORE: Mapping[str, list[str]] = {
     "docs/compat.md": ENROLLED,
     "docs/api.md": ENROLLED,
     "docs/backup.md": [*ON_ITS_HOST, "mkdir -p /srv/backups"],
     "docs/cli.md": ON_ITS_HOST,
+    "docs/clones.md": [COPIED, *ENROLLED],
     "docs/diagnosis.md": ENROLLED,
     "docs/health.md": ALERTED,
     "docs/lab.md": [

@@ -111,6 +111,8 @@ class FakeAgents:
         await self.connect(vm_uuid)
 
     async def answer(self, vm_uuid: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        if method == "capabilities.set":
+            return {}
         self.at_work.add(vm_uuid)
         self.busy_most = max(self.busy_most, len(self.at_work))
         await asyncio.sleep(0.01)

@@ -41,6 +41,12 @@ class RecordingEvents:
     def used_twice(self, older: SessionInfo, newer: SessionInfo) -> None:
         self.told.append(("used_twice", older, newer))
 
+    def foreign(self, vm_uuid: str, certificate_vm_uuid: str, serial: int, peer: str) -> None:
+        self.told.append(("foreign", vm_uuid, certificate_vm_uuid, serial, peer))
+
+    def claimed(self, vm_uuid: str, generation: int, peer: str) -> None:
+        self.told.append(("claimed", vm_uuid, generation, peer))
+
     def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None:
         self.told.append(("refused", reason, peer, vm_uuid, serial))
 

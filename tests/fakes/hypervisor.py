@@ -3,13 +3,14 @@
 
 import asyncio
 import json
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from openngt.effects import replace_file
 from openngt.errors import OpenNGTError
-from openngt_service.hypervisors.base import Drive, HypervisorVm, PowerAction, SerialChannel, SerialPortState
+from openngt_service.hypervisors.base import Described, Drive, HypervisorVm, PowerAction, SerialChannel, SerialPortState
 
 __all__ = ["FakeHypervisor", "Fault"]
 
@@ -81,6 +82,10 @@ class FakeHypervisor:
         await self._maybe_fail("list_vms")
         return self._vms()
 
+    async def described(self) -> list[Described]:
+        await self._maybe_fail("described")
+        return [Described(vm.vm_uuid, vm.vm_name, vm.cloned_from) for vm in self._vms()]
+
     async def find(self, reference: str) -> list[HypervisorVm]:
         await self._maybe_fail("find")
         return [vm for vm in self._vms() if reference in (vm.vm_uuid, vm.vm_name)]
@@ -105,6 +110,25 @@ class FakeHypervisor:
 
     async def add_serial_channel(self, vm_uuid: str) -> bool:
         return bool(await self._with_fault("add_serial_channel", lambda: self._add_serial_channel(vm_uuid)))
+
+    async def clone(self, vm_uuid: str, vm_name: str) -> str:
+        state = self._load()
+        copy = {**state[vm_uuid], "vm_name": vm_name, "power_state": "off", "cloned_from": vm_uuid}
+        copy["drives"] = {name: {"holds": None, "tray_open": False} for name in copy["drives"]}
+        copy.pop("serial", None)
+        new = str(uuid.uuid4())
+        self._save({**state, new: copy})
+        return new
+
+    async def snapshot(self, vm_uuid: str, name: str) -> None:
+        self.guest(vm_uuid, snapshots=[*self._load()[vm_uuid].get("snapshots", []), name])
+
+    async def revert(self, vm_uuid: str, name: str) -> None:
+        """What the guest's disk held is the fake agent's business."""
+        if self._load()[vm_uuid]["power_state"] != "off":
+            raise OpenNGTError("VM_POWERED_ON", f"VM {vm_uuid} is on")
+        if name not in self._load()[vm_uuid].get("snapshots", []):
+            raise OpenNGTError("NOT_FOUND", f"there is no snapshot {name}")
 
     async def close(self) -> None:
         for task in self.late:
@@ -202,6 +226,7 @@ class FakeHypervisor:
                 tuple(_drive(*drive) for drive in vm["drives"].items() if vm["power_state"] != "unknown"),
                 vm.get("cannot", {}),
                 _port_state(vm),
+                vm.get("cloned_from"),
             )
             for vm_uuid, vm in self._load().items()
         ]

@@ -81,9 +81,14 @@ class Client:
 
     # What the hypervisor sees, and enrolment.
 
-    def hypervisor_vms(self, vm: str | None = None) -> list[Json]:
-        """All VMs of the hypervisor, or those whose UUID or name is `vm` (none, one or several)."""
+    def hypervisor_vms(self, vm: str | None = None, *, clone_pending: bool | None = None) -> list[Json]:
+        """All VMs of the hypervisor, or those whose UUID or name is `vm` (none, one or several).
+
+        `clone_pending`: only clones that nobody has enabled yet, or all others.
+        """
         query = [] if vm is None else [("vm", vm)]
+        if clone_pending is not None:
+            query.append(("clone_pending", str(clone_pending).lower()))
         return self._items(self._call("GET", "/v1/hypervisor/vms", query=query))
 
     def vms(

@@ -37,6 +37,7 @@ REMEDIES = {
     "DISC_OF_ANOTHER_VM": "attach the ISO that was made for this VM's UUID",
     "DISC_OLDER": "mount again: this disc's generation has been consumed or overtaken",
     "DISC_UNTRUSTED": "check the CA fingerprint that you gave against: openngt ca show",
+    "DISK_UNSUPPORTED": "do it with the hypervisor's own tools, or describe what details.reason names (docs: lab)",
     "DRIVE_BUSY": "look at details.drives; another tools ISO or an operation holds the drive",
     "DRIVE_LOCKED": "unmount the disc in the guest, then eject again, or eject with force",
     "ENDPOINT_UNREACHABLE": "check endpoint and that the service runs: openngt serve",
@@ -82,6 +83,7 @@ REMEDIES = {
     "VM_NOT_FOUND": "set openngt_vm to the VM's UUID or its name on the hypervisor",
     "VM_PAUSED": "resume the VM on its hypervisor, or use off or power_cycle",
     "VM_POWERED_OFF": "power the VM on; a guest that is off can neither install nor connect",
+    "VM_POWERED_ON": "switch the VM off first (openngt vm power off); what it runs on must not change under it",
 }  # type: Dict[str, str]
 
 

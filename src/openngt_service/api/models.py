@@ -89,11 +89,20 @@ class CdromDrive(Answer):
     holds: str | None
 
 
+class Parent(Answer):
+    vm_uuid: Uuid
+    vm_name: str
+
+
 class HypervisorVm(Answer):
     vm_uuid: Uuid
     vm_name: str
     power_state: Literal["on", "off", "paused", "unknown"]
     enrolled: bool
+    clone_pending: bool = False
+    """A clone of an enrolled VM, for somebody to enable or to leave."""
+    cloned_from: Parent | None = None
+    """Set for a clone of a VM that is or once was enrolled."""
     power_unsupported: dict[str, str] = {}
     """What the adapter cannot do with this VM, each with the reason."""
     serial_port: SerialPort

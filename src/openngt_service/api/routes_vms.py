@@ -32,9 +32,12 @@ IdempotencyKey = Annotated[str | None, Header(description="Same key, same reques
 
 
 @router.get("/v1/hypervisor/vms", response_model=models.HypervisorVmList, tags=["VMs"])
-async def list_hypervisor_vms(context: Context, vm: QueryVm = None) -> Any:
-    """What the adapter sees: all VMs, or those whose UUID or name is `vm` (none, one or several)."""
-    return {"items": await context.operations.hypervisor_vms(vm)}
+async def list_hypervisor_vms(context: Context, vm: QueryVm = None, clone_pending: bool | None = None) -> Any:
+    """What the adapter sees: all VMs, or those whose UUID or name is `vm` (none, one or several).
+
+    With `clone_pending` only clones of enrolled VMs that nobody has enabled yet, or all others.
+    """
+    return {"items": await context.operations.hypervisor_vms(vm, clone_pending=clone_pending)}
 
 
 @router.get("/v1/vms", response_model=models.VmList, tags=["VMs"], responses={200: {"content": {"text/csv": {}}}})

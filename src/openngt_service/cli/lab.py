@@ -15,7 +15,7 @@ from openngt.errors import OpenNGTError
 
 from ..lab.accelerator import choose_accelerator
 from ..lab.console import Console
-from ..lab.image import ensure_image
+from ..lab.image import Image, ensure_image
 from ..lab.inventory import GuestUser, inventory, service_variables
 from ..lab.service_process import ServiceProcess
 from ..lab.vm import Lab, LabVm
@@ -97,6 +97,54 @@ def up(
     for vm in vms:
         lab.wait(vm)
     show_list([record(vm) for vm in vms], COLUMNS, output)
+
+
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the guest answers.")]
+
+
+@app.command("clone")
+def clone(
+    name: str,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The copy's name.")],
+    directory: Directory,
+    wait: Wait = True,
+    output: Output = Form.table,
+) -> None:
+    """Copy a VM, on or off, and start the copy: another UUID, another network card, empty drives."""
+    guest = ensure_image(report)
+    lab = Lab(directory, report)
+    lab.clone(name, new)
+    start_again(lab, new, guest, wait, output)
+
+
+@app.command("snapshot")
+def snapshot(
+    name: str, snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its name.")], directory: Directory
+) -> None:
+    """Keep the state of a VM's disk, on or off; its memory is not kept."""
+    Lab(directory, report).snapshot(name, snapshot)
+
+
+@app.command("revert")
+def revert(
+    name: str,
+    snapshot: Annotated[str, typer.Argument(metavar="SNAPSHOT", help="Its name.")],
+    directory: Directory,
+    wait: Wait = True,
+    output: Output = Form.table,
+) -> None:
+    """Pull a VM's plug, put its disk back to a snapshot, and start it."""
+    guest = ensure_image(report)
+    lab = Lab(directory, report)
+    lab.revert(name, snapshot)
+    start_again(lab, name, guest, wait, output)
+
+
+def start_again(lab: Lab, name: str, guest: Image, wait: bool, output: Form) -> None:
+    vm = lab.start(name, guest, choose_accelerator(guest, report))
+    if wait:
+        lab.wait(vm)
+    show_list([record(vm)], COLUMNS, output)
 
 
 @app.command("list")

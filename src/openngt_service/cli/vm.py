@@ -82,6 +82,13 @@ DETAILS = [
     Column("Guest OS", lambda vm: (vm["vm_info"] or {}).get("guest_os_name")),
     Column("Enrolled At", lambda vm: vm["enrolled_at"]),
 ]
+CLONES = [
+    *COLUMNS[:2],
+    Column("State", lambda vm: "clone_pending"),
+    Column("Cloned From", lambda vm: vm["cloned_from"]["vm_name"]),
+    Column("Cloned From Id", lambda vm: vm["cloned_from"]["vm_uuid"]),
+    Column("Power State", lambda vm: vm["power_state"]),
+]
 DIAGNOSIS = [
     *COLUMNS[:2],
     Column("Communication Link Active", lambda found: found["link_active"]),
@@ -145,6 +152,13 @@ def list_vms(
         show_list(records, COLUMNS, output)
         # A condition may have left out one that is there.
         require_enrolled(vm or (), client.vms(vm, vm_info=False) if vm and filters else records)
+
+
+@app.command("clones")
+def list_clones(context: typer.Context, output: Output = Form.table) -> None:
+    """Show clones of enrolled VMs that wait to be enabled, each with the VM that it is a copy of."""
+    with connect(context) as client:
+        show_list(client.hypervisor_vms(clone_pending=True), CLONES, output)
 
 
 @app.command("show")

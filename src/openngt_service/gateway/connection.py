@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, cast, get_args
 
 from openngt.errors import OpenNGTError
+from openngt.pki.identity import VmIdentity
 
 from ..ports import Accepted, Refusal, Refused, SessionInfo, Transport
 from . import jsonrpc
+from .claims import claim_of
 from .jsonrpc import Violation
 from .limits import DeadlineWheel, Limits, address_key
 from .metrics import GatewayMetrics
@@ -96,6 +98,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "accepted",
         "certificate_vm_uuid",
+        "claim",
         "info",
         "limits",
         "line",
@@ -125,6 +128,8 @@ class Connection(asyncio.Protocol):
         self.vm_uuid = None if line is None else line.vm_uuid
         self.certificate_vm_uuid: str | None = None
         """Set where it is another VM's than the port's."""
+        self.claim: VmIdentity | None = None
+        """What a certificate says that the ledger does not know."""
         self.accepted: Accepted | None = None
         self.info: SessionInfo | None = None
 
@@ -232,6 +237,11 @@ class Connection(asyncio.Protocol):
             self._session.admit(capabilities)
             self._flush()
 
+    def bear(self, seconds: float) -> None:
+        """The agent waits for the answer to `hello` by no fault of its own: it may be silent for so much longer."""
+        if self._session is not None:
+            self._session.bear(seconds)
+
     async def call(self, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         """See GatewayPort.call."""
         if self._session is None:
@@ -279,10 +289,13 @@ class Connection(asyncio.Protocol):
         self.serial = serial
         verdict = self._hub.judge(serial)
         self._hub.metrics.handshake_seconds.observe(self._loop.time() - self._opened)
+        if verdict.vm_uuid is None and self._channel is not None:
+            self.claim = claim_of(self._channel.peer_certificate())
+        named = verdict.vm_uuid or (None if self.claim is None else self.claim.vm_uuid)
         if self.line is None:
             self.vm_uuid = verdict.vm_uuid
-        elif verdict.vm_uuid not in (None, self.vm_uuid):
-            self.certificate_vm_uuid = verdict.vm_uuid
+        elif named not in (None, self.vm_uuid):
+            self.certificate_vm_uuid = named
             self.end("identity_mismatch")
             return
         if isinstance(verdict, Refused):

@@ -59,6 +59,9 @@ class GatewayMetrics(Collector):
             ["boot"],
             registry=registry,
         )
+        self.duplicates = Counter(
+            "openngt_gateway_duplicates", "Times that two machines were seen with one identity", registry=registry
+        )
         for boot in ("same", "other"):
             self.superseded.labels(boot)
         registry.register(self)

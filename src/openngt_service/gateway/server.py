@@ -23,6 +23,7 @@ from openngt.errors import OpenNGTError
 
 from ..ports import Accepted, GatewayEvents, LedgerPort, Refusal, Refused, SessionInfo
 from .connection import REFUSALS, Connection
+from .contests import Contests
 from .limits import DeadlineWheel, Limits, LogLimiter, TokenBucket
 from .metrics import GatewayMetrics
 from .sequencer import Sequencer
@@ -73,6 +74,9 @@ class Gateway:
         self._unauthenticated: dict[str, dict[Connection, None]] = {}
         self._by_vm: dict[str, list[Connection]] = {}
         self._live: dict[str, Connection] = {}
+        self._contests = Contests(self._quarantine)
+        self._told: set[Connection] = set()
+        """Whose `link_up` was told, and whose `link_down` is not yet."""
         self._calls_in_flight = 0
         self._calls_done = asyncio.Event()
         self._all_lost = asyncio.Event()
@@ -128,13 +132,15 @@ class Gateway:
     # GatewayPort.
 
     def session(self, vm_uuid: str) -> SessionInfo | None:
-        connection = self._live.get(vm_uuid)
+        connection = self._known(vm_uuid)
         return None if connection is None else connection.info
 
     async def call(self, vm_uuid: str, method: str, params: dict[str, Any], *, timeout: float = 30.0) -> dict[str, Any]:
-        connection = self._live.get(vm_uuid)
+        connection = self._known(vm_uuid)
         if connection is None or self._stopping:
             why = "the service is stopping" if self._stopping else "the agent is not connected"
+            if self._contests.hides(vm_uuid, self._live.get(vm_uuid)):
+                why = "two machines have come with this VM's identity, and which one is the VM is not known"
             self.metrics.calls.labels(method, "LINK_NOT_ACTIVE").inc()
             raise OpenNGTError("LINK_NOT_ACTIVE", why, {"vm_uuid": vm_uuid, "outcome": "not_sent"})
         outcome = "ok"
@@ -152,6 +158,11 @@ class Gateway:
             self._calls_in_flight -= 1
             if not self._calls_in_flight:
                 self._calls_done.set()
+
+    def _known(self, vm_uuid: str) -> Connection | None:
+        """The VM's session, where it is beyond doubt which one that is."""
+        live = self._live.get(vm_uuid)
+        return None if self._contests.hides(vm_uuid, live) else live
 
     def cut(self, vm_uuid: str, reason: str) -> bool:
         connections = list(self._by_vm.get(vm_uuid, ()))
@@ -213,6 +224,8 @@ class Gateway:
         info = connection.info
         if isinstance(event, Goodbye) or info is None:
             connection.end("goodbye")
+        elif self._contests.beat(connection, self._live.get(info.vm_uuid)):
+            self.metrics.heartbeats += 1
         elif isinstance(event, Heartbeat):
             self.metrics.heartbeats += 1
             self._events.heartbeat(info, event.disc_mounted)
@@ -227,13 +240,29 @@ class Gateway:
         if connection.accepted is not None and vm_uuid is not None:
             self._forget(connection, vm_uuid)
         if reason in REFUSALS:
-            self.metrics.refused.labels(reason).inc()
-            self._events.refused(cast(Refusal, reason), connection.peer, vm_uuid, connection.serial)
-            self._say("connection_refused", connection, reason)
+            self._refused(connection, cast(Refusal, reason))
         elif reason == "heartbeat_timeout":
             self.metrics.heartbeat_timeouts.inc()
+        self._tell_down(connection, reason)
+        if vm_uuid is not None and (left := self._contests.left(connection, self._live.get(vm_uuid))) is not None:
+            alone, hello = left
+            if hello is not None:
+                self._go_live(alone, hello)
+
+    def _refused(self, connection: Connection, reason: Refusal) -> None:
+        self.metrics.refused.labels(reason).inc()
+        if connection.claim is not None:
+            self._events.claimed(connection.claim.vm_uuid, connection.claim.generation, connection.peer)
+        if connection.certificate_vm_uuid is not None and connection.vm_uuid is not None:
+            serial = connection.serial or 0
+            self._events.foreign(connection.vm_uuid, connection.certificate_vm_uuid, serial, connection.peer)
+        self._events.refused(reason, connection.peer, connection.vm_uuid, connection.serial)
+        self._say("connection_refused", connection, reason)
+
+    def _tell_down(self, connection: Connection, reason: str) -> None:
         info = connection.info
-        if info is not None:
+        if info is not None and connection in self._told:
+            self._told.discard(connection)
             self._say("link_down", connection, reason)
             self._sequencer.submit(info.vm_uuid, lambda: self._events.link_down(info, reason))
 
@@ -291,9 +320,18 @@ class Gateway:
             agent_version=hello.agent_version,
             boot_id=hello.boot_id,
         )
-        self._supersede(info)
+        if self._contests.enter(connection, hello, self._live.get(info.vm_uuid)):
+            self._say("identity_contested", connection, "hello")
+        else:
+            self._supersede(info)
+            self._go_live(connection, hello)
+
+    def _go_live(self, connection: Connection, hello: Hello) -> None:
+        info = connection.info
+        assert info is not None, "it has said hello"
         self._live[info.vm_uuid] = connection
         self.metrics.connected.inc()
+        self._told.add(connection)
         self._say("link_up", connection, "hello")
         offset = None if hello.time is None else self._offset_of(hello.time)
         self._sequencer.submit(info.vm_uuid, lambda: self._link_up(connection, info, hello.status, offset))
@@ -302,13 +340,20 @@ class Gateway:
         connection = self._live.get(newer.vm_uuid)
         if connection is None or connection.info is None:
             return
-        older = connection.info
-        cloned = older.serial == newer.serial and older.boot_id != newer.boot_id
-        self.metrics.superseded.labels("other" if cloned else "same").inc()
-        if cloned:
-            self._say("identity_used_twice", connection, f"a second machine came from {newer.peer}")
-            self._events.used_twice(older, newer)
+        other = connection.info.boot_id != newer.boot_id
+        self.metrics.superseded.labels("other" if other else "same").inc()
         connection.end("superseded", farewell=True)
+
+    def _quarantine(self, older: Connection, newer: Connection) -> None:
+        """Both machines live. Who came over the VM's own port is the VM; else neither is, until it is known."""
+        assert older.info is not None and newer.info is not None, "both have said hello"
+        vm_uuid = newer.info.vm_uuid
+        self.metrics.duplicates.inc()
+        self._say("identity_used_twice", newer, f"a second machine came from {newer.peer}")
+        if older.line is None and (live := self._live.pop(vm_uuid, None)) is not None:
+            self.metrics.connected.dec()
+            self._tell_down(live, "quarantined")
+        self._events.used_twice(older.info, newer.info)
 
     def _offset_of(self, time: datetime.datetime) -> float:
         return (time - self._now()).total_seconds()

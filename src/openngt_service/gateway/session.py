@@ -191,6 +191,10 @@ class Session:
         if call_id in self._calls:
             self._calls[call_id] = None
 
+    def bear(self, seconds: float) -> None:
+        """The agent waits for us: it may be silent for so much longer."""
+        self._heard += seconds
+
     def outstanding(self) -> list[object]:
         """Tokens of the calls without an answer."""
         return [token for token in self._calls.values() if token is not None]

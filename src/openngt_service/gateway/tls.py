@@ -130,9 +130,13 @@ class TlsChannel:
 
     def peer_serial(self) -> int:
         """Serial of the verified client certificate."""
+        return serial_of(self.peer_certificate())
+
+    def peer_certificate(self) -> bytes:
+        """The verified client certificate, DER."""
         certificate = self._tls.getpeercert(binary_form=True)
         assert certificate, "CERT_REQUIRED lets no handshake end without a certificate"
-        return serial_of(certificate)
+        return certificate
 
     @property
     def unread(self) -> bool:

@@ -134,17 +134,34 @@ TABLE: Final = (
         causes=(
             "A VM was cloned with its agent and kept its parent's identity.",
             "A VM was reverted to a snapshot from before its certificate was replaced, and runs twice.",
+            "Two VMs of the hypervisor have the same UUID.",
             "Somebody has copied a key.",
         ),
         resolutions=(
-            "Give the copy its own identity: enrol it and run the playbook openngt.guest_tools.install for it.",
+            "For a clone: openngt vm enable VM; it takes an identity of its own (with clones = enable: by itself).",
+            "Two machines that live with one identity are both in quarantine; the service gives the VM a new one by a "
+            "disc, and the copy is refused from then on.",
+            "Several VMs of one UUID: give each its own on the hypervisor.",
             "If you know of no copy, take the key for stolen: openngt vm disable VM, then install again.",
         ),
         judge=checks.ngt_duplicate_identity_check,
-        thresholds=(
-            Threshold("within_hours", 1, 1, 720, "how long ago the last sighting may be"),
-            Threshold("resets", 2, 0, 100, "how often in an hour a guest may come back at once from the same address"),
+        thresholds=(Threshold("within_hours", 1, 1, 720, "how long ago the last sighting may be"),),
+    ),
+    Check(
+        name="ngt_identity_recovery_check",
+        title="NGT identity recovery",
+        description="VMs whose agent was refused with an identity of the past and that are given a new one on a disc",
+        causes=(
+            "A VM was reverted to a snapshot from before its certificate was replaced, or its disk was restored.",
+            "A guest was off for so long that its certificate has expired.",
+            "The service was restored from a backup that is older than the agent's certificate.",
         ),
+        resolutions=(
+            "Wait: the service recovers the VM by itself and tries again, after longer and longer pauses.",
+            "If it fails, read openngt task list --vm VM: it names what is in the way (no empty drive, an agent that "
+            "does not run).",
+        ),
+        judge=checks.ngt_identity_recovery_check,
     ),
     Check(
         name="ngt_ca_expiry_check",

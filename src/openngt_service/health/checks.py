@@ -13,6 +13,8 @@ from typing import Any
 from openngt.pki.expiry import EXPIRY_ALERT, ExpiryState, bootstrap_state, days_left
 
 from ..store.sightings import Sighting
+from ..tasks.clones import Clone
+from ..tasks.recover import Attempt
 from ..versions import version_order
 from .policy import worst_of
 
@@ -26,6 +28,7 @@ __all__ = [
     "ngt_clock_skew_check",
     "ngt_disk_space_check",
     "ngt_duplicate_identity_check",
+    "ngt_identity_recovery_check",
     "ngt_installer_version_check",
     "ngt_iso_check",
     "ngt_link_check",
@@ -59,6 +62,11 @@ class Facts:
     sightings: Sequence[Sighting] = ()
     disks: Mapping[str, DiskUse] = field(default_factory=dict)
     """The service's folders by path."""
+    clones: Sequence[Clone] = ()
+    duplicates: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """UUIDs that several VMs of the hypervisor have, with those VMs' names."""
+    recoveries: Sequence[Attempt] = ()
+    """The latest attempt of each VM."""
 
 
 @dataclass(frozen=True)
@@ -196,31 +204,70 @@ def ngt_clock_skew_check(facts: Facts, limits: Limits) -> CheckResult:
 def ngt_duplicate_identity_check(facts: Facts, limits: Limits) -> CheckResult:
     """One identity in two hands: a VM that was copied or reverted, or a key that was taken."""
     vms = {vm["vm_uuid"]: vm for vm in facts.vms}
-    items = []
+    clones = {clone.vm_uuid: clone for clone in facts.clones}
+    items: list[Json] = []
+    for vm_uuid, names in facts.duplicates.items():
+        text = f"several VMs of the hypervisor have its UUID {vm_uuid}: {', '.join(names)}"
+        items.append(about({"vm_uuid": vm_uuid, "vm_name": names[0]}, "FAIL", f"VM: {names[0]} - {text}"))
     for seen in facts.sightings:
-        vm = vms.get(seen.vm_uuid)
-        if vm is None or facts.now - seen.last_seen > datetime.timedelta(hours=limits["within_hours"]):
+        if facts.now - seen.last_seen > datetime.timedelta(hours=limits["within_hours"]):
             continue
-        item = judge_sighting(vm, seen, limits["resets"])
+        item = judge_sighting(vms, clones, seen)
         if item is not None:
             items.append(item)
-    return result(items, "No identity is used by two machines", f"{len(items)} identities are used by two machines")
+    named = {item["vm_uuid"] for item in items}
+    items += [judge_clone(clone) for clone in facts.clones if clone.pending and clone.vm_uuid not in named]
+    return result(items, "No identity is used by two machines", f"{len(items)} identities are in two machines")
 
 
-def judge_sighting(vm: Mapping[str, Any], seen: Sighting, resets: int) -> Json | None:
-    """None for what is no duplicate: a guest that was reset and came back before its old link was found dead."""
+def judge_clone(clone: Clone) -> Json:
+    """It does no harm: its agent says nothing before it has an identity of its own."""
+    text = f"is a clone of VM {clone.parent_name} and waits to be enabled (clone_pending)"
+    parent = {"vm_uuid": clone.parent_uuid, "vm_name": clone.parent_name}
+    clone_itself = {"vm_uuid": clone.vm_uuid, "vm_name": clone.vm_name}
+    return about(clone_itself, "INFO", f"VM: {clone.vm_name} - {text}", cloned_from=parent)
+
+
+def judge_sighting(vms: Mapping[str, Mapping[str, Any]], clones: Mapping[str, Clone], seen: Sighting) -> Json | None:
+    """None for what is no duplicate, and for a VM that is no longer ours."""
+    more = {"serial": seen.serial, "last_seen": seen.last_seen.isoformat()}
+    times = f"({seen.times} times)"
+    if seen.kind == "foreign_port":
+        clone = clones.get(seen.vm_uuid)
+        if clone is None:
+            return None
+        text = f"its agent came over {seen.peer} with the identity of VM {clone.parent_name} {times}"
+        return about(vars(clone), "FAIL", f"VM: {clone.vm_name} - {text}", **more)
+    vm = vms.get(seen.vm_uuid)
+    if vm is None or (seen.kind == "retired_serial" and seen.same_address):
+        return None
     if seen.kind == "retired_serial":
-        if seen.same_address:
-            return None
         text = f"a retired identity came from {seen.peer} while the VM is linked from {seen.other_peer}"
-        state: ExpiryState = "WARN"
-    else:
-        if seen.same_address and seen.times <= resets:
-            return None
-        text = f"one identity is used by two machines, at {seen.other_peer} and {seen.peer}"
-        state = "FAIL"
-    message = f"VM: {vm['vm_name']} - {text} ({seen.times} times)"
-    return about(vm, state, message, serial=seen.serial, last_seen=seen.last_seen.isoformat())
+        return about(vm, "WARN", f"VM: {vm['vm_name']} - {text} {times}", **more)
+    copies = sorted(clone.vm_name for clone in clones.values() if clone.parent_uuid == seen.vm_uuid)
+    hint = f"; clones of it: {', '.join(copies)}" if copies else ""
+    text = f"one identity is used by two machines, at {seen.other_peer} and {seen.peer} {times}{hint}"
+    return about(vm, "FAIL", f"VM: {vm['vm_name']} - {text}", **more)
+
+
+def ngt_identity_recovery_check(facts: Facts, limits: Limits) -> CheckResult:
+    """VMs whose agent came with an identity of the past, and what has become of the new one."""
+    vms = {vm["vm_uuid"]: vm for vm in facts.vms}
+    items = []
+    for attempt in facts.recoveries:
+        vm = vms.get(attempt.vm_uuid)
+        if (
+            vm is None
+            or attempt.state == "succeeded"
+            or (attempt.state == "failed" and vm["communication_link_active"])
+        ):
+            continue
+        state: ExpiryState = "WARN" if attempt.state == "running" else "FAIL"
+        ended = "is being given a new identity" if attempt.state == "running" else f"recovery failed: {attempt.code}"
+        text = f"VM: {vm['vm_name']} - its agent was refused ({attempt.reason}) and {ended}"
+        items.append(about(vm, state, text, task_id=attempt.task_id, reason=attempt.reason))
+    fine = "No VM is in need of a new identity"
+    return result(items, fine, f"{len(items)} VMs are in need of a new identity")
 
 
 def ngt_ca_expiry_check(facts: Facts, limits: Limits) -> CheckResult:

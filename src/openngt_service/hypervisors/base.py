@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an adapter must do for the service; one file an adapter beside this one.
 
-Clone, snapshot and disks join this interface with the features that need them.
+Disks join this interface with the features that need them.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 __all__ = [
+    "Described",
     "Drive",
     "DriveState",
     "Hypervisor",
@@ -49,6 +50,17 @@ class SerialChannel:
 
 
 @dataclass(frozen=True)
+class Described:
+    """What is known of a VM without asking it."""
+
+    vm_uuid: str
+    """Two VMs may have the same by mistake."""
+    vm_name: str
+    cloned_from: str | None = None
+    """UUID of the VM that it is a copy of, where the adapter knows it; that VM may be gone."""
+
+
+@dataclass(frozen=True)
 class HypervisorVm:
     vm_uuid: str
     vm_name: str
@@ -57,17 +69,23 @@ class HypervisorVm:
     cannot: Mapping[PowerAction, str] = field(default_factory=dict)
     """What the adapter cannot do with this VM, each with the reason."""
     serial_port: SerialPortState = "none"
+    cloned_from: str | None = None
+    """UUID of the VM that this one is a copy of, where the adapter knows it; that VM may be gone."""
 
 
 class Hypervisor(Protocol):
-    """All methods raise OpenNGTError: HYPERVISOR_FAILED, VM_NOT_FOUND, VM_POWERED_OFF, POWER_UNSUPPORTED, DRIVE_BUSY,
-    DRIVE_LOCKED.
+    """All methods raise OpenNGTError: HYPERVISOR_FAILED, VM_NOT_FOUND, VM_POWERED_OFF, VM_POWERED_ON,
+    POWER_UNSUPPORTED, DISK_UNSUPPORTED, DRIVE_BUSY, DRIVE_LOCKED.
     """
 
     name: str
 
     async def list_vms(self) -> list[HypervisorVm]:
         """Every VM the adapter knows, with power state and drives, sorted by name."""
+        ...
+
+    async def described(self) -> list[Described]:
+        """Every VM, by name. Asked every few seconds: no VM is asked for it."""
         ...
 
     async def find(self, reference: str) -> list[HypervisorVm]:
@@ -100,6 +118,22 @@ class Hypervisor(Protocol):
 
     async def add_serial_channel(self, vm_uuid: str) -> bool:
         """Give a VM that has none a port, from its next start on; False when it has one."""
+        ...
+
+    async def clone(self, vm_uuid: str, vm_name: str) -> str:
+        """Make a copy of the VM, which is off, and return its UUID: a new one, as are its network cards' addresses.
+
+        Its CD-ROM drives are its own and empty, and it tells that it was `cloned_from` this VM. A VM that is off is
+        copied as it is; one that runs as a power cut at this moment would leave it. DISK_UNSUPPORTED with the reason.
+        """
+        ...
+
+    async def snapshot(self, vm_uuid: str, name: str) -> None:
+        """Keep the state of the VM's disk under that name, on or off; memory is not kept."""
+        ...
+
+    async def revert(self, vm_uuid: str, name: str) -> None:
+        """Put the disk of a VM that is off back to a snapshot. NOT_FOUND; VM_POWERED_ON while it runs."""
         ...
 
     async def close(self) -> None:

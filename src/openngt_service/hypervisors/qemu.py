@@ -23,7 +23,9 @@ import structlog
 
 from openngt.errors import OpenNGTError
 
-from .base import Drive, DriveState, HypervisorVm, PowerAction, PowerState, SerialChannel, SerialPortState
+from .base import Described, Drive, DriveState, HypervisorVm, PowerAction, PowerState, SerialChannel, SerialPortState
+from .qemu_clone import clone, described_disk
+from .qemu_disks import revert_stopped, snapshot_running, snapshot_stopped
 from .qemu_power import press, pull_plug, start_process
 from .qmp import Qmp, open_qmp
 from .vm_files import VmFile, VmFiles, describe_serial_port
@@ -105,7 +107,7 @@ class QemuHypervisor:
     """`directory` holds a folder with a `vm.json` for each VM; it is read anew at each call.
 
     `answer_seconds` bounds each QMP command, `release_seconds` how long the guest may take to let go of a disc,
-    `process_seconds` how long a QEMU process may take to start or to end.
+    `process_seconds` how long a QEMU process may take to start or to end, `copy_seconds` the copy of a disk.
     """
 
     name = "qemu"
@@ -117,16 +119,22 @@ class QemuHypervisor:
         answer_seconds: float = 5.0,
         release_seconds: float = 15.0,
         process_seconds: float = 60.0,
+        copy_seconds: float = 3600.0,
     ) -> None:
         self._directory = directory
         self._files = VmFiles(directory)
         self._answer_seconds = answer_seconds
         self._release_seconds = release_seconds
         self._process_seconds = process_seconds
+        self._copy_seconds = copy_seconds
         self._locks: dict[Path, asyncio.Lock] = {}
 
     async def list_vms(self) -> list[HypervisorVm]:
         return await self._describe(self._files.list())
+
+    async def described(self) -> list[Described]:
+        files = await asyncio.to_thread(VmFiles.list, self._files)
+        return [Described(vm.vm_uuid, vm.vm_name, vm.cloned_from) for vm in files]
 
     async def find(self, reference: str) -> list[HypervisorVm]:
         files = self._files.list()
@@ -186,6 +194,26 @@ class QemuHypervisor:
         describe_serial_port(vm.path, vm.qmp.with_suffix(".serial"))
         return True
 
+    async def clone(self, vm_uuid: str, vm_name: str) -> str:
+        return await clone(self._one(vm_uuid), vm_name, self._conversation, self._copy_seconds)
+
+    async def snapshot(self, vm_uuid: str, name: str) -> None:
+        vm = self._one(vm_uuid)
+        disk = described_disk(vm, "snapshot")
+        async with self._conversation(vm) as qmp:
+            if qmp is None:
+                await snapshot_stopped(vm.vm_name, disk, name)
+            else:
+                await snapshot_running(qmp, vm.vm_name, disk, name)
+
+    async def revert(self, vm_uuid: str, name: str) -> None:
+        vm = self._one(vm_uuid)
+        disk = described_disk(vm, "revert")
+        async with self._conversation(vm) as qmp:
+            if qmp is not None:
+                raise OpenNGTError("VM_POWERED_ON", f"VM {vm.vm_name} is on: its disk cannot be put back under it")
+            await revert_stopped(vm.vm_name, disk, name)
+
     async def close(self) -> None:
         """Nothing is kept open between calls."""
 
@@ -214,15 +242,15 @@ class QemuHypervisor:
         try:
             async with self._conversation(vm) as qmp:
                 if qmp is None:
-                    return HypervisorVm(vm.vm_uuid, vm.vm_name, "off", (), cannot, port_state(vm, None))
+                    return HypervisorVm(vm.vm_uuid, vm.vm_name, "off", (), cannot, port_state(vm, None), vm.cloned_from)
                 status = (await qmp.execute("query-status"))["status"]
                 drives = drives_of(await qmp.execute("query-block"))
                 port = port_state(vm, await qmp.execute("query-chardev"))
                 state = POWER_STATES.get(status, "unknown")
-                return HypervisorVm(vm.vm_uuid, vm.vm_name, state, drives, cannot, port)
+                return HypervisorVm(vm.vm_uuid, vm.vm_name, state, drives, cannot, port, vm.cloned_from)
         except OpenNGTError as exc:
             log.warning("vm_does_not_answer", vm_name=vm.vm_name, reason=exc.message)
-            return HypervisorVm(vm.vm_uuid, vm.vm_name, "unknown", serial_port="unknown")
+            return HypervisorVm(vm.vm_uuid, vm.vm_name, "unknown", serial_port="unknown", cloned_from=vm.cloned_from)
 
     def _without_process(self, vm: VmFile, action: PowerAction) -> Awaitable[None] | None:
         if action == "on":

@@ -14,7 +14,16 @@ import structlog
 from openngt.effects import replace_file
 from openngt.errors import OpenNGTError
 
-__all__ = ["VM_FILE", "VmFile", "VmFiles", "describe_serial_port", "list_vm_files", "read_vm_file", "write_vm_file"]
+__all__ = [
+    "MOST_SOCKET_PATH",
+    "VM_FILE",
+    "VmFile",
+    "VmFiles",
+    "describe_serial_port",
+    "list_vm_files",
+    "read_vm_file",
+    "write_vm_file",
+]
 
 VM_FILE = "vm.json"
 MOST_SOCKET_PATH = 107
@@ -36,6 +45,10 @@ class VmFile:
     """Socket of the VM's second serial port."""
     virtio_port: Path | None = None
     """Socket of the VM's virtio port."""
+    disk: Path | None = None
+    """The VM's one disk, which clones and snapshots are made of; None where the description does not name it."""
+    cloned_from: str | None = None
+    """UUID of the VM that it is a copy of."""
     path: Path | None = field(default=None, compare=False)
     """The description's own."""
     cannot_start: str | None = field(default=None, compare=False)
@@ -55,9 +68,13 @@ def read_vm_file(path: Path) -> VmFile:
     if not UUID.fullmatch(uuid.lower()):
         raise OpenNGTError("CONFIG_INVALID", f"{path}: vm_uuid must be a UUID with hyphens")
     start = _command(path, document)
-    serial, virtio_port = (
-        path.parent / _text(path, document, field) if field in document else None for field in ("serial", "virtio_port")
+    serial, virtio_port, disk = (
+        path.parent / _text(path, document, field) if field in document else None
+        for field in ("serial", "virtio_port", "disk")
     )
+    cloned_from = _text(path, document, "cloned_from").lower() if "cloned_from" in document else None
+    if cloned_from is not None and not UUID.fullmatch(cloned_from):
+        raise OpenNGTError("CONFIG_INVALID", f"{path}: cloned_from must be a UUID with hyphens")
     return VmFile(
         vm_name=name,
         vm_uuid=uuid.lower(),
@@ -65,6 +82,8 @@ def read_vm_file(path: Path) -> VmFile:
         start=start,
         serial=serial,
         virtio_port=virtio_port,
+        disk=disk,
+        cloned_from=cloned_from,
         path=path,
         cannot_start=_distrust(path, found) if start else f"{path} has no field start",
     )
@@ -148,8 +167,8 @@ class VmFiles:
 
 
 def write_vm_file(folder: Path, vm: VmFile) -> None:
-    fields = {"vm_name": vm.vm_name, "vm_uuid": vm.vm_uuid, "qmp": vm.qmp}
-    fields |= {"serial": vm.serial, "virtio_port": vm.virtio_port}
+    fields: dict[str, object] = {"vm_name": vm.vm_name, "vm_uuid": vm.vm_uuid, "qmp": vm.qmp}
+    fields |= {"serial": vm.serial, "virtio_port": vm.virtio_port, "disk": vm.disk, "cloned_from": vm.cloned_from}
     document: dict[str, Any] = {key: str(value) for key, value in fields.items() if value is not None}
     _write(folder / VM_FILE, {**document, "start": list(vm.start)})
 

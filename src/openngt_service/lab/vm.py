@@ -6,6 +6,7 @@ A lab is a folder with one folder for each VM, which is also the adapter's `qemu
 folder of their own under the system's temporary folder, because a Unix socket's path may have 107 bytes only.
 """
 
+import asyncio
 import json
 import re
 import shutil
@@ -20,6 +21,9 @@ from pathlib import Path
 from openngt.effects import Finished, replace_file, run
 from openngt.errors import OpenNGTError
 
+from ..hypervisors.qemu_clone import card_address, copy_disk
+from ..hypervisors.qemu_disks import revert_stopped, snapshot_running, snapshot_stopped
+from ..hypervisors.qmp import open_qmp
 from ..hypervisors.vm_files import VM_FILE, VmFile, read_vm_file, write_vm_file
 from .accelerator import QEMU, Accelerator
 from .image import Image, Report
@@ -33,6 +37,8 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 BOOT_SECONDS = {"kvm": 120.0, "tcg": 600.0}
 STOP_SECONDS = 10.0
 TELL_SECONDS = 15.0
+QMP_SECONDS = 30.0
+COPY_SECONDS = 600.0
 LOGIN = " login:"
 VIRTIO_NAME = "org.openngt.guest_tools.0"
 """What the guest's udev calls the virtio port, below /dev/virtio-ports."""
@@ -53,6 +59,12 @@ class LabVm:
     """A second serial port, which is for the service."""
     virtio_port: bool = False
     network: bool = True
+    cloned_from: str | None = None
+    """UUID of the VM that it is a copy of."""
+
+    @property
+    def disk(self) -> Path:
+        return Path(self.folder) / "disk.qcow2"
 
     @property
     def target(self) -> SshTarget:
@@ -116,6 +128,48 @@ class Lab:
         known = ", ".join(vm.name for vm in self.vms()) or "none"
         raise OpenNGTError("VM_NOT_FOUND", f"the lab has no VM {name} (it has: {known})", remedy="openngt lab up NAME")
 
+    def clone(self, name: str, new: str) -> LabVm:
+        """A copy of a VM, on or off, that is not started yet: another UUID, network card, ports, and empty drives.
+
+        The copy of one that runs is as a power cut would leave it. INVALID_INPUT, VM_NOT_FOUND, HYPERVISOR_FAILED.
+        """
+        _require_name(new)
+        parent, folder = self.vm(name), self.directory / new
+        if (folder / LAB_FILE).exists():
+            raise OpenNGTError("INVALID_INPUT", f"the lab has a VM {new} already")
+        copy = replace(
+            parent,
+            name=new,
+            vm_uuid=str(uuid.uuid4()),
+            ssh_port=0,
+            sockets="",
+            folder=str(folder),
+            cdrom=None,
+            cloned_from=parent.vm_uuid,
+        )
+        _make_folder(copy)
+        asyncio.run(_copy_disk(parent, copy))
+        (folder / "hostname").write_text(new, encoding="ascii")
+        _write_lab_file(copy)
+        write_vm_file(folder, _description(copy))
+        self._report(f"{new}: a copy of {name}, UUID {copy.vm_uuid}")
+        return copy
+
+    def snapshot(self, name: str, snapshot: str) -> None:
+        """Keep the state of a VM's disk, on or off. INVALID_INPUT when there is one of that name."""
+        _require_name(snapshot)
+        vm = self.vm(name)
+        asyncio.run(_snapshot(vm, snapshot))
+        self._report(f"{name}: snapshot {snapshot}")
+
+    def revert(self, name: str, snapshot: str) -> LabVm:
+        """Pull the plug of a VM and put its disk back; it is off then. NOT_FOUND names the snapshots that there are."""
+        vm = self.vm(name)
+        self._stop(vm)
+        asyncio.run(revert_stopped(vm.name, vm.disk, snapshot))
+        self._report(f"{name}: put back to the snapshot {snapshot}")
+        return vm
+
     def start(
         self,
         name: str,
@@ -129,8 +183,7 @@ class Lab:
         network: bool = True,
     ) -> LabVm:
         """Start a VM without waiting for its guest. A running one is left alone; a stopped one keeps its disk."""
-        if not NAME.fullmatch(name):
-            raise OpenNGTError("INVALID_INPUT", f"VM name {name!r}: use a-z, 0-9 and '-', at most 32 characters")
+        _require_name(name)
         self._make_keys()
         folder = self.directory / name
         if not (folder / LAB_FILE).exists():
@@ -192,13 +245,8 @@ class Lab:
         make_password(self.operator_password)
 
     def _create(self, vm: LabVm, image: Image) -> None:
-        folder = Path(vm.folder)
-        if folder.exists():
-            shutil.rmtree(folder)  # of a creation that was cut short: `lab.json` comes last
-        folder.mkdir(mode=0o700)
-        make_key(folder / "host_key", folder.name)
-        disk = ["-f", "qcow2", "-b", str(image.disk), "-F", "raw", str(folder / "disk.qcow2")]
-        _checked(["qemu-img", "create", "-q", *disk])
+        folder = _make_folder(vm)
+        _checked(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(image.disk), "-F", "raw", str(vm.disk)])
         (folder / "hostname").write_text(folder.name, encoding="ascii")
 
     def _boot(self, vm: LabVm, image: Image) -> LabVm:
@@ -211,7 +259,7 @@ class Lab:
                 shutil.rmtree(vm.sockets, ignore_errors=True)
             vm = replace(vm, ssh_port=free_port(), sockets=tempfile.mkdtemp(prefix="openngt-lab-"))
             folder = Path(vm.folder)
-            replace_file(str(folder / LAB_FILE), json.dumps(asdict(vm), indent=2).encode() + b"\n")
+            _write_lab_file(vm)
             vm.target.pin(make_key(folder / "host_key", vm.name))
             command = qemu_command(vm, self.directory / "ssh", image)
             write_vm_file(folder, replace(_description(vm), start=tuple(command)))
@@ -229,6 +277,38 @@ class Lab:
             end_process(pid, STOP_SECONDS, alive=lambda: vm.pid is not None)
 
 
+def _require_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise OpenNGTError("INVALID_INPUT", f"name {name!r}: use a-z, 0-9 and '-', at most 32 characters")
+
+
+def _make_folder(vm: LabVm) -> Path:
+    """The VM's folder, with the key that SSH will know it by."""
+    folder = Path(vm.folder)
+    if folder.exists():
+        shutil.rmtree(folder)  # of a creation that was cut short: `lab.json` comes last
+    folder.mkdir(mode=0o700)
+    make_key(folder / "host_key", vm.name)
+    return folder
+
+
+def _write_lab_file(vm: LabVm) -> None:
+    replace_file(str(Path(vm.folder) / LAB_FILE), json.dumps(asdict(vm), indent=2).encode() + b"\n")
+
+
+async def _copy_disk(parent: LabVm, copy: LabVm) -> None:
+    async with open_qmp(parent.lab_qmp, parent.name, QMP_SECONDS) as qmp:
+        await copy_disk(_description(parent), parent.disk, copy.disk, qmp, COPY_SECONDS)
+
+
+async def _snapshot(vm: LabVm, name: str) -> None:
+    async with open_qmp(vm.lab_qmp, vm.name, QMP_SECONDS) as qmp:
+        if qmp is None:
+            await snapshot_stopped(vm.name, vm.disk, name)
+        else:
+            await snapshot_running(qmp, vm.name, vm.disk, name)
+
+
 def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
     """Two CD-ROM drives, `cd0` empty; two monitors; SSH on a loopback port; secrets by file, never by argument."""
     folder, sockets = Path(vm.folder), Path(vm.sockets)
@@ -239,10 +319,10 @@ def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
     command += ["-append", f"root=/dev/vda rw console=ttyS0 systemd.hostname={vm.name}"]
     command += _ports(vm)
     command += ["-device", "virtio-rng-pci"]
-    command += ["-drive", f"if=virtio,format=qcow2,file={_value(folder / 'disk.qcow2')}"]
+    command += ["-drive", f"if=virtio,format=qcow2,file={_value(vm.disk)}"]
     if vm.network:
         command += ["-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{vm.ssh_port}-:22"]
-        command += ["-device", "virtio-net-pci,netdev=net0"]
+        command += ["-device", f"virtio-net-pci,netdev=net0,mac={card_address(vm.vm_uuid, 0)}"]
     command += ["-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd0"]
     if vm.cdrom:
         command += ["-drive", f"if=none,id=users,format=raw,readonly=on,file={_value(Path(vm.cdrom))}"]
@@ -276,7 +356,15 @@ def _description(vm: LabVm) -> VmFile:
     sockets = Path(vm.sockets)
     serial = sockets / "serial" if vm.serial else None
     virtio_port = sockets / "virtio" if vm.virtio_port else None
-    return VmFile(vm.name, vm.vm_uuid, sockets / "adapter.qmp", serial=serial, virtio_port=virtio_port)
+    return VmFile(
+        vm.name,
+        vm.vm_uuid,
+        sockets / "adapter.qmp",
+        serial=serial,
+        virtio_port=virtio_port,
+        disk=vm.disk,
+        cloned_from=vm.cloned_from,
+    )
 
 
 def _port_was_added(vm: LabVm) -> bool:

@@ -27,6 +27,9 @@ __all__ = [
     "save",
 ]
 
+MOST_AHEAD = 1_000_000
+"""A restore raises generations by a thousand; a VM refreshed each hour for a century would use fewer."""
+
 RAISE_GENERATION = (
     update(schema.vms)
     .where(schema.vms.c.vm_uuid == bindparam("of_vm"), schema.vms.c.generation < bindparam("to"))
@@ -119,6 +122,18 @@ class Registry:
             raise not_enrolled(vm_uuid)
         self._generations[vm_uuid] += 1
         return self._generations[vm_uuid]
+
+    def learn_generation(self, vm_uuid: str, generation: int) -> bool:
+        """The VM's agent holds a certificate of that generation, which a database from a backup does not know of.
+
+        What is issued from here on is newer; it reaches the database with that. False when it is nothing new, or so
+        far ahead that no service can have given it: whoever has the CA's key must not use the numbers up.
+        """
+        known = self._generations.get(vm_uuid)
+        if self.get(vm_uuid) is None or known is None or not known < generation <= known + MOST_AHEAD:
+            return False
+        self._generations[vm_uuid] = generation
+        return True
 
     async def enable(self, vm_uuid: str, vm_name: str, capabilities: Capabilities, *, actor: str) -> tuple[Vm, bool]:
         """Enrol, or bring name and capabilities up to date; True when the VM is new or was disabled.

@@ -18,8 +18,9 @@ from .database import Database
 
 __all__ = ["Sighting", "SightingKind", "Sightings"]
 
-SightingKind = Literal["retired_serial", "second_machine"]
-"""A retired identity that comes from elsewhere while the VM is linked; one serial in two sessions of two boots."""
+SightingKind = Literal["retired_serial", "second_machine", "foreign_port"]
+"""A retired identity that comes from elsewhere while the VM is linked; one serial in two machines that both live;
+over a VM's own port the certificate of another one, whose UUID is then `other_peer`."""
 
 FORGET = datetime.timedelta(days=30)
 ANEW = datetime.timedelta(hours=1)

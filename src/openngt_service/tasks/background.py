@@ -9,10 +9,12 @@ import structlog
 from openngt.errors import OpenNGTError
 
 from .announce import Announcer
+from .clones import Clones
 from .links import Links
 from .operations import Operations
 from .parts import Parts
 from .reconcile import Reconciler
+from .recover import Recovery
 from .rotate import Rotation
 
 __all__ = ["Background"]
@@ -25,7 +27,13 @@ class Background:
 
     def __init__(self, parts: Parts, links: Links) -> None:
         self.announcer = Announcer(parts, links)
-        self.operations = Operations(parts, links, self.announcer)
+        self.recovery = Recovery(parts, links)
+        self.clones = Clones(parts, links, self.recovery)
+        self.operations = Operations(parts, links, self.announcer, self.clones)
+        self.identity_news = asyncio.Event()
+        """Set when a clone was found, an identity seen in two hands, or a recovery begins or ends."""
+        links.on_refused = self.recovery.refused
+        links.on_sighting = self.recovery.told = self.clones.told = self.identity_news.set
         self._parts = parts
         self._links = links
         self.rotation = Rotation(parts, links)
@@ -49,6 +57,8 @@ class Background:
         )
         self._begin("links", self._links.run())
         self._begin("reconciler", self.reconciler.run(self._retry))
+        self._begin("recovery", self.recovery.run())
+        self._begin("clones", self.clones.run())
 
     async def stop(self) -> None:
         """Interrupt tasks and loops, write down what is known of the links."""
@@ -58,6 +68,7 @@ class Background:
             await asyncio.wait(self._loops)
         self._loops.clear()
         await self.rotation.stop()
+        await self.recovery.stop()
         await self.announcer.stop()
         await self._parts.engine.stop()
         try:

@@ -28,11 +28,13 @@ async def enable(
     """Enrol the VM that the hypervisor knows by this UUID or name; True when it is newly enrolled.
 
     A VM without a serial port gets one, as far as the adapter can. What `capabilities` leaves out stays as it is; a new
-    VM starts with all. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT.
+    VM starts with all, a clone with its parent's. VM_NOT_FOUND, VM_AMBIGUOUS, INVALID_INPUT.
     """
     seen = await parts.hypervisor.one(reference)
     async with parts.engine.exclusive(seen.vm_uuid):
-        wanted = wanted_capabilities(parts.store.registry.get(seen.vm_uuid), capabilities)
+        registry = parts.store.registry
+        parent = registry.known(seen.cloned_from or "") if registry.known(seen.vm_uuid) is None else None
+        wanted = wanted_capabilities(registry.get(seen.vm_uuid) or parent, capabilities)
         vm, created = await parts.store.registry.enable(seen.vm_uuid, seen.vm_name, wanted, actor=actor)
         if parts.settings.serial_ports and await _add_serial_port(parts, seen):
             seen = await parts.hypervisor.one(seen.vm_uuid)

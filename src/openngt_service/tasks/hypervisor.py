@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from openngt.errors import OpenNGTError
 
-from ..hypervisors.base import Hypervisor, HypervisorVm, PowerAction, PowerState, SerialChannel
+from ..hypervisors.base import Described, Hypervisor, HypervisorVm, PowerAction, PowerState, SerialChannel
 from ..store.registry import near_names
 
 __all__ = ["PatientHypervisor", "require_known"]
@@ -48,6 +48,9 @@ class PatientHypervisor:
 
     async def list_vms(self) -> list[HypervisorVm]:
         return await self._within(self._answer_seconds, "list its VMs", self._adapter.list_vms())
+
+    async def described(self) -> list[Described]:
+        return await self._within(self._answer_seconds, "name its VMs", self._adapter.described())
 
     async def find(self, reference: str) -> list[HypervisorVm]:
         return await self._within(self._answer_seconds, f"find VM {reference}", self._adapter.find(reference))

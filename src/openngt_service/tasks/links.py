@@ -71,7 +71,9 @@ class Links:
     """Implements `ports.GatewayEvents`. `load` once before use; `run` writes changes until it is cancelled.
 
     `on_bootstrap` is called when an agent has connected with the certificate of its ISO, `on_disc` for each heartbeat
-    that says whether the guest has its tools disc mounted. Both on the event loop; they must not block.
+    that says whether the guest has its tools disc mounted, `on_refused` for each VM whose agent was refused (or put in
+    quarantine: `used_twice`), `on_sighting` when an identity was seen in two hands. All on the event loop; they must
+    not block.
     """
 
     def __init__(self, rows: LinkRows, registry: Registry, sightings: Sightings) -> None:
@@ -87,6 +89,8 @@ class Links:
         """The latest ones; in memory only."""
         self.on_bootstrap: Callable[[SessionInfo], None] = lambda session: None
         self.on_disc: Callable[[SessionInfo, bool], None] = lambda session, mounted: None
+        self.on_refused: Callable[[str, str], None] = lambda vm_uuid, reason: None
+        self.on_sighting: Callable[[], None] = lambda: None
 
     async def load(self) -> None:
         """Read what was last known; nobody is connected yet."""
@@ -168,6 +172,18 @@ class Links:
 
     def used_twice(self, older: SessionInfo, newer: SessionInfo) -> None:
         self._sight("second_machine", newer.vm_uuid, newer.serial, newer.peer, older.peer)
+        self.on_refused(newer.vm_uuid, "used_twice")
+
+    def foreign(self, vm_uuid: str, certificate_vm_uuid: str, serial: int, peer: str) -> None:
+        self._sight("foreign_port", vm_uuid, serial, peer, certificate_vm_uuid)
+
+    def claimed(self, vm_uuid: str, generation: int, peer: str) -> None:
+        """It stays refused (T21): what is learned is that the VM's next identity has to be newer than that."""
+        if self._registry.get(vm_uuid) is None:
+            return
+        if self._registry.learn_generation(vm_uuid, generation):
+            log.info("generation_learned", vm_uuid=vm_uuid, generation=generation, peer=peer)
+        self._note_refusal(vm_uuid, "unknown_serial")
 
     def refused(self, reason: Refusal, peer: str, vm_uuid: str | None, serial: int | None) -> None:
         if vm_uuid is None or self._registry.known(vm_uuid) is None:
@@ -176,7 +192,7 @@ class Links:
         view = self.view(vm_uuid)
         if reason == "retired" and serial is not None and view.session is not None:
             self._sight("retired_serial", vm_uuid, serial, peer, view.session.peer)
-        self._change(replace(view, row=replace(view.row, refusal_reason=reason, refusal_at=effects.now())))
+        self._note_refusal(vm_uuid, reason)
 
     async def flush(self) -> None:
         """Write what has changed since the last time."""
@@ -202,6 +218,12 @@ class Links:
     def _sight(self, kind: SightingKind, vm_uuid: str, serial: int, peer: str, other_peer: str) -> None:
         now = effects.now()
         self._sightings.note(Sighting(vm_uuid, kind, f"{serial:x}", peer, other_peer, now, now))
+        self.on_sighting()
+
+    def _note_refusal(self, vm_uuid: str, reason: Refusal) -> None:
+        view = self.view(vm_uuid)
+        self._change(replace(view, row=replace(view.row, refusal_reason=reason, refusal_at=effects.now())))
+        self.on_refused(vm_uuid, reason)
 
     def _change(self, view: LinkView) -> None:
         self._views[view.row.vm_uuid] = view

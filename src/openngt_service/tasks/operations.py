@@ -18,6 +18,7 @@ from ..store.registry import Vm
 from ..store.task_rows import RequestKey, TaskRecord
 from . import enrol
 from .announce import Announcer
+from .clones import Clones
 from .diagnosis import diagnose
 from .eject import EjectRequest, eject
 from .engine import Progress
@@ -44,8 +45,9 @@ POWER_SECONDS = 5.0
 class Operations:
     """`actor` is the name of the token that asks, for the audit trail; `key` the request's Idempotency-Key."""
 
-    def __init__(self, parts: Parts, links: Links, announcer: Announcer) -> None:
+    def __init__(self, parts: Parts, links: Links, announcer: Announcer, clones: Clones) -> None:
         self._parts = parts
+        self._clones = clones
         self._links = links
         self._announcer = announcer
         self._seen: dict[str, HypervisorVm] = {}
@@ -54,11 +56,18 @@ class Operations:
         self._orders = Orders()
         self.refreshes = Refreshes(parts, links)
 
-    async def hypervisor_vms(self, reference: str | None = None) -> list[Json]:
-        """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is."""
+    async def hypervisor_vms(self, reference: str | None = None, *, clone_pending: bool | None = None) -> list[Json]:
+        """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is.
+
+        `clone_pending`: those only that are clones of an enrolled VM for somebody to decide about, or that are not.
+        """
         hypervisor, registry = self._parts.hypervisor, self._parts.store.registry
         seen = await (hypervisor.list_vms() if reference is None else hypervisor.find(reference))
-        return [hypervisor_record(vm, enrolled=registry.get(vm.vm_uuid) is not None) for vm in seen]
+        clones = await self._clones.find()
+        records = [
+            hypervisor_record(vm, clones.get(vm.vm_uuid), enrolled=registry.get(vm.vm_uuid) is not None) for vm in seen
+        ]
+        return [record for record in records if clone_pending in (None, record["clone_pending"])]
 
     async def vms(
         self,

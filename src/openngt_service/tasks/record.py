@@ -12,6 +12,7 @@ from ..hypervisors.base import HypervisorVm, PowerState, SerialPortState
 from ..store.certificate_rows import Entry
 from ..store.mounts import Mount
 from ..store.registry import Vm
+from .clones import Clone
 from .links import LinkView
 
 __all__ = ["Sight", "expiry_of", "hypervisor_record", "vm_record"]
@@ -101,12 +102,15 @@ def _agents_port(link: LinkView) -> str | None:
     return state if isinstance(state, str) else None
 
 
-def hypervisor_record(seen: HypervisorVm, *, enrolled: bool) -> dict[str, Any]:
+def hypervisor_record(seen: HypervisorVm, clone: Clone | None, *, enrolled: bool) -> dict[str, Any]:
+    parent = None if clone is None else {"vm_uuid": clone.parent_uuid, "vm_name": clone.parent_name}
     return {
         "vm_uuid": seen.vm_uuid,
         "vm_name": seen.vm_name,
         "power_state": seen.power_state,
         "enrolled": enrolled,
+        "clone_pending": clone is not None and clone.pending,
+        "cloned_from": parent,
         "power_unsupported": dict(seen.cannot),
         "serial_port": seen.serial_port,
         "cdrom_drives": [{"name": drive.name, "state": drive.state, "holds": drive.holds} for drive in seen.drives],

@@ -47,6 +47,8 @@ class RefreshRequest:
     via: Via
     wait_seconds: float
     """How long the agent may take for a step."""
+    unheard: bool = False
+    """Also for a VM whose agent has never connected: a clone's came with its disk."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ async def refresh(
     and what a mount raises.
     """
     await progress.step(5, "looking at the VM")
-    _require_ready(parts, links, parts.enrolled(request.vm_uuid))
+    _require_ready(parts, links, parts.enrolled(request.vm_uuid), unheard=request.unheard)
     done = _done(parts, request)
     try:
         renewed = (
@@ -88,7 +90,7 @@ async def refresh(
     }
 
 
-def _require_ready(parts: Parts, links: Links, vm: Vm) -> None:
+def _require_ready(parts: Parts, links: Links, vm: Vm, *, unheard: bool) -> None:
     """VM_BUSY also for a refresh over the link: a newer certificate would retire the one on another's disc."""
     parts.engine.require_unclaimed(vm.vm_uuid)
     held = parts.store.mounts.get(vm.vm_uuid)
@@ -96,7 +98,7 @@ def _require_ready(parts: Parts, links: Links, vm: Vm) -> None:
         raise vm_busy(held)
     certificate = parts.store.ledger.certificate_of(vm.vm_uuid)
     installed = certificate is not None and certificate.state == "current"
-    if not installed and links.view(vm.vm_uuid).row.agent_version is None:
+    if not installed and not unheard and links.view(vm.vm_uuid).row.agent_version is None:
         raise not_installed(vm.vm_name)
 
 

@@ -9,5 +9,7 @@ TITLES = {
     "eject": "Ejecting Nutanix Guest Tools iso image from VM",
     "rotate": "Replacing the ISO's certificate by the long-lived one",
     "health": "Health check",
+    "clone": "Giving a clone its own identity",
+    "recover": "Giving a reverted VM a new identity",
     "fleet_refresh": "Refreshing NGT certificates of VMs",
 }

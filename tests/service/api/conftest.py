@@ -111,7 +111,7 @@ class FakeOperations:
         self.made[task["task_id"]] = task
         return task
 
-    async def hypervisor_vms(self, reference: str | None = None) -> list[Json]:
+    async def hypervisor_vms(self, reference: str | None = None, *, clone_pending: bool | None = None) -> list[Json]:
         self.begin("hypervisor_vms", reference)
         return []
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Backup of a living service and restore: nothing of the backup is lost, nothing of after it is handed out again."""
 
+import asyncio
 import contextlib
 import hashlib
 import io
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.agent_client import AgentClient, client_context
+from tests.fakes.agents import client_pem_on
 from tests.fakes.service import ServiceProcess
 
 from openngt_service.backup.archive import DATABASE, REQUIRED
@@ -109,6 +112,38 @@ def test_a_restored_service_goes_on_where_the_backup_was_taken(taken: Taken, tmp
         [row] = [row for row in client.audit() if row["verb"] == "service.restore"]
         assert row["details"]["epoch"] == 2
         assert other.cli("audit", "verify").returncode == 0
+    finally:
+        assert other.stop() == 0
+
+
+async def comes_back(service: ServiceProcess, late: dict[str, Any], folder: Path) -> int:
+    """An agent with a certificate that the backup does not know: refused, and given a disc; generation of that."""
+    context, name = service.state_dir / "ca/ca.pem", service.client().ca()["service_name"]
+    pem = folder / "agent.pem"
+    pem.write_text(late["private_key_pem"] + late["certificate_pem"])
+    iso = service.state_dir / "iso" / f"{VM}.iso"
+    async with asyncio.timeout(30):
+        while str(iso) not in service.hypervisor.media():
+            agent = await AgentClient.connect(service.gateway_port, client_context(context, pem), name)
+            assert await agent.read() is None, "refused, each time"
+            await asyncio.sleep(0.5)
+    pem.write_bytes(client_pem_on(iso))
+    agent = await AgentClient.connect(service.gateway_port, client_context(context, pem), name)
+    await agent.start()
+    agent.close()
+    return int(agent.welcome["generation"])
+
+
+def test_an_agent_of_a_later_day_is_recovered_by_itself(taken: Taken, tmp_path: Path) -> None:
+    """T21 and T2: its certificate stays refused; its VM, and nobody else, gets an identity that is newer than that."""
+    other = elsewhere(tmp_path)
+    assert other.cli("restore", str(taken.file)).returncode == 0
+    other.start()
+    try:
+        assert asyncio.run(comes_back(other, taken.late, tmp_path)) > taken.late["generation"]
+        client = other.client()
+        assert client.vm(VM)["link"]["last_refusal"]["reason"] == "unknown_serial"
+        assert [task["kind"] for task in client.tasks(VM) if task["kind"] == "recover"] == ["recover"]
     finally:
         assert other.stop() == 0
 

@@ -16,6 +16,7 @@ from tests.fakes.agent_client import AgentClient, client_context
 from tests.fakes.service import ServiceProcess
 
 from openngt import effects
+from openngt.client import Client
 from openngt.errors import OpenNGTError
 from openngt.pki.authority import create_authority
 from openngt.pki.ensure_certificate import CertificateOrder, ensure_certificate
@@ -116,14 +117,44 @@ async def use_twice(service: ServiceProcess, pem: Path) -> None:
     original = await AgentClient.connect(service.gateway_port, context, name)
     await original.start(boot_id="boot-1")
     copy = await AgentClient.connect(service.gateway_port, context, name, source="127.0.0.9")
-    await copy.start(boot_id="boot-2", time="2001-01-01T00:00:00Z")
-    assert await original.closed()
-    link = service.client().vm(VM)["link"]
-    assert link["peer"].startswith("127.0.0.9:") and link["clock_offset_seconds"] < -(20 * 365 * 86400)
-    found = run_checks(service, "ngt_clock_skew_check", "ngt_duplicate_identity_check")
-    assert [check["state"] for check in found] == ["FAIL", "FAIL"]
-    assert "s behind the service's" in found[0]["items"][0]["message"]
-    copy.close()
+    waits = asyncio.ensure_future(copy.start(boot_id="boot-2"))
+    while not waits.done():  # it is not answered before the original shows that it lives, too
+        await original.ask("heartbeat", {"disc_mounted": False})
+        await asyncio.sleep(0.05)
+    assert await waits == {}, "heartbeats and nothing else"
+    client = service.client()
+    await eventually_async(lambda: not client.vm(VM)["communication_link_active"])
+    # F16: named within seconds, without anybody asking for a run.
+    await eventually_async(lambda: "127.0.0.9:" in "".join(messages(client, "ngt_duplicate_identity_check")))
+    # T1: the VM itself is given a new identity by the one way that a copy has no part in.
+    await eventually_async(lambda: [task["kind"] for task in client.tasks(VM)].count("recover") == 1)
+    await eventually_async(lambda: any(VM in medium for medium in service.hypervisor.media()))
+    assert any("used_twice" in message for message in messages(client, "ngt_identity_recovery_check"))
+    for agent in (original, copy):
+        agent.close()
+
+
+def messages(client: Client, name: str) -> list[str]:
+    [check] = [check for check in client.health() if check["name"] == name]
+    return [item["message"] for item in check["items"]]
+
+
+async def eventually_async(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.1)
+
+
+async def skewed(service: ServiceProcess, pem: Path) -> None:
+    """A guest whose clock is decades behind."""
+    context = client_context(service.state_dir / "ca/ca.pem", pem)
+    agent = await AgentClient.connect(service.gateway_port, context, service.client().ca()["service_name"])
+    await agent.start(time="2001-01-01T00:00:00Z")
+    assert service.client().vm(VM)["link"]["clock_offset_seconds"] < -(20 * 365 * 86400)
+    [found] = run_checks(service, "ngt_clock_skew_check")
+    assert found["state"] == "FAIL" and "s behind the service's" in found["items"][0]["message"]
+    agent.send({"jsonrpc": "2.0", "method": "goodbye", "params": {"reason": "stopping"}})
+    await agent.closed()
 
 
 def run_checks(service: ServiceProcess, *names: str) -> list[dict[str, Any]]:
@@ -141,6 +172,7 @@ def test_a_copied_guest_shows_in_the_checks_and_its_alert_outlives_a_restart(
     client.enable(VM)
     [issued] = client.issue_batch([{"vm_uuid": VM}])
     (tmp_path / "client.pem").write_text(issued["private_key_pem"] + issued["certificate_pem"])
+    asyncio.run(skewed(own_service, tmp_path / "client.pem"))
     asyncio.run(use_twice(own_service, tmp_path / "client.pem"))
     [alert] = client.health_alerts(checks=["ngt_duplicate_identity_check"])
     assert (alert["state"], alert["severity"], alert["vm_uuid"]) == ("raised", "FAIL", VM)

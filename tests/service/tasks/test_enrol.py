@@ -181,6 +181,8 @@ def test_hypervisor_vms_say_who_is_enrolled_and_what_each_drive_holds(tmp_path: 
                 "power_state": "on",
                 "cdrom_drives": drives,
                 "power_unsupported": {},
+                "clone_pending": False,
+                "cloned_from": None,
             }
             before = {**expected, "enrolled": False, "serial_port": "none"}
             assert await workshop.operations.hypervisor_vms() == [before]

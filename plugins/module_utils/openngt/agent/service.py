@@ -72,6 +72,7 @@ class Agent:
         self._order: Tuple[str, ...] = ("tls",)
         self._policy = TransportPolicy(self._order)
         self._linked = False  # the running session, or the last one, came up
+        self._last_failure = ""
         self._disc_mounted = MountedDiscs(paths)
         self._reported: Optional[Dict[str, Any]] = None
         self._clock_told = 0.0
@@ -99,7 +100,11 @@ class Agent:
             if self._leave is not None:
                 log.info("link left: %s", end.message)
                 continue  # changing over, not failing
-            log.log(logging.INFO if end.code is None else logging.WARNING, "link ended: %s", end.message)
+            # A copy of a VM may wait for its own disc for days: once is enough to say so.
+            again = end.code == "IDENTITY_INVALID" and end.message == self._last_failure
+            self._last_failure = end.message
+            level = logging.INFO if end.code is None else logging.DEBUG if again else logging.WARNING
+            log.log(level, "link ended: %s", end.message)
             if self._waiter.monotonic() - started > CAP:
                 self._backoff.succeeded()
             if self._policy.wants_pause:
@@ -214,8 +219,11 @@ class Agent:
         self._shown.identity(identity)
         here = vm_uuid(self._paths)
         if here is not None and here != identity.vm_uuid:
-            text = "the stored identity is that of VM {0}; this is {1}".format(identity.vm_uuid, here)
-            raise AgentError("IDENTITY_INVALID", text)
+            text = (
+                "the stored identity is that of VM {0}, and this is {1}: a copy of it, which takes an identity of its "
+                "own from the disc that the service mounts once this VM is enabled (openngt vm enable {1})"
+            )
+            raise AgentError("IDENTITY_INVALID", text.format(identity.vm_uuid, here))
         return identity
 
     def _hello(self) -> Dict[str, Any]:

@@ -62,7 +62,7 @@ CAUSES: tuple[Cause, ...] = (
         "identity",
         "guest",
         "the DMI UUID differs from the VM that the agent's identity names",
-        INSTALL + ": it enrols this VM and gives it an identity of its own",
+        "run openngt vm enable for this VM: the agent takes an identity of its own from the disc that is then mounted",
         tells.identity_of_another,
     ),
     Cause(
