@@ -13,6 +13,7 @@ from typing import Any
 from openngt.pki.expiry import EXPIRY_ALERT, ExpiryState, bootstrap_state, days_left
 
 from ..store.sightings import Sighting
+from ..tasks.ca_rollover_plan import Advice
 from ..versions import version_order
 from .policy import worst_of
 
@@ -59,6 +60,8 @@ class Facts:
     sightings: Sequence[Sighting] = ()
     disks: Mapping[str, DiskUse] = field(default_factory=dict)
     """The service's folders by path."""
+    ca_advice: Advice | None = None
+    """What it is time for in the CA's life."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ def judge_sighting(vm: Mapping[str, Any], seen: Sighting, resets: int) -> Json |
 
 
 def ngt_ca_expiry_check(facts: Facts, limits: Limits) -> CheckResult:
-    """The CA's own certificate, and those of gateway and API, which the service renews itself."""
+    """The CA's own certificate and its rollover, and those of gateway and API, which the service renews itself."""
     items: list[Json] = []
     for name, not_after in facts.certificates.items():
         state = expiry(not_after, facts.now, limits)
@@ -232,8 +235,12 @@ def ngt_ca_expiry_check(facts: Facts, limits: Limits) -> CheckResult:
             left = days_left(not_after, facts.now)
             text = f"certificate of the {name} expires in {left} days" if left > 0 else f"{name}: certificate expired"
             items.append(of_service(name, state, text, days_left=left))
+    advice = facts.ca_advice
+    if advice is not None:
+        text = f"{advice.message}; next: {advice.command}"
+        items.append(of_service("CA rollover", advice.state, text, step=advice.step))
     fine = "The service's own certificates are valid"
-    return result(items, fine, "The service's own certificates end soon")
+    return result(items, fine, "The service's own certificates end soon, or a CA's rollover is due")
 
 
 def ngt_disk_space_check(facts: Facts, limits: Limits) -> CheckResult:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -40,6 +42,7 @@ __all__ = [
     "Succession",
     "abort_next",
     "activate_next",
+    "held_still",
     "load_succession",
     "prepare_next",
     "retire_old",
@@ -108,10 +111,17 @@ class Succession:
 
 def load_succession(folder: Path, *, passphrase: bytes | None = None) -> Succession:
     """The CAs of the folder, once a step that was cut short is finished. Errors are those of `load_authority`."""
+    with held_still(folder, passphrase=passphrase) as succession:
+        return succession
+
+
+@contextmanager
+def held_still(folder: Path, *, passphrase: bytes | None = None) -> Iterator[Succession]:
+    """As `load_succession`; no step is taken while the block runs, so the folder's files can be copied."""
     load_ca_certificate(folder)  # CA_NOT_FOUND before the folder is locked
     with locked(folder), file_errors(str(folder)):
         _settle(folder)
-        return _load(folder, passphrase)
+        yield _load(folder, passphrase)
 
 
 def prepare_next(folder: Path, *, now: datetime.datetime, passphrase: bytes | None = None) -> Succession:
