@@ -77,8 +77,9 @@ class Succession:
 
     @property
     def trusted_pem(self) -> bytes:
-        """Every CA that gateway and clients of the API have to trust now, the one that signs first."""
-        return self.signer.certificate_pem + (b"" if self.other is None else _x509.certificate_pem(self.other))
+        """Every CA that gateway and clients of the API have to trust now, the older first: as `ca.pem` has it."""
+        two = [self.signer.certificate_pem] + ([] if self.other is None else [_x509.certificate_pem(self.other)])
+        return b"".join(reversed(two) if self.phase == "activated" else two)
 
     @property
     def handed_pem(self) -> bytes:
