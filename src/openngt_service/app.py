@@ -45,12 +45,13 @@ def run(settings: Settings) -> None:
     os.umask(0o077)
     with state_lock(settings.state_dir):
         require_whole(settings.state_dir)
-        authority, created = ensure_authority(settings, CA_NAME, effects.now())
+        succession, created = ensure_authority(settings, CA_NAME, effects.now())
         if created:
-            log.info("ca_created", path=str(settings.ca_directory), ca_sha256=authority.ca_sha256)
-        store = open_store(settings, authority)
+            log.info("ca_created", path=str(settings.ca_directory), ca_sha256=succession.signer.ca_sha256)
+        store = open_store(settings, succession.signer)
+        store.ledger.follow(succession)
         try:
-            uvloop.run(serve(Foundation(settings, authority, store)))
+            uvloop.run(serve(Foundation(settings, store)))
         finally:
             store.close()
 
@@ -102,6 +103,6 @@ def announce(service: Service) -> None:
         f"gateway      {settings.gateway_host} port {service.gateway.port}, agents are told {settings.cluster_ip}\n"
         f"admin token  {settings.admin_token_file}\n"
         f"CA           {settings.ca_directory / 'ca.pem'}\n"
-        f"CA SHA-256   {foundation.authority.ca_sha256}\n"
+        f"CA SHA-256   {foundation.succession.signer.ca_sha256}\n"
     )
     sys.stdout.flush()

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, text
 from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.iso.tools_iso import Cluster
-from openngt.pki.authority import Authority
+from openngt.pki.rollover import Succession
 from openngt.version import __version__
 
 from .api.application import create_api
@@ -30,7 +30,7 @@ from .gateway.limits import Limits
 from .gateway.metrics import GatewayMetrics
 from .gateway.serial_listener import PortAddress, SerialListener
 from .gateway.server import Gateway, GatewaySettings
-from .gateway.tls import load_identity, server_context
+from .gateway.tls import server_context
 from .health.checks import DiskUse, Facts
 from .health.health import Health
 from .health.readiness import Readiness
@@ -39,6 +39,8 @@ from .hypervisors.base import Hypervisor
 from .service_certificates import api_names, renew_certificates
 from .store.opening import Store
 from .tasks.background import Background
+from .tasks.ca_rollover import CaRollover
+from .tasks.ca_rollover_plan import advise
 from .tasks.engine import TaskEngine
 from .tasks.hypervisor import PatientHypervisor
 from .tasks.links import Links
@@ -63,8 +65,11 @@ class Foundation:
     """What there is before the event loop runs."""
 
     settings: Settings
-    authority: Authority
     store: Store
+
+    @property
+    def succession(self) -> Succession:
+        return self.store.ledger.succession
 
     def cluster(self) -> Cluster:
         """Where agents find this service, and whom they trust."""
@@ -73,17 +78,19 @@ class Foundation:
             cluster_uuid=self.store.identity.cluster_uuid,
             cluster_ip=self.settings.cluster_ip,
             port=self.settings.gateway_port,
-            ca_pem=self.authority.certificate_pem,
+            ca_pem=self.succession.handed_pem,
             serial_ports=tuple(self.settings.serial_ports),
             preferred_transport=self.settings.preferred_transport,
         )
 
     def describe_ca(self) -> dict[str, Any]:
+        signer, other = self.succession.signer, self.succession.other_sha256
         return {
-            "ca_pem": self.authority.certificate_pem.decode(),
-            "ca_sha256": self.authority.ca_sha256,
-            "not_after": self.authority.not_after,
-            "key_type": self.authority.info.key_type,
+            "ca_pem": self.succession.trusted_pem.decode(),
+            "ca_sha256": signer.ca_sha256,
+            "trusted_ca_sha256": [signer.ca_sha256] + ([] if other is None else [other]),
+            "not_after": signer.not_after,
+            "key_type": signer.info.key_type,
             "cluster_uuid": self.store.identity.cluster_uuid,
             "service_name": self.store.identity.service_name,
         }
@@ -97,7 +104,7 @@ class Service:
         self.foundation = foundation
         self.adapter = adapter
         self.certificates = renew_certificates(
-            settings, foundation.authority, store.identity.service_name, effects.now()
+            settings, foundation.succession, store.identity.service_name, effects.now()
         )
         self.metrics = CollectorRegistry()
         self.links = Links(store.links, store.registry, store.sightings)
@@ -112,6 +119,7 @@ class Service:
         )
         self.serial = SerialListener(self.gateway, self._serial_ports)
         self.background = Background(self.parts, self.links)
+        self.rollover = CaRollover(self.parts, self._serve_with)
         self.started: datetime.datetime | None = None
         self.health = self._make_health()
         self.context = self._make_context()
@@ -182,6 +190,7 @@ class Service:
             duplicates=self.background.clones.duplicates,
             recoveries=list(self.background.recovery.attempts.values()),
             disks=await asyncio.to_thread(disk_use, (settings.state_dir, settings.iso_directory)),
+            ca_advice=advise(self.foundation.succession, effects.now()),
         )
 
     async def _judge_identities(self) -> None:
@@ -198,13 +207,16 @@ class Service:
 
     def renew_certificates(self) -> None:
         """Replace server certificates that end soon; new connections get the new ones."""
-        foundation = self.foundation
-        self.certificates = renew_certificates(
-            foundation.settings, foundation.authority, foundation.store.identity.service_name, effects.now()
-        )
+        self._serve_with(self.foundation.succession)
+
+    def _serve_with(self, succession: Succession) -> None:
+        """New connections are shown certificates of the CA that signs, and judged by the CAs of the folder."""
+        settings = self.foundation.settings
+        service_name = self.foundation.store.identity.service_name
+        self.certificates = renew_certificates(settings, succession, service_name, effects.now())
         self.api.reload()
-        settings = foundation.settings
-        load_identity(self.gateway.context, settings.gateway_pem, settings.ca_directory / "ca.pem")
+        # Another context, for a CA that is trusted no more cannot be taken out of one.
+        self.gateway.context = server_context(settings.gateway_pem, settings.ca_directory / "ca.pem")
 
     def _make_health(self) -> Health:
         settings, store = self.foundation.settings, self.foundation.store
@@ -267,6 +279,7 @@ class Service:
             audit=self.foundation.store.audit,
             health=self.health,
             ca=self.foundation.describe_ca,
+            rollover=self.rollover,
             ready=readiness.check,
             metrics=self.metrics,
             metrics_public=settings.metrics_public,
@@ -284,7 +297,7 @@ class Service:
             raise OpenNGTError("SERVICE_CONFLICT", "the gateway does not listen")
 
     async def _probe_ca(self) -> None:
-        if self.foundation.authority.not_after <= effects.now():
+        if self.foundation.succession.signer.not_after <= effects.now():
             raise OpenNGTError("CA_EXPIRED", "the CA has expired")
 
     async def _probe_hypervisor(self) -> None:

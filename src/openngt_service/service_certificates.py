@@ -12,10 +12,11 @@ from cryptography.exceptions import InvalidSignature
 
 from openngt import effects
 from openngt.errors import OpenNGTError
-from openngt.pki.authority import Authority, create_authority, load_authority
+from openngt.pki.authority import Authority, create_authority
 from openngt.pki.expiry import days_left
 from openngt.pki.inspect import load_certificate
 from openngt.pki.issue import VM_VALIDITY, issue_service_certificate
+from openngt.pki.rollover import Succession, load_succession
 
 from .config import Settings
 
@@ -26,13 +27,16 @@ log = structlog.get_logger(__name__)
 RENEWAL_DAYS = 45
 """With so many days left a server certificate is made anew."""
 
+END = b"-----END CERTIFICATE-----\n"
 
-def ensure_authority(settings: Settings, common_name: str, now: datetime.datetime) -> tuple[Authority, bool]:
-    """The CA of the state folder, and whether it was made just now."""
+
+def ensure_authority(settings: Settings, common_name: str, now: datetime.datetime) -> tuple[Succession, bool]:
+    """The CAs of the state folder, and whether one was made just now."""
     folder = settings.ca_directory
     if (folder / "ca.pem").exists():
-        return load_authority(folder), False
-    return create_authority(folder, common_name=common_name, now=now, key_type=settings.key_type), True
+        return load_succession(folder), False
+    made = create_authority(folder, common_name=common_name, now=now, key_type=settings.key_type)
+    return Succession("none", made), True
 
 
 def api_names(settings: Settings) -> list[str]:
@@ -44,22 +48,27 @@ def api_names(settings: Settings) -> list[str]:
 
 
 def renew_certificates(
-    settings: Settings, authority: Authority, service_name: str, now: datetime.datetime
+    settings: Settings, succession: Succession, service_name: str, now: datetime.datetime
 ) -> dict[str, datetime.datetime]:
     """See to `gateway.pem` and `api.pem`; returns the ends of all certificates of the service itself, by name."""
+    authority, chain = succession.signer, succession.server_chain_pem
     return {
         "CA": authority.not_after,
-        "gateway": ensure_server_certificate(settings.gateway_pem, authority, [service_name], now),
-        "API": ensure_server_certificate(settings.api_pem, authority, api_names(settings), now),
+        "gateway": ensure_server_certificate(settings.gateway_pem, authority, [service_name], now, chain),
+        "API": ensure_server_certificate(settings.api_pem, authority, api_names(settings), now, chain),
     }
 
 
 def ensure_server_certificate(
-    path: Path, authority: Authority, names: Sequence[str], now: datetime.datetime
+    path: Path, authority: Authority, names: Sequence[str], now: datetime.datetime, chain: bytes = b""
 ) -> datetime.datetime:
-    """A PEM file (0600: key, leaf) for `names`; made again when missing, not valid, ending soon, for others. -> end."""
+    """A PEM file (0600: key, leaf, then `chain`) for `names`. -> its end.
+
+    Issued again when it is missing, not valid, ends soon, is for others, of another CA or with another chain.
+    """
     present = present_certificate(path)
-    if present is not None and names_of(present) == set(names) and is_issued_by(present, authority):
+    fits = present is not None and names_of(present) == set(names) and is_issued_by(present, authority)
+    if present is not None and fits and chain_in(path) == chain:
         not_after = present.not_valid_after_utc
         # One that begins later was made while this host's clock was wrong; no agent would trust it until then.
         if days_left(not_after, now) > RENEWAL_DAYS and present.not_valid_before_utc <= now:
@@ -71,7 +80,7 @@ def ensure_server_certificate(
         validity=min(VM_VALIDITY, authority.not_after - now),
         now=now,
     )
-    effects.write_private(str(path), issued.client_pem)
+    effects.write_private(str(path), issued.client_pem + chain)
     return issued.not_after
 
 
@@ -84,6 +93,11 @@ def present_certificate(path: Path) -> x509.Certificate | None:
     except OpenNGTError as exc:
         log.warning("certificate_replaced", path=str(path), reason=exc.message)
         return None
+
+
+def chain_in(path: Path) -> bytes:
+    """What stands behind the first certificate."""
+    return path.read_bytes().partition(END)[2]
 
 
 def names_of(certificate: x509.Certificate) -> set[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from openngt.agent_bundle import build_zipapp, installer_source
 
+from .succession import make_successions
 from .workshop import make_material
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Certificates, discs and the built agent, the same for all interpreters."""
     folder = tmp_path_factory.mktemp("material")
     make_material(folder, build_zipapp())
+    make_successions(folder, build_zipapp())
     (folder / "install_ngt.py").write_bytes(installer_source())
     (folder / "golden").symlink_to(ROOT / "tests/fakes/messages")
     # Inside the zip the package has this name; from here it is imported as it stands in the tree.

@@ -47,6 +47,7 @@ def rfc3339(moment: datetime.datetime) -> str:
 class Ca:
     name: str
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    not_after: datetime.datetime = NOW + 3650 * DAY
 
     def __post_init__(self) -> None:
         self.subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self.name)])
@@ -57,7 +58,7 @@ class Ca:
             .public_key(self.key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(NOW - 10 * DAY)
-            .not_valid_after(NOW + 3650 * DAY)
+            .not_valid_after(self.not_after)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
             .sign(self.key, hashes.SHA256())

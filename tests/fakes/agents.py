@@ -147,8 +147,8 @@ class FakeAgents:
 
 
 @contextlib.asynccontextmanager
-async def agents_of(workshop: Workshop) -> AsyncIterator[FakeAgents]:
-    agents = FakeAgents(workshop)
+async def agents_of(workshop: Workshop, agents: FakeAgents | None = None) -> AsyncIterator[FakeAgents]:
+    agents = agents or FakeAgents(workshop)
     workshop.gateway.answers = agents.answer
     running = asyncio.ensure_future(agents.run())
     try:

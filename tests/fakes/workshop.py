@@ -10,7 +10,8 @@ from typing import Any
 
 from openngt.errors import OpenNGTError
 from openngt.iso.tools_iso import Cluster
-from openngt.pki.authority import Authority, create_authority, load_authority
+from openngt.pki.authority import create_authority
+from openngt.pki.rollover import Succession, load_succession
 from openngt_service.config import Settings
 from openngt_service.store.opening import Store, open_store
 from openngt_service.tasks.background import Background
@@ -69,11 +70,11 @@ class Workshop:
         return sorted(path.name for path in self.settings.iso_directory.glob("*") if path.is_file())
 
 
-def authority_in(state_dir: Path) -> Authority:
+def succession_in(state_dir: Path) -> Succession:
     folder = state_dir / "ca"
-    if (folder / "ca.pem").exists():
-        return load_authority(folder)
-    return create_authority(folder, common_name="test CA", now=datetime.datetime.now(datetime.UTC))
+    if not (folder / "ca.pem").exists():
+        create_authority(folder, common_name="test CA", now=datetime.datetime.now(datetime.UTC))
+    return load_succession(folder)
 
 
 @contextlib.asynccontextmanager
@@ -83,13 +84,14 @@ async def open_workshop(state_dir: Path, *, start: bool = True, **settings: Any)
     # The reconciler's own rounds are called by the tests.
     values = {"cluster_ip": "192.0.2.10", "reconcile_seconds": 3600.0, **settings}
     configured = Settings(state_dir=state_dir, **values)
-    authority = authority_in(state_dir)
-    store = open_store(configured, authority)
+    succession = succession_in(state_dir)
+    store = open_store(configured, succession.signer)
+    store.ledger.follow(succession)
     await store.load()
     gateway, links = FakeGateway(), Links(store.links, store.registry, store.sightings)
     gateway.ledger, gateway.events = store.ledger, links
     hypervisor = FakeHypervisor(state_dir / "hypervisor.json")
-    cluster = Cluster(store.identity.cluster_uuid, configured.cluster_ip or "", authority.certificate_pem)
+    cluster = Cluster(store.identity.cluster_uuid, configured.cluster_ip or "", succession.handed_pem)
     parts = Parts(
         settings=configured,
         store=store,

@@ -225,6 +225,15 @@ class Client:
         """Lines of an issue log (`issued.jsonl`), without their line ends. -> {"adopted": n, "known": n}"""
         return self._call("POST", "/v1/ca/adopt", {"lines": list(lines)})
 
+    def ca_rollover(self) -> Json:
+        """How far one CA has followed another, and the VMs that the next step waits for."""
+        return self._call("GET", "/v1/ca/rollover")
+
+    def roll_over(self, step: str, *, force: bool = False, replaces: str | None = None, check: bool = False) -> Json:
+        """Do a step, or with `check` say what it would do. -> the status, `changed` and `reason`."""
+        ask = {"step": step, "force": force, "replaces": replaces, "check": check}
+        return self._call("POST", "/v1/ca/rollover", ask)
+
     # Health, audit, tokens.
 
     def health(self) -> list[Json]:

@@ -58,6 +58,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/certificates/batch"): Rule("admin", "certificate.issue"),
     ("GET", "/v1/ca"): Rule("viewer"),
     ("POST", "/v1/ca/adopt"): Rule("admin", "ca.adopt"),
+    ("GET", "/v1/ca/rollover"): Rule("viewer"),
+    ("POST", "/v1/ca/rollover"): Rule("admin", "ca.rollover"),
     ("GET", "/v1/health"): Rule("viewer"),
     ("POST", "/v1/health/run"): Rule("operator"),
     ("GET", "/v1/health/report"): Rule("viewer"),

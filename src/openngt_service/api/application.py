@@ -11,7 +11,7 @@ from openngt.version import __version__
 
 from ..console.application import create_console
 from ..console.rendering import BASE
-from . import models, routes_admin, routes_health, routes_open, routes_refresh, routes_vms
+from . import models, routes_admin, routes_health, routes_open, routes_refresh, routes_rollover, routes_vms
 from .access import Access
 from .context import ApiContext
 from .errors import install_error_handlers
@@ -45,7 +45,14 @@ def create_api(context: ApiContext) -> FastAPI:
     app.add_middleware(RequestFrame, registry=context.metrics)
     install_error_handlers(app)
     app.include_router(routes_open.router)
-    for guarded in (routes_vms.router, routes_refresh.router, routes_health.router, routes_admin.router):
+    guarded_routers = (
+        routes_vms.router,
+        routes_refresh.router,
+        routes_health.router,
+        routes_admin.router,
+        routes_rollover.router,
+    )
+    for guarded in guarded_routers:
         app.include_router(guarded, dependencies=[Depends(BEARER)])
     if context.console_names:
         for path in ("/", BASE):

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from ..health.health import Health
 from ..store.audit import AuditLog
 from ..store.tokens import Tokens
+from ..tasks.ca_rollover import CaRollover
 from ..tasks.operations import Operations
 
 __all__ = ["ApiContext", "Context"]
@@ -26,6 +27,7 @@ class ApiContext:
     audit: AuditLog
     health: Health
     ca: Callable[[], Json]
+    rollover: CaRollover
     ready: Callable[[], Awaitable[Mapping[str, bool]]]
     """Part -> whether it works now."""
     metrics: CollectorRegistry

@@ -353,6 +353,7 @@ class BatchAnswer(Answer):
 class CaAnswer(Answer):
     ca_pem: str
     ca_sha256: str
+    trusted_ca_sha256: list[str]
     not_after: Time
     key_type: str
     cluster_uuid: Uuid

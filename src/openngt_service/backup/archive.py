@@ -26,7 +26,15 @@ FORMAT = "openngt-backup-1"
 DESCRIPTION = "backup.json"
 DATABASE = "openngt.db"
 REQUIRED = (DATABASE, "ca/ca.pem", "ca/ca.key")
-OPTIONAL = ("ca/issued.jsonl", "admin.token")
+OPTIONAL = (
+    "ca/issued.jsonl",
+    "ca/cross.pem",
+    "ca/rollover.json",
+    "ca/next/ca.pem",
+    "ca/next/ca.key",
+    "ca/next/cross.pem",
+    "admin.token",
+)
 MAXIMUM_DESCRIPTION = 65536
 BLOCK = 1024 * 1024
 
@@ -119,8 +127,8 @@ def _copy(source: IO[bytes], target: Path) -> str:
     """SHA-256 of what was copied; 0600 from before the first byte on."""
     digest = hashlib.sha256()
     with effects.file_errors(str(target)):
-        if target.parent.name == "ca":
-            target.parent.mkdir(mode=0o700, exist_ok=True)
+        if target != Path(os.devnull):
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb") as copy:
             while block := source.read(BLOCK):
                 digest.update(block)

@@ -9,8 +9,7 @@ from typing import IO
 
 from openngt import effects
 from openngt.errors import OpenNGTError
-from openngt.pki.authority import load_ca_certificate
-from openngt.pki.inspect import describe_certificate
+from openngt.pki.rollover import held_still
 from openngt.version import __version__
 
 from .archive import DATABASE, OPTIONAL, REQUIRED, Description, write_archive
@@ -36,9 +35,10 @@ def back_up(state_dir: Path, stream: IO[bytes]) -> Description:
         with tempfile.TemporaryDirectory(prefix=".backup-", dir=state_dir) as folder:
             database = Path(folder) / DATABASE
             _copy_database(state_dir / DATABASE, database)
-            description = _describe(state_dir, database)
-            files = {name: state_dir / name for name in (*REQUIRED, *OPTIONAL) if (state_dir / name).exists()}
-            write_archive(stream, description, {**files, DATABASE: database})
+            with held_still(state_dir / "ca") as succession:
+                description = _describe(database, succession.signer.ca_sha256)
+                files = {name: state_dir / name for name in (*REQUIRED, *OPTIONAL) if (state_dir / name).exists()}
+                write_archive(stream, description, {**files, DATABASE: database})
     return description
 
 
@@ -51,9 +51,8 @@ def _copy_database(source: Path, target: Path) -> None:
         raise OpenNGTError("STORE_FAILED", f"{source} cannot be copied: {exc}") from exc
 
 
-def _describe(state_dir: Path, database: Path) -> Description:
+def _describe(database: Path, ca_sha256: str) -> Description:
     with contextlib.closing(sqlite3.connect(database)) as copy:
         cluster_uuid, epoch = copy.execute("SELECT cluster_uuid, epoch FROM service").fetchone()
         (vms_enrolled,) = copy.execute("SELECT count(*) FROM vms WHERE enabled").fetchone()
-    ca = describe_certificate(load_ca_certificate(state_dir / "ca"))
-    return Description(effects.now(), __version__, cluster_uuid, ca.sha256, epoch, vms_enrolled)
+    return Description(effects.now(), __version__, cluster_uuid, ca_sha256, epoch, vms_enrolled)

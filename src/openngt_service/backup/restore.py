@@ -20,7 +20,7 @@ from sqlalchemy import Connection, update
 from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.failpoints import failpoint
-from openngt.pki.authority import load_authority
+from openngt.pki.rollover import load_succession
 
 from ..store import audit, schema
 from ..store.audit import AuditEntry, AuditLog
@@ -75,8 +75,7 @@ def restore(stream: IO[bytes], state_dir: Path, *, replace_state: bool) -> tuple
 
 def _raised(description: Description, stage: Path) -> Description:
     """The staged state, judged and moved on to its next epoch."""
-    authority = load_authority(stage / "ca")
-    if authority.ca_sha256 != description.ca_sha256:
+    if load_succession(stage / "ca").signer.ca_sha256 != description.ca_sha256:
         raise OpenNGTError("BACKUP_DAMAGED", "the backup cannot be used: its CA is not the one that it names")
     database = open_database(f"sqlite:///{stage / DATABASE}", cluster_uuid=description.cluster_uuid)
     try:
@@ -109,12 +108,12 @@ def _put_in_place(stage: Path, state_dir: Path) -> Path | None:
     failpoint("backup.restore.marked")
     aside = _set_aside(state_dir)
     failpoint("backup.restore.set_aside")
-    (state_dir / "ca").mkdir(mode=0o700)
     for name in ORDER:
         if (stage / name).exists():
+            (state_dir / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             (stage / name).replace(state_dir / name)
     failpoint("backup.restore.placed")
-    for folder in (state_dir / "ca", state_dir):
+    for folder in sorted({(state_dir / name).parent for name in ORDER if (state_dir / name).exists()}, reverse=True):
         effects.fsync_directory(str(folder))
     shutil.rmtree(stage)
     mark.unlink()

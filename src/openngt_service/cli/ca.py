@@ -15,12 +15,14 @@ from openngt.pki.ensure_ca import WantedCa, ensure_ca
 from openngt.pki.inspect import CertificateInfo, describe_certificate
 from openngt.pki.key_types import KeyType
 
+from . import ca_rollover
 from .connect import connect, read_file
 from .output import Column, Form, Output, show
 
 __all__ = ["app"]
 
 app = typer.Typer(help="The certificate authority.", no_args_is_help=True)
+app.add_typer(ca_rollover.app, name="rollover")
 
 Folder = Annotated[Path | None, typer.Option("--path", help="A CA's folder; without it the service is asked.")]
 
@@ -63,8 +65,16 @@ def create(
 
 
 @app.command("show")
-def show_ca(context: typer.Context, path: Folder = None, output: Output = Form.table) -> None:
+def show_ca(
+    context: typer.Context,
+    path: Folder = None,
+    pem: Annotated[bool, typer.Option("--pem", help="Every CA that clients have to trust now, as export.")] = False,
+    output: Output = Form.table,
+) -> None:
     """The fingerprint that agents pin, and the end of the CA."""
+    if pem:
+        export(context)
+        return
     if path is not None:
         show(described(describe_certificate(load_ca_certificate(path))), COLUMNS, output)
         return
@@ -77,7 +87,7 @@ def export(
     context: typer.Context,
     file: Annotated[Path | None, typer.Argument(help="Where to write it; without: stdout.")] = None,
 ) -> None:
-    """The CA's certificate in PEM form, for OPENNGT_CA_FILE of another host."""
+    """The CA's certificate in PEM form, for OPENNGT_CA_FILE of another host; both while one follows another."""
     with connect(context) as client:
         pem: str = client.ca()["ca_pem"]
     if file is None:
@@ -96,21 +106,21 @@ def adopt(
     file = issue_log / "issued.jsonl" if issue_log.is_dir() else issue_log
     lines = complete_lines(file)
     with connect(context) as client:
-        refuse_foreign_ca(file.parent, client.ca()["ca_sha256"])
+        refuse_foreign_ca(file.parent, client.ca())
         answer: Mapping[str, Any] = client.adopt(lines)
     show(answer, [Column("Adopted", lambda a: a["adopted"]), Column("Known", lambda a: a["known"])], output)
 
 
-def refuse_foreign_ca(folder: Path, ca_sha256: str) -> None:
+def refuse_foreign_ca(folder: Path, ca: Mapping[str, Any]) -> None:
     """The log does not say who signed, the CA beside it does; agents of another CA would be enrolled and kept out."""
     if not (folder / "ca.pem").exists():
         return
     theirs = describe_certificate(load_ca_certificate(folder)).sha256
-    if theirs != ca_sha256:
+    if theirs not in ca["trusted_ca_sha256"]:
         raise OpenNGTError(
             "INVALID_INPUT",
-            f"the certificates in {folder} are of the CA {theirs}, the service's CA is {ca_sha256}",
-            {"ca_sha256": theirs, "service_ca_sha256": ca_sha256},
+            f"the certificates in {folder} are of the CA {theirs}, the service's CA is {ca['ca_sha256']}",
+            {"ca_sha256": theirs, "service_ca_sha256": ca["ca_sha256"]},
             remedy=f"start a new service with that CA: copy {folder} to <state_dir>/ca before its first start",
         )
 

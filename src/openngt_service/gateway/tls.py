@@ -59,13 +59,16 @@ def server_context(identity_file: Path, ca_file: Path) -> ssl.SSLContext:
 def load_identity(context: ssl.SSLContext, identity_file: Path, ca_file: Path) -> None:
     """Give new connections this key and certificate, at start and when it has been renewed. CONFIG_INVALID as above.
 
-    The chain is loaded with the CA in it, for OpenSSL would otherwise build and verify it anew in every handshake.
+    The chain is loaded with the CA in it, for OpenSSL would otherwise build and verify it anew in every handshake; one
+    that `identity_file` has of its own, in a CA's rollover, is shown as it is.
     """
     try:
         if identity_file.stat().st_mode & 0o077:
             raise OpenNGTError("CONFIG_INVALID", f"{identity_file} holds a private key and must have mode 0600")
         with os.fdopen(os.memfd_create("openngt-gateway"), "wb") as memory:  # load_cert_chain takes files only
-            memory.write(identity_file.read_bytes() + b"\n" + ca_file.read_bytes())
+            identity = identity_file.read_bytes()
+            has_chain = identity.count(b"-----BEGIN CERTIFICATE-----") > 1
+            memory.write(identity if has_chain else identity + b"\n" + ca_file.read_bytes())
             memory.flush()
             context.load_cert_chain(f"/proc/self/fd/{memory.fileno()}")
     except (OSError, ssl.SSLError) as exc:

@@ -172,7 +172,7 @@ TABLE: Final = (
             "The service renews the others itself; it could not write them.",
         ),
         resolutions=(
-            "For the CA: make a new one and install the fleet from it, before the old one ends.",
+            "For the CA: let another follow it (openngt ca rollover status names the next step, docs: ca-rollover).",
             "For gateway and API: read the service's log for certificates_not_renewed, then restart the service.",
         ),
         judge=checks.ngt_ca_expiry_check,

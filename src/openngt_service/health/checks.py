@@ -15,6 +15,7 @@ from openngt.pki.expiry import EXPIRY_ALERT, ExpiryState, bootstrap_state, days_
 from ..store.sightings import Sighting
 from ..tasks.clones import Clone
 from ..tasks.recover import Attempt
+from ..tasks.ca_rollover_plan import Advice
 from ..versions import version_order
 from .policy import worst_of
 
@@ -67,6 +68,8 @@ class Facts:
     """UUIDs that several VMs of the hypervisor have, with those VMs' names."""
     recoveries: Sequence[Attempt] = ()
     """The latest attempt of each VM."""
+    ca_advice: Advice | None = None
+    """What it is time for in the CA's life."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +274,7 @@ def ngt_identity_recovery_check(facts: Facts, limits: Limits) -> CheckResult:
 
 
 def ngt_ca_expiry_check(facts: Facts, limits: Limits) -> CheckResult:
-    """The CA's own certificate, and those of gateway and API, which the service renews itself."""
+    """The CA's own certificate and its rollover, and those of gateway and API, which the service renews itself."""
     items: list[Json] = []
     for name, not_after in facts.certificates.items():
         state = expiry(not_after, facts.now, limits)
@@ -279,8 +282,12 @@ def ngt_ca_expiry_check(facts: Facts, limits: Limits) -> CheckResult:
             left = days_left(not_after, facts.now)
             text = f"certificate of the {name} expires in {left} days" if left > 0 else f"{name}: certificate expired"
             items.append(of_service(name, state, text, days_left=left))
+    advice = facts.ca_advice
+    if advice is not None:
+        text = f"{advice.message}; next: {advice.command}"
+        items.append(of_service("CA rollover", advice.state, text, step=advice.step))
     fine = "The service's own certificates are valid"
-    return result(items, fine, "The service's own certificates end soon")
+    return result(items, fine, "The service's own certificates end soon, or a CA's rollover is due")
 
 
 def ngt_disk_space_check(facts: Facts, limits: Limits) -> CheckResult:

@@ -47,6 +47,10 @@ class Entry:
     sha256: str
     first_used_at: datetime.datetime | None = None
     """When an agent first came with it; None before that, and for what an earlier release has seen."""
+    ca_sha256: str | None = None
+    """Of the CA that signed it; None where nobody has written it down (`Succession.oldest_sha256`)."""
+    next_ca_sha256: str | None = None
+    """Of the CA that was handed over beside that one: an agent that has the certificate trusts both."""
 
     @property
     def serial_hex(self) -> str:
@@ -92,6 +96,8 @@ def row_of(entry: Entry, issued_at: datetime.datetime) -> dict[str, Any]:
         "sha256": entry.sha256,
         "issued_at": issued_at,
         "first_used_at": entry.first_used_at,
+        "ca_sha256": entry.ca_sha256,
+        "next_ca_sha256": entry.next_ca_sha256,
     }
 
 
@@ -107,6 +113,8 @@ def entry_of(row: Any) -> Entry:
         row.not_after,
         row.sha256,
         row.first_used_at,
+        row.ca_sha256,
+        row.next_ca_sha256,
     )
 
 

@@ -20,6 +20,7 @@ from openngt.failpoints import failpoint
 from openngt.pki.authority import Authority
 from openngt.pki.issue import IssuedCertificate, VmCertificateRequest, issue_vm_certificate
 from openngt.pki.issue_log import IssueLog
+from openngt.pki.rollover import Succession
 
 from ..config import KeyType
 from ..ports import Accepted, CertificateKind, Refused
@@ -47,6 +48,7 @@ class IssueRequest:
 
     `generation` is one from `Registry.reserve_generation`, for a caller who must know it before (an ISO's manifest says
     it); None reserves one. `ngt_uuid`, when given, must be the VM's. With `public_key_pem` no private key is made.
+    `with_cas`: whoever gets it is given the CAs that it is to trust along with it.
     """
 
     vm_uuid: str
@@ -56,6 +58,7 @@ class IssueRequest:
     ngt_uuid: str | None = None
     manifest_sha256: str | None = None
     public_key_pem: bytes | None = None
+    with_cas: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Ledger:
     """Implements `ports.LedgerPort`. `load` once before use, after the registry's; `close` at the end."""
 
     def __init__(self, database: Database, registry: Registry, authority: Authority, *, key_type: KeyType) -> None:
-        self.authority = authority
+        self.succession = Succession("none", authority)
         self._database = database
         self._registry = registry
         self._key_type = key_type
@@ -78,6 +81,15 @@ class Ledger:
         self._listeners: list[RevocationListener] = []
         self._last_issued: datetime.datetime | None = None
         self._signers = ThreadPoolExecutor(SIGNERS, thread_name_prefix="ledger-signer")
+
+    @property
+    def authority(self) -> Authority:
+        """The CA that signs."""
+        return self.succession.signer
+
+    def follow(self, succession: Succession) -> None:
+        """Sign with these CAs from now on."""
+        self.succession = succession
 
     async def load(self) -> None:
         """Read the serials. Those that expired unused are left out: TLS refuses them before the ledger is asked."""
@@ -149,7 +161,7 @@ class Ledger:
         at = self._checked(now or effects.now())
         asked = [self._complete(request) for request in requests]
         failpoint("store.issue.reserved")
-        issued = await self._sign(asked, at)
+        issued = _told(requests, await self._sign(asked, at))
         failpoint("store.issue.signed")
 
         def write(connection: Connection) -> None:
@@ -169,6 +181,28 @@ class Ledger:
             return changed
 
         await self._database.write(write, committed=self._apply)
+
+    async def attribute(self, ca_sha256: str) -> None:
+        """Write down the CA of those serials of which nobody has."""
+
+        def write(connection: Connection) -> None:
+            unknown = schema.certificates.c.ca_sha256.is_(None)
+            connection.execute(update(schema.certificates).where(unknown).values(ca_sha256=ca_sha256))
+
+        await self._database.write(write, committed=lambda _: self._apply_attributed(ca_sha256))
+
+    async def retire_of(self, ca_sha256: str, *, actor: str) -> list[Entry]:
+        """Retire all that this CA has signed and that could still connect; the listeners are told to cut sessions."""
+
+        def write(connection: Connection) -> list[Entry]:
+            changed = rows.change(connection, "retired", schema.certificates.c.ca_sha256 == ca_sha256, LIVE)
+            audit.append(connection, [rows.trace(actor, "certificate.retire", entry) for entry in changed])
+            return changed
+
+        changed = await self._database.write(write, committed=self._apply)
+        for entry in changed:
+            self._tell_revoked(entry.vm_uuid, [entry])
+        return changed
 
     async def revoke(self, vm_uuid: str, *, actor: str, disable: bool = False) -> list[Entry]:
         """Revoke what the VM can connect with, and with `disable` un-enrol it, in one transaction.
@@ -233,7 +267,7 @@ class Ledger:
         loop = asyncio.get_running_loop()
         chunks = [asked[start : start + CHUNK] for start in range(0, len(asked), CHUNK)]
         signed = await asyncio.gather(
-            *(loop.run_in_executor(self._signers, _sign, self.authority, chunk, at) for chunk in chunks)
+            *(loop.run_in_executor(self._signers, _sign, self.succession, chunk, at) for chunk in chunks)
         )
         return _last_is_next([issued for chunk in signed for issued in chunk])
 
@@ -246,6 +280,11 @@ class Ledger:
     def _apply(self, changed: Iterable[Entry]) -> None:
         for entry in changed:
             self._remember(entry)
+
+    def _apply_attributed(self, ca_sha256: str) -> None:
+        for entry in list(self._entries.values()):
+            if entry.ca_sha256 is None:
+                self._remember(replace(entry, ca_sha256=ca_sha256))
 
     def _apply_issued(self, issued: Sequence[Issued], at: datetime.datetime) -> None:
         for vm_uuid in {item.entry.vm_uuid for item in issued}:
@@ -281,11 +320,11 @@ def _precedence(entry: Entry) -> tuple[int, int]:
     return {"current": 2, "next": 1}.get(entry.state, 0), entry.generation
 
 
-def _sign(authority: Authority, asked: Sequence[VmCertificateRequest], at: datetime.datetime) -> list[Issued]:
-    return [_entry(request, issue_vm_certificate(authority, request, now=at)) for request in asked]
+def _sign(succession: Succession, asked: Sequence[VmCertificateRequest], at: datetime.datetime) -> list[Issued]:
+    return [_entry(succession, request, issue_vm_certificate(succession.signer, request, now=at)) for request in asked]
 
 
-def _entry(request: VmCertificateRequest, certificate: IssuedCertificate) -> Issued:
+def _entry(succession: Succession, request: VmCertificateRequest, certificate: IssuedCertificate) -> Issued:
     entry = Entry(
         serial=int(certificate.serial, 16),
         vm_uuid=request.vm_uuid,
@@ -296,8 +335,18 @@ def _entry(request: VmCertificateRequest, certificate: IssuedCertificate) -> Iss
         not_before=certificate.not_before,
         not_after=certificate.not_after,
         sha256=certificate.sha256,
+        ca_sha256=succession.signer.ca_sha256,
+        next_ca_sha256=succession.next_sha256,
     )
     return Issued(entry, certificate)
+
+
+def _told(requests: Sequence[IssueRequest], issued: Sequence[Issued]) -> list[Issued]:
+    """What goes out without CAs has told nobody of the next one."""
+    return [
+        item if request.with_cas else replace(item, entry=replace(item.entry, next_ca_sha256=None))
+        for request, item in zip(requests, issued, strict=True)
+    ]
 
 
 def _last_is_next(issued: Sequence[Issued]) -> list[Issued]:

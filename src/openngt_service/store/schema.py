@@ -125,6 +125,10 @@ certificates = Table(
     Column("sha256", String(64), nullable=False),
     Column("issued_at", Utc, nullable=False),
     Column("first_used_at", Utc),
+    # Null: not written down; it is that of the CA which was alone when the next one was prepared.
+    Column("ca_sha256", String(64)),
+    # The CA that agents are given to trust beside that one, ahead of a rollover.
+    Column("next_ca_sha256", String(64)),
     CheckConstraint("state IN ('next', 'current', 'retired', 'revoked')", name="state"),
     Index("ix_certificates_vm_uuid", "vm_uuid"),
     Index("ix_certificates_not_after", "not_after"),

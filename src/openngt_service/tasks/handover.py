@@ -51,13 +51,15 @@ async def prepare(
     public_key_pem = await _public_key(parts, vm, own_key_only=own_key_only)
     now = effects.now().replace(microsecond=0)
     life = parts.lifetime("link", now, validity_days)
+    # Before it is issued: if the CA changes in between, the next one is among these already.
+    ca_pem = parts.media.cluster.ca_pem.decode()
     request = IssueRequest(vm.vm_uuid, "link", life, ngt_uuid=vm.ngt_uuid, public_key_pem=public_key_pem)
     [issued] = await parts.store.ledger.issue([request], actor=actor, now=now)
     generation = issued.entry.generation
     params = {
         "generation": generation,
         "kind": "link",
-        "ca_pem": parts.media.cluster.ca_pem.decode(),
+        "ca_pem": ca_pem,
         "config": await parts.media.guest_config(vm, generation=generation, created=now, expires=now + life),
         **_pem(issued),
     }

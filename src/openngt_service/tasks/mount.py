@@ -188,7 +188,9 @@ async def _author(parts: Parts, vm: Vm, draft: Mount, actor: str) -> Mount:
     prepared = replace(draft, generation=generation, serial=entry.serial_hex, expires=entry.not_after)
     await parts.store.mounts.put(prepared)
     failpoint("tasks.mount.recorded")
-    await parts.media.write(iso, issued.certificate.client_pem)
+    # Behind the certificate what vouches for its CA: an agent may have slept while one CA followed another.
+    vouching_pem = parts.store.ledger.succession.vouching_pem
+    await parts.media.write(iso, issued.certificate.client_pem + vouching_pem)
     return prepared
 
 

@@ -248,6 +248,7 @@ class Operations:
                 life,
                 ngt_uuid=item.get("ngt_uuid"),
                 public_key_pem=item["public_key_pem"].encode() if item.get("public_key_pem") else None,
+                with_cas=False,
             )
             for item in items
         ]

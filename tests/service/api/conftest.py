@@ -225,6 +225,29 @@ class Loop:
         self.loop.close()
 
 
+class FakeRollover:
+    """No CA follows another; what is asked for is what is answered."""
+
+    def status(self) -> Json:
+        ca = {"ca_sha256": "a" * 64, "not_before": NOW, "not_after": NOW}
+        vms = [
+            {
+                "vm_uuid": str(uuid.uuid5(uuid.NAMESPACE_DNS, "web1")),
+                "vm_name": "web1",
+                "linked": True,
+                "message": "m",
+                "remedy": "r",
+            }
+        ]
+        status = {"phase": "prepared", "since": NOW, "signing": ca, "next": ca, "old": None}
+        return {**status, "advice": {"step": "activate", "state": "WARN", "message": "m"}, "vms_behind": vms}
+
+    async def step(self, step: str, **options: Any) -> Json:
+        if step == "retire":
+            raise OpenNGTError("CA_ROLLOVER_BLOCKED", "the old CA still signs")
+        return {"changed": True, "reason": f"{step} {sorted(options.items())}", **self.status()}
+
+
 @dataclasses.dataclass
 class Api:
     """A running API; `client(role)` speaks to it, `secrets` holds the tokens."""
@@ -283,11 +306,13 @@ def api(tmp_path: Path) -> Iterator[Api]:
             ca=lambda: {
                 "ca_pem": authority.certificate_pem.decode(),
                 "ca_sha256": authority.ca_sha256,
+                "trusted_ca_sha256": [authority.ca_sha256],
                 "not_after": authority.not_after,
                 "key_type": authority.info.key_type,
                 "cluster_uuid": database.identity.cluster_uuid,
                 "service_name": database.identity.service_name,
             },
+            rollover=FakeRollover(),  # type: ignore[arg-type]  # the calls that routes make, and no more
             ready=ready,
             metrics=registry,
         )

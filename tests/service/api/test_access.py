@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from tests.fakes.raw_http import call
 
 from openngt.errors import OpenNGTError
-from openngt_service.api import routes_admin, routes_health, routes_open, routes_refresh, routes_vms
+from openngt_service.api import routes_admin, routes_health, routes_open, routes_refresh, routes_rollover, routes_vms
 from openngt_service.api.access import OPEN_CALLS, RULES
 
 RANK = {"viewer": 1, "operator": 2, "admin": 3}
@@ -25,6 +25,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/refresh"): {"vm": ["a"]},
     ("POST", "/v1/certificates/batch"): {"items": [{"vm_uuid": "0" * 8 + "-0000-0000-0000-" + "0" * 12}]},
     ("POST", "/v1/ca/adopt"): {"lines": []},
+    ("POST", "/v1/ca/rollover"): {"step": "prepare"},
     ("PUT", "/v1/health/checks/{check}"): {},
     ("POST", "/v1/tokens"): {"name": "made-here", "role": "viewer"},
 }
@@ -42,7 +43,7 @@ NAMES_NOTHING = {"/v1/tasks/{task_id}", "/v1/refresh/{task_id}", "/v1/health/ale
 
 def routes() -> set[tuple[str, str]]:
     found = set()
-    routers = (routes_vms, routes_refresh, routes_health, routes_admin, routes_open)
+    routers = (routes_vms, routes_refresh, routes_health, routes_admin, routes_open, routes_rollover)
     for router in (module.router for module in routers):
         for route in router.routes:
             assert isinstance(route, APIRoute)

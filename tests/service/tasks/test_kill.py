@@ -13,7 +13,8 @@ from tests.fakes.agents import agents_of
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt import effects
-from openngt_service.ports import Accepted
+from openngt_service.ports import Accepted, Refused
+from openngt_service.tasks.ca_rollover import CaRollover
 
 from .victim import ACKNOWLEDGED, KEY, USERS, run
 
@@ -63,11 +64,17 @@ REFRESH_STEPS = [
     "tasks.eject.deleted",
     "tasks.eject.persisted",
 ]
+ROLLOVER_STEPS = {
+    "tasks.ca_rollover.recorded": "none",
+    "tasks.ca_rollover.done": "prepared",
+    "tasks.ca_rollover.serials_retired": "activated",
+}
+"""Where it is killed -> the phase in which the next start finds the CA."""
 
 
 def test_every_step_in_the_code_has_its_case(failpoints: Callable[[Path], set[str]]) -> None:
     service = ROOT / "src/openngt_service"
-    ours = {step for step in [*STEPS, *REFRESH_STEPS] if not step.startswith("iso.")}
+    ours = {step for step in [*STEPS, *REFRESH_STEPS, *ROLLOVER_STEPS] if not step.startswith("iso.")}
     assert failpoints(service / "store") | failpoints(service / "tasks") == ours
 
 
@@ -123,6 +130,27 @@ def test_a_refresh_goes_on_at_the_next_start_and_no_agent_is_locked_out(tmp_path
             await stored(workshop, acknowledged["refresh"])
             await consistent(workshop, is_off=False)
             assert workshop.store.mounts.get(VM) is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("step", "phase"), ROLLOVER_STEPS.items(), ids=ROLLOVER_STEPS.keys())
+def test_a_rollover_goes_on_where_it_was_killed_and_no_ca_is_lost(tmp_path: Path, step: str, phase: str) -> None:
+    """The folder loads, the step can be repeated, and the trail knows of each that was begun."""
+    kill_at(tmp_path, step, "roll_over")
+
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop, agents_of(workshop) as agents:
+            rollover = CaRollover(workshop.parts, lambda succession: None)
+            assert rollover.status()["phase"] == phase
+            assert (await rollover.step("prepare", actor="test", force=True))["phase"] != "none"
+            assert (await rollover.step("activate", actor="test", force=True))["phase"] == "activated"
+            assert isinstance(await agents.connect(VM), Refused) is (phase == "activated")
+            assert (await rollover.step("retire", actor="test", force=True))["phase"] == "none"
+            assert isinstance(await agents.connect(VM), Refused), "its certificate is of the CA that was retired"
+            assert (await workshop.store.audit.verify()).problem is None
+            verbs = [row.verb for row in await workshop.store.audit.page() if row.verb.startswith("ca.")]
+            assert list(dict.fromkeys(verbs)) == ["ca.prepare", "ca.activate", "ca.retire"]
 
     asyncio.run(main())
 

@@ -13,6 +13,8 @@ from tests.fakes.agents import agents_of
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt_service.store.task_rows import request_key
+from openngt_service.tasks.ca_rollover import CaRollover
+from openngt_service.tasks.ca_rollover_plan import STEPS
 from openngt_service.tasks.refresh_plan import Ask
 
 ACKNOWLEDGED = "acknowledged"
@@ -72,7 +74,18 @@ async def refresh(workshop: Workshop) -> None:
         acknowledge(workshop, "refreshed", await workshop.result(task))
 
 
-OPERATIONS = {operation.__name__: operation for operation in (mount, eject, disable, rotate, power, refresh)}
+async def roll_over(workshop: Workshop) -> None:
+    """All steps, with an agent that lags behind; the failpoint is met in the first of them, or in the last."""
+    async with agents_of(workshop) as agents:
+        await agents.install(VM, "web1")
+        acknowledge(workshop, "installed", "")
+        rollover = CaRollover(workshop.parts, lambda succession: None)
+        for step in STEPS[: STEPS.index("retire") + 1]:
+            acknowledge(workshop, step, (await rollover.step(step, actor="test", force=True))["phase"])
+
+
+DONE_BY = (mount, eject, disable, rotate, power, refresh, roll_over)
+OPERATIONS = {operation.__name__: operation for operation in DONE_BY}
 
 
 async def perform(folder: Path, operation: str) -> None:

@@ -4,7 +4,7 @@
 
 import os
 import ssl
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import strict_json
 from .certificate import SHA256, UUID, vm_of
@@ -14,7 +14,7 @@ from .files import file_errors, locked, make_folder, read_capped, replace_file, 
 from .paths import Paths
 from .tls import Certificate, certificates_in, fingerprint, self_handshake, split_client_pem
 
-__all__ = ["Identity", "load", "load_or_none", "make", "store", "sweep_unfinished"]
+__all__ = ["Identity", "load", "load_or_none", "make", "same_count", "store", "sweep_unfinished", "trusted"]
 
 FIRST_LINE = "# openngt identity 1 "
 MOST_IDENTITY = 64 * 1024
@@ -153,8 +153,8 @@ def _identity_failpoints(step: str) -> None:
 
 
 def check_newer(stored: Optional[Identity], new: Identity) -> None:
-    """DISC_OLDER unless `new` may follow `stored`. Generations are counted for each VM by each CA."""
-    if stored is None or (stored.vm_uuid, stored.ca_sha256) != (new.vm_uuid, new.ca_sha256):
+    """DISC_OLDER unless `new` may follow `stored`."""
+    if stored is None or not same_count(stored, new):
         return
     if new.generation <= stored.generation:
         raise AgentError(
@@ -162,6 +162,16 @@ def check_newer(stored: Optional[Identity], new: Identity) -> None:
             "generation {0} is not newer than the stored {1}".format(new.generation, stored.generation),
             {"generation": new.generation, "stored": stored.generation},
         )
+
+
+def same_count(stored: Identity, new: Identity) -> bool:
+    """Can the generations of the two be compared? Each service counts for itself, over all CAs that follow another."""
+    return stored.vm_uuid == new.vm_uuid and new.ca_sha256 in trusted(stored)
+
+
+def trusted(identity: Identity) -> List[str]:
+    """The fingerprints of the CAs that it trusts."""
+    return [fingerprint(pem) for pem in certificates_in(identity.ca_pem)]
 
 
 def sweep_unfinished(paths: Paths) -> None:

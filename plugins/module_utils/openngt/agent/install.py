@@ -19,7 +19,7 @@ from .errors import AgentError
 from .files import file_errors, locked, make_folder
 from .getty import open_gettys
 from .guest import Guest, interpreter, other_vendors
-from .identity import Identity, load_or_none
+from .identity import Identity, load_or_none, same_count
 from .install_steps import STEPS, Target, is_linked
 from .machine import vm_uuid
 from .runtime_status import read as read_status
@@ -194,9 +194,8 @@ def _check_space(folder: str, wanted: int) -> None:
 
 
 def _keeps(stored: Identity, offered: Identity) -> bool:
-    """Is what is stored as good as what the disc offers: the same VM and CA, no older generation?"""
-    same = (stored.vm_uuid, stored.ca_sha256) == (offered.vm_uuid, offered.ca_sha256)
-    return same and stored.generation >= offered.generation
+    """Is what is stored as good as what the disc offers: the same VM and service, no older generation?"""
+    return same_count(stored, offered) and stored.generation >= offered.generation
 
 
 def _check_not_older(current: str, version: str, kept: bool) -> None:

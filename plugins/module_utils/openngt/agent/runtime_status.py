@@ -9,7 +9,7 @@ from typing import Any, Dict, Optional
 from . import strict_json
 from .errors import AgentError
 from .files import file_errors, make_folder, read_capped, replace_file, sweep
-from .identity import Identity
+from .identity import Identity, trusted
 from .paths import Paths
 from .times import now_text, text_of
 from .version import __version__
@@ -37,6 +37,7 @@ def identity_shown(identity: Identity) -> Dict[str, Any]:
         "serial": identity.certificate.serial,
         "not_after": text_of(identity.certificate.not_after),
         "ca_sha256": identity.ca_sha256,
+        "trusted_ca_sha256": trusted(identity),
     }
 
 

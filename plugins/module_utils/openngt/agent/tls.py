@@ -21,12 +21,14 @@ __all__ = [
     "fingerprint",
     "keys_in",
     "self_handshake",
+    "split_chain",
     "split_client_pem",
 ]
 
 PIECE = 64 * 1024
 # X509_V_FLAG_NO_CHECK_TIME of OpenSSL 1.1.0 and newer, which Python has no name for.
 NO_CHECK_TIME = 0x200000
+MOST_VOUCHING = 4
 
 _PEM_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----")
 _PEM_KEY = re.compile("-----BEGIN ([A-Z]+ )?PRIVATE KEY-----[A-Za-z0-9+/=\\s]+-----END ([A-Z]+ )?PRIVATE KEY-----")
@@ -55,11 +57,19 @@ def keys_in(pem: str) -> List[str]:
 
 def split_client_pem(pem: str) -> Tuple[str, str]:
     """(private key, certificate) of a client.pem; ValueError unless it holds exactly one of each."""
+    key, leaf, vouching = split_chain(pem)
+    if vouching:
+        raise ValueError("one private key and one certificate are wanted")
+    return key, leaf
+
+
+def split_chain(pem: str) -> Tuple[str, str, str]:
+    """(private key, certificate, those that vouch for its CA or nothing); ValueError for anything else."""
     keys = keys_in(pem)
     certificates = certificates_in(pem)
-    if len(keys) != 1 or len(certificates) != 1:
+    if len(keys) != 1 or not 1 <= len(certificates) <= 1 + MOST_VOUCHING:
         raise ValueError("one private key and one certificate are wanted")
-    return keys[0], certificates[0]
+    return keys[0], certificates[0], "".join(certificates[1:])
 
 
 def fingerprint(certificate_pem: str) -> str:
@@ -84,8 +94,9 @@ def client_context(client_pem: str, ca_pem: str, check_time: bool = True) -> ssl
 def self_handshake(client_pem: str, ca_pem: str, check_time: bool = True) -> Certificate:
     """What the leaf in `client_pem` says, proven: a CA of `ca_pem` signed it, for client use, and the key is its own.
 
-    ssl.SSLError otherwise; without `check_time` an expired one passes. Both ends show the same certificate, and only
-    the server's end looks at the other's.
+    Certificates behind the leaf may lead from one of those CAs to the leaf's. ssl.SSLError otherwise; without
+    `check_time` an expired one passes. Both ends show the same certificate, and only the server's end looks at the
+    other's.
     """
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(server_context)

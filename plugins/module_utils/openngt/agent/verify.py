@@ -20,7 +20,7 @@ from .files import open_below, read_capped
 from .identity import Identity, make
 from .manifest import AGENT, CA, CLIENT, CONFIG, SLOTS, FileEntry, Manifest
 from .paths import MANIFEST
-from .tls import Certificate, certificates_in, fingerprint, self_handshake, split_client_pem
+from .tls import Certificate, certificates_in, fingerprint, self_handshake, split_chain
 
 __all__ = ["Disc", "Trust", "VerifiedDisc", "is_tools_disc", "read_agent", "read_disc", "verify", "verify_files"]
 
@@ -73,13 +73,14 @@ def read_disc(folder: str) -> Disc:
 def verify(disc: Disc, trust: Trust, now: Optional[float] = None) -> VerifiedDisc:
     """The disc's identity and configuration, if they may be taken.
 
-    DISC_UNTRUSTED: another CA than the one named or stored. DISC_EXPIRED. DISC_OF_ANOTHER_VM. DISC_INVALID: altered,
-    damaged or inconsistent. Whether it is newer than what is stored is asked of `check_newer`.
+    DISC_UNTRUSTED: another CA than the one named or stored, and none that such a one vouches for. DISC_EXPIRED.
+    DISC_OF_ANOTHER_VM. DISC_INVALID: altered, damaged or inconsistent. Whether it is newer than what is stored is asked
+    of `check_newer`.
     """
     now = time.time() if now is None else now
     ca_pem = _ascii(disc.ca, CA)
     anchors, trusted_by = _anchors(ca_pem, trust)
-    certificate = _prove(_client_pem(disc), anchors, certificates_in(ca_pem), now)
+    certificate = _prove(_chain_pem(disc), anchors, certificates_in(ca_pem), now)
     found = _vouched_manifest(disc, certificate)
     if trust.vm_uuid != found.vm_uuid:
         raise AgentError(
@@ -126,26 +127,32 @@ def _anchors(ca_pem: str, trust: Trust) -> Tuple[List[str], str]:
     return certificates_in(ca_pem), "first use"
 
 
-def _prove(client_pem: str, anchors: List[str], own: List[str], now: float) -> Certificate:
+def _prove(chain_pem: str, anchors: List[str], own: List[str], now: float) -> Certificate:
+    """The leaf of the disc's chain. Without one, the chain is key and leaf; else a CA of `anchors` vouches for the
+    disc's, which it has done for good: a guest that slept beyond that CA's end still follows it to the next. Of today
+    have to be the leaf and the CA that signed it.
+    """
     if not own:
         raise _invalid("{0} holds no certificate".format(CA), CA)
     try:
-        return self_handshake(client_pem, "".join(anchors))
+        return self_handshake(chain_pem, "".join(anchors))
     except ssl.SSLError as exc:
         reason = exc.reason or "not accepted"
-    # The verdict is final; why it is so decides what to tell. Python 3.6 does not say.
-    certificate = _accepted_without_clock(client_pem, anchors)
+    certificate = _accepted(chain_pem, anchors, check_time=False)
     if certificate is not None:
+        if _accepted(chain_pem, own, check_time=True) is not None:
+            return certificate
+        # The verdict is final; why it is so decides what to tell. Python 3.6 does not say.
         when = "is not valid yet: look at the guest's clock" if certificate.not_before > now else "has expired"
         raise AgentError("DISC_EXPIRED", "the disc's certificate or its CA {0}".format(when))
-    if _accepted_without_clock(client_pem, own) is not None:
+    if _accepted(chain_pem, own, check_time=False) is not None:
         raise AgentError("DISC_UNTRUSTED", "the disc comes from another CA than the one that this guest trusts")
     raise _invalid("key, certificate and CA do not belong together ({0})".format(reason), CLIENT)
 
 
-def _accepted_without_clock(client_pem: str, authorities: List[str]) -> Optional[Certificate]:
+def _accepted(chain_pem: str, authorities: List[str], check_time: bool) -> Optional[Certificate]:
     try:
-        return self_handshake(client_pem, "".join(authorities), check_time=False)
+        return self_handshake(chain_pem, "".join(authorities), check_time)
     except ssl.SSLError:
         return None
 
@@ -182,14 +189,15 @@ def _vouched_config(disc: Disc, manifest: Manifest) -> Dict[str, Any]:
 
 def _identity(disc: Disc, manifest: Manifest, ca_pem: str) -> Identity:
     try:
-        return make("bootstrap", manifest.cluster_uuid, _client_pem(disc), ca_pem, manifest.ca_sha256)
+        key, leaf, _vouching = split_chain(_chain_pem(disc))
+        return make("bootstrap", manifest.cluster_uuid, key + leaf, ca_pem, manifest.ca_sha256)
     except ValueError as exc:
         raise _invalid("{0}: {1}".format(CLIENT, exc), CLIENT) from exc
 
 
-def _client_pem(disc: Disc) -> str:
+def _chain_pem(disc: Disc) -> str:
     try:
-        return "".join(split_client_pem(_ascii(disc.client, CLIENT)))
+        return "".join(split_chain(_ascii(disc.client, CLIENT)))
     except ValueError as exc:
         raise _invalid("{0}: {1}".format(CLIENT, exc), CLIENT) from exc
 

@@ -22,6 +22,7 @@ __all__ = [
     "Authority",
     "check_common_name",
     "create_authority",
+    "create_successor",
     "has_authority",
     "load_authority",
     "load_ca_certificate",
@@ -92,6 +93,32 @@ def create_authority(
     """
     _x509.require()
     check_common_name(common_name)
+    return _create(folder, _x509.common_name(common_name), now, key_type, validity, passphrase)
+
+
+def create_successor(
+    folder: Path, predecessor: Authority, *, now: datetime.datetime, passphrase: bytes | None = None
+) -> Authority:
+    """Make in `folder` the CA that shall follow `predecessor`: a key of its own, the same name, kind and life.
+
+    The same name, so that a certificate by which the old one vouches for it counts as self-issued: CAs of ours allow no
+    other CA below them (RFC 4210, section 4.4; RFC 5280, section 4.2.1.9). Errors are those of `create_authority`.
+    """
+    life = predecessor.not_after - predecessor.info.not_before - BACKDATE
+    key_type = _x509.key_type_of(predecessor.private_key)
+    if key_type not in KEY_TYPES:
+        raise OpenNGTError("CERTIFICATE_INVALID", f"the CA's key is of type {key_type}: not one of ours")
+    return _create(folder, predecessor.certificate.subject, now, key_type, life, passphrase)
+
+
+def _create(
+    folder: Path,
+    name: _x509.x509.Name,
+    now: datetime.datetime,
+    key_type: KeyType,
+    validity: datetime.timedelta,
+    passphrase: bytes | None,
+) -> Authority:
     with file_errors(str(folder)):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -102,7 +129,7 @@ def create_authority(
                 raise OpenNGTError("CA_EXISTS", f"{folder} holds a CA already")
             key = load_left_key(folder, key_type, passphrase) or _create_key(folder, key_type, passphrase)
             failpoint("pki.create_authority.key")
-            certificate = _sign_authority(key, common_name, now, validity)
+            certificate = _sign_authority(key, name, now, validity)
             sweep_unfinished(str(folder / CERTIFICATE))
             replace_file(str(folder / CERTIFICATE), _x509.certificate_pem(certificate))
             failpoint("pki.create_authority.certificate")
@@ -148,10 +175,9 @@ def _create_key(folder: Path, key_type: KeyType, passphrase: bytes | None) -> _x
 
 
 def _sign_authority(
-    key: _x509.PrivateKey, common_name: str, now: datetime.datetime, validity: datetime.timedelta
+    key: _x509.PrivateKey, name: _x509.x509.Name, now: datetime.datetime, validity: datetime.timedelta
 ) -> _x509.x509.Certificate:
     x509 = _x509.x509
-    name = _x509.common_name(common_name)
     common = _x509.template(
         name,
         [
