@@ -2,8 +2,12 @@
 """Take a backup of a state folder, while its service runs or not."""
 
 import contextlib
+import fcntl
+import os
+import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +19,8 @@ from openngt.version import __version__
 from .archive import DATABASE, OPTIONAL, REQUIRED, Description, write_archive
 
 __all__ = ["back_up"]
+
+PREFIX = ".backup-"
 
 
 def back_up(state_dir: Path, stream: IO[bytes]) -> Description:
@@ -32,7 +38,7 @@ def back_up(state_dir: Path, stream: IO[bytes]) -> Description:
                     remedy="give the state_dir of a service that has been started; "
                     "a database on PostgreSQL is backed up with pg_dump",
                 )
-        with tempfile.TemporaryDirectory(prefix=".backup-", dir=state_dir) as folder:
+        with _one_at_a_time(state_dir), tempfile.TemporaryDirectory(prefix=PREFIX, dir=state_dir) as folder:
             database = Path(folder) / DATABASE
             _copy_database(state_dir / DATABASE, database)
             with held_still(state_dir / "ca") as succession:
@@ -40,6 +46,19 @@ def back_up(state_dir: Path, stream: IO[bytes]) -> Description:
                 files = {name: state_dir / name for name in (*REQUIRED, *OPTIONAL) if (state_dir / name).exists()}
                 write_archive(stream, description, {**files, DATABASE: database})
     return description
+
+
+@contextlib.contextmanager
+def _one_at_a_time(state_dir: Path) -> Iterator[None]:
+    """Whoever has the turn removes what a killed backup has left: a copy of the whole database."""
+    descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for left in state_dir.glob(f"{PREFIX}*"):
+            shutil.rmtree(left)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _copy_database(source: Path, target: Path) -> None:

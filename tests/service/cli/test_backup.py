@@ -157,6 +157,15 @@ def test_a_backup_is_one_private_file_and_leaves_nothing_beside_it(taken: Taken)
     assert "VMs Enrolled : 1" in shown.stdout
 
 
+def test_what_a_killed_backup_has_left_goes_with_the_next(former: ServiceProcess, tmp_path: Path) -> None:
+    left = former.state_dir / ".backup-killed"
+    left.mkdir(mode=0o700)
+    (left / "openngt.db").write_bytes(b"half of it")
+    done = former.cli("backup", "create", str(tmp_path / "next.backup"))
+    assert done.returncode == 0, done.stderr
+    assert not left.exists()
+
+
 def test_a_state_that_is_there_is_kept_unless_it_may_be_set_aside(former: ServiceProcess, taken: Taken) -> None:
     refused = former.cli("restore", str(taken.file))
     assert refused.returncode == 1

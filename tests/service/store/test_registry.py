@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from openngt.errors import OpenNGTError
-from openngt_service.store.registry import Capabilities
+from openngt_service.store.registry import Capabilities, near_names
 
 from .conftest import OpenStore
 
@@ -50,3 +50,17 @@ def test_a_vm_is_found_by_uuid_in_any_case_or_by_name(opened: OpenStore) -> None
             assert len(failure.value.details["vms"]) == 2
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [("prod-web-4711x", "prod-web-4711"), ("PROD-WEB-4711", "prod-web-4711"), ("ldap1", "LDAP01")],
+)
+def test_a_mistyped_name_is_recognised_in_a_large_fleet(wanted: str, meant: str) -> None:
+    near = near_names(wanted, ["LDAP01", *(f"prod-web-{number:04d}" for number in range(10_000))])
+    assert near[0] == meant and len(near) <= 5
+
+
+def test_of_a_small_fleet_every_name_is_compared() -> None:
+    assert near_names("ewb1", ["db1", "mail1", "web1"])[0] == "web1"
+    assert near_names("xxxxx", ["db1", "mail1", "web1"]) == []
