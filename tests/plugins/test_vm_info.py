@@ -33,6 +33,7 @@ def test_clones_that_wait_are_read_and_enabled_by_the_module(fleet: Fleet, run_t
     parent = fleet.add_vm("web01", enrolled=True)
     copy = fleet.add_vm("web01-copy")
     fleet.service.hypervisor.guest(copy, cloned_from=parent)
+    fleet.client.enable(parent, {"vss_snapshot": False})
     [plain, waiting, enabled, after] = run_tasks(
         [
             {INFO: {}},
@@ -48,6 +49,7 @@ def test_clones_that_wait_are_read_and_enabled_by_the_module(fleet: Fleet, run_t
     assert clone["cloned_from"] == {"vm_uuid": parent, "vm_name": "web01"}
     assert [vm["vm_name"] for vm in waiting["vms"]] == ["web01"] and not waiting["changed"]
     assert enabled["changed"] and after["clones"] == []
+    assert (enabled["vm"]["vss_snapshot"], enabled["vm"]["self_service_restore"]) == (False, True), "as its parent's"
     assert {vm["vm_name"] for vm in after["vms"]} == {"web01", "web01-copy"}
 
 
