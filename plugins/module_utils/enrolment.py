@@ -65,7 +65,11 @@ def plan(
             {"vm_uuid": seen["vm_uuid"], "power_state": seen["power_state"]},
         )
     wanted = {name: value for name, value in capabilities.items() if value is not None}
-    return _plan_enable(wanted, seen) if record is None else _plan_change(record, wanted)
+    if record is not None:
+        return _plan_change(record, wanted)
+    if seen is None:
+        raise AssertionError("a VM that is not enrolled has been looked up on the hypervisor")
+    return _plan_enable(wanted, seen, _inherited(client, seen))
 
 
 def apply(client: Client, planned: Plan) -> Json:
@@ -92,10 +96,14 @@ def _plan_change(record: Json, wanted: Mapping[str, bool]) -> Plan:
     return Plan(action, record["vm_uuid"], whole, _shown(record), _shown(after), after)
 
 
-def _plan_enable(wanted: Mapping[str, bool], seen: Json | None) -> Plan:
-    if seen is None:
-        raise AssertionError("a VM that is not enrolled has been looked up on the hypervisor")
-    capabilities = {name: wanted.get(name, True) for name in CAPABILITIES}
+def _inherited(client: Client, seen: Json) -> dict[str, bool]:
+    """A clone starts with its parent's capabilities, any other VM with all."""
+    parent = enrolled(client, seen["cloned_from"]["vm_uuid"]) if seen.get("clone_pending") else None
+    return {name: True if parent is None else bool(parent[name]) for name in CAPABILITIES}
+
+
+def _plan_enable(wanted: Mapping[str, bool], seen: Json, inherited: Mapping[str, bool]) -> Plan:
+    capabilities = {**inherited, **wanted}
     record = {
         "vm_uuid": seen["vm_uuid"],
         "vm_name": seen["vm_name"],

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from openngt.client import Client
-from openngt_service.lab.accelerator import choose_accelerator
-from openngt_service.lab.image import Image, ensure_image
+from openngt.effects import run
 from openngt_service.lab.service_process import ServiceProcess
 from openngt_service.lab.vm import Lab, LabVm
 
+from ..conftest import program
 from .conftest import Guests, WarmVm, restore
 from .hands import LIMIT_SECONDS, drives, install, isos, said, until
 
@@ -24,15 +24,11 @@ COPY = "web-copy"
 IDENTITY = "/usr/local/openngt/config/identity.pem"
 
 
-@pytest.fixture(scope="module")
-def image() -> Image:
-    return ensure_image(lambda line: None)
-
-
-def booted(lab: Lab, image: Image, name: str) -> WarmVm:
-    vm = lab.start(name, image, choose_accelerator(image, lambda line: None))
-    lab.wait(vm)
-    return WarmVm(**vars(vm))
+def lab_command(lab: Lab, *words: str) -> WarmVm:
+    """`openngt lab …`, which waits for the guest; the copy as it is then."""
+    done = run([program("openngt"), "lab", *words, "--directory", str(lab.directory)], timeout=LIMIT_SECONDS)
+    assert done.returncode == 0, done
+    return WarmVm(**vars(lab.vm(COPY)))
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +42,17 @@ def parent(guests: Guests, service: ServiceProcess) -> Iterator[WarmVm]:
 
 
 @pytest.fixture(scope="module")
-def copy(parent: WarmVm, guests: Guests, image: Image, service: ServiceProcess) -> Iterator[WarmVm]:
+def copy(parent: WarmVm, guests: Guests, service: ServiceProcess) -> Iterator[WarmVm]:
     """A copy of the running VM, booted beside it."""
-    guests.lab.clone(parent.name, COPY)
     try:
-        vm = booted(guests.lab, image, COPY)
+        vm = lab_command(guests.lab, "clone", parent.name, COPY)
         yield vm
         vm.hang_up()
     finally:
         with service.client() as client:
             for one in client.vms([COPY]):
                 client.disable(one["vm_uuid"])
-        guests.lab.down([COPY])
+        guests.lab.down([vm.name for vm in guests.lab.vms() if vm.name == COPY])
 
 
 def linked_for_long(client: Client, vm: LabVm, newer_than: int = 0) -> bool:
@@ -123,18 +118,17 @@ def test_a_clone_is_told_apart_waits_to_be_enabled_and_goes_active_by_itself(
 
 
 def test_a_vm_that_is_put_back_behind_its_certificate_recovers_by_itself(
-    copy: WarmVm, guests: Guests, image: Image, client: Client, service: ServiceProcess
+    copy: WarmVm, guests: Guests, client: Client, service: ServiceProcess
 ) -> None:
     """T2: a snapshot, two refreshes, a revert; nobody helps, and the old identity is never accepted."""
     until(lambda: linked_for_long(client, copy), "the clone's own link")
-    guests.lab.snapshot(COPY, "before")
+    lab_command(guests.lab, "snapshot", COPY, "before")
     for _ in range(2):
         task = client.refresh(vm=[copy.vm_uuid], via="link")
         assert client.wait_task(task, LIMIT_SECONDS)["state"] == "succeeded"
     generation = client.vm(copy.vm_uuid)["generation"]
     copy.hang_up()
-    guests.lab.revert(COPY, "before")
-    reverted = booted(guests.lab, image, COPY)
+    reverted = lab_command(guests.lab, "revert", COPY, "before")
     began = time.monotonic()
     until(lambda: linked_for_long(client, reverted, generation), "the recovery")
     sys.stderr.write(f"a reverted VM was linked {time.monotonic() - began:.0f} s after it answered over SSH\n")

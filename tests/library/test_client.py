@@ -164,6 +164,13 @@ def a_task(state: str, **more: Any) -> dict[str, Any]:
 
 CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
     ("hypervisor_vms", lambda c: c.hypervisor_vms("a b"), "GET", "/v1/hypervisor/vms?vm=a+b", None),
+    (
+        "hypervisor_vms that wait",
+        lambda c: c.hypervisor_vms(clone_pending=True),
+        "GET",
+        "/v1/hypervisor/vms?clone_pending=true",
+        None,
+    ),
     ("vms", lambda c: c.vms(["a", "b"]), "GET", "/v1/vms?vm=a&vm=b&limit=1000", None),
     (
         "vms filtered",

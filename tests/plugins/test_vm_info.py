@@ -29,6 +29,30 @@ def test_all_vms_or_the_named_ones(fleet: Fleet, run_tasks: RunTasks) -> None:
     assert none["vms"] == [] and not none["changed"]
 
 
+def test_clones_that_wait_are_read_and_enabled_by_the_module(fleet: Fleet, run_tasks: RunTasks) -> None:
+    parent = fleet.add_vm("web01", enrolled=True)
+    copy = fleet.add_vm("web01-copy")
+    fleet.service.hypervisor.guest(copy, cloned_from=parent)
+    fleet.client.enable(parent, {"vss_snapshot": False})
+    [plain, waiting, enabled, after] = run_tasks(
+        [
+            {INFO: {}},
+            {INFO: {"vm": ["web01"], "clone_pending": True}},
+            {"openngt.guest_tools.vm": {"vm": "web01-copy"}},
+            {INFO: {"clone_pending": True}},
+        ],
+        environment=fleet.environment,
+    )
+    assert "clones" not in plain
+    [clone] = waiting["clones"]
+    assert (clone["vm_uuid"], clone["clone_pending"]) == (copy, True)
+    assert clone["cloned_from"] == {"vm_uuid": parent, "vm_name": "web01"}
+    assert [vm["vm_name"] for vm in waiting["vms"]] == ["web01"] and not waiting["changed"]
+    assert enabled["changed"] and after["clones"] == []
+    assert (enabled["vm"]["vss_snapshot"], enabled["vm"]["self_service_restore"]) == (False, True), "as its parent's"
+    assert {vm["vm_name"] for vm in after["vms"]} == {"web01", "web01-copy"}
+
+
 def test_the_records_are_filtered_and_sorted_by_the_service(fleet: Fleet, run_tasks: RunTasks) -> None:
     for name, power_state in (("web01", "on"), ("web02", "off"), ("web03", "on"), ("db01", "on")):
         fleet.add_vm(name, power_state=power_state, enrolled=True)

@@ -35,6 +35,11 @@ def second_machine(older: SessionInfo, newer: SessionInfo) -> bool:
     return older.serial == newer.serial and older.boot_id != newer.boot_id
 
 
+def _doubtful(live: Connection, older: SessionInfo, newer: SessionInfo) -> bool:
+    """A boot id is the guest's word: the VM's own port is not given up for it before the port falls silent."""
+    return older.serial == newer.serial and (proven(live) or second_machine(older, newer))
+
+
 def proven(live: Connection | None) -> bool:
     """It came over the VM's own port, which says who it is."""
     return live is not None and live.line is not None
@@ -74,7 +79,7 @@ class Contests:
                 self._drop(info.vm_uuid, contest)
             return False
         if contest is None:
-            if live is None or live.info is None or not second_machine(live.info, info):
+            if live is None or live.info is None or not _doubtful(live, live.info, info):
                 return False
             contest = self._of[info.vm_uuid] = _Contest(info.serial)
             if not proven(live):
@@ -93,15 +98,21 @@ class Contests:
             return False
         newest = next(reversed(contest.members))
         if connection in contest.members:
-            if not contest.confirmed and connection is not newest:
+            # Beside the VM's own port, copies prove nothing by living.
+            if not contest.confirmed and connection is not newest and not proven(live):
                 self._confirm(contest, connection, newest)
                 for member, hello in contest.members.items():
                     if hello is not None:
                         member.admit(NOTHING)
             return True
-        if connection is live:  # over the VM's own port: the others are copies
-            self._confirm(contest, connection, newest)
-            _end(contest, "identity_mismatch")
+        if connection is live and connection.info is not None:  # over the VM's own port: the others are copies
+            older = connection.info
+            copies = [one for one in contest.members if one.info is not None and second_machine(older, one.info)]
+            if copies:
+                self._confirm(contest, connection, copies[-1])
+            # From the same boot it may be the agent itself, which took the port for dead a moment too early.
+            _end(contest, "identity_mismatch" if copies else "superseded")
+            self._drop(connection.vm_uuid or "", contest)
         return False
 
     def left(self, connection: Connection, live: Connection | None) -> tuple[Connection, Hello | None] | None:

@@ -307,6 +307,10 @@ class Gateway:
     def _greet(self, connection: Connection, hello: Hello) -> None:
         accepted = connection.accepted
         assert accepted is not None, "there is no session before the ledger's verdict"
+        verdict = self.judge(accepted.serial)
+        if isinstance(verdict, Refused):  # since its handshake; whoever has the newer identity must not be superseded
+            connection.end(verdict.reason)
+            return
         info = connection.info = SessionInfo(
             vm_uuid=accepted.vm_uuid,
             ngt_uuid=accepted.ngt_uuid,

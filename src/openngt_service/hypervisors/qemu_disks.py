@@ -21,7 +21,15 @@ from openngt.errors import OpenNGTError
 
 from .qmp import Qmp
 
-__all__ = ["copy_running", "copy_stopped", "revert_stopped", "snapshot_running", "snapshot_stopped", "unsupported"]
+__all__ = [
+    "copy_running",
+    "copy_stopped",
+    "require_snapshot",
+    "revert_stopped",
+    "snapshot_running",
+    "snapshot_stopped",
+    "unsupported",
+]
 
 POLL_SECONDS = 0.2
 JOB = "openngt-clone"
@@ -74,11 +82,16 @@ async def snapshot_running(qmp: Qmp, vm_name: str, disk: Path, name: str) -> Non
 
 async def revert_stopped(vm_name: str, disk: Path, name: str) -> None:
     """Put the disk of a VM that is off back; NOT_FOUND names the snapshots that there are."""
-    known = await _snapshots(vm_name, disk)
+    await require_snapshot(vm_name, disk, name)
+    await _img("snapshot", "-a", name, str(disk))
+
+
+async def require_snapshot(vm_name: str, disk: Path, name: str) -> None:
+    """NOT_FOUND names the snapshots that there are; the VM may be on."""
+    known = await _snapshots(vm_name, disk, shared=True)
     if name not in known:
         there = ", ".join(known) or "none"
         raise OpenNGTError("NOT_FOUND", f"VM {vm_name} has no snapshot {name} (it has: {there})", {"snapshots": known})
-    await _img("snapshot", "-a", name, str(disk))
 
 
 async def _snapshots(vm_name: str, disk: Path, *, shared: bool = False) -> list[str]:

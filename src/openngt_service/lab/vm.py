@@ -22,7 +22,7 @@ from openngt.effects import Finished, replace_file, run
 from openngt.errors import OpenNGTError
 
 from ..hypervisors.qemu_clone import card_address, copy_disk
-from ..hypervisors.qemu_disks import revert_stopped, snapshot_running, snapshot_stopped
+from ..hypervisors.qemu_disks import require_snapshot, revert_stopped, snapshot_running, snapshot_stopped
 from ..hypervisors.qmp import open_qmp
 from ..hypervisors.vm_files import VM_FILE, VmFile, read_vm_file, write_vm_file
 from .accelerator import QEMU, Accelerator
@@ -165,6 +165,7 @@ class Lab:
     def revert(self, name: str, snapshot: str) -> LabVm:
         """Pull the plug of a VM and put its disk back; it is off then. NOT_FOUND names the snapshots that there are."""
         vm = self.vm(name)
+        asyncio.run(require_snapshot(vm.name, vm.disk, snapshot))  # before the plug is pulled
         self._stop(vm)
         asyncio.run(revert_stopped(vm.name, vm.disk, snapshot))
         self._report(f"{name}: put back to the snapshot {snapshot}")

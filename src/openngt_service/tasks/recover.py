@@ -79,6 +79,7 @@ class Recovery:
         self._wanted: dict[str, Wanted] = {}
         self._not_before: dict[str, float] = {}
         self._failures: dict[str, int] = {}
+        self._one_look = asyncio.Lock()
         self._followers: dict[str, asyncio.Task[None]] = {}
         self.attempts: dict[str, Attempt] = {}
         self.told: Callable[[], None] = lambda: None
@@ -106,6 +107,10 @@ class Recovery:
 
     async def look(self) -> list[str]:
         """Begin what is due; the UUIDs of the VMs for which a task was made."""
+        async with self._one_look:
+            return await self._look()
+
+    async def _look(self) -> list[str]:
         self._note_expired()
         due = [vm for vm_uuid in list(self._wanted) if (vm := self._due(vm_uuid)) is not None]
         due = due[: max(0, AT_ONCE - len(self._followers))]
@@ -116,9 +121,9 @@ class Recovery:
         for vm in due:
             if not _can_take_disc(seen.get(vm.vm_uuid)):
                 self._not_before[vm.vm_uuid] = self._clock() + OFF_SECONDS
-                continue
-            await self._begin(vm, self._wanted.pop(vm.vm_uuid))
-            begun.append(vm.vm_uuid)
+            elif self._due(vm.vm_uuid) is not None:  # nothing has changed while the hypervisor was asked
+                await self._begin(vm, self._wanted.pop(vm.vm_uuid))
+                begun.append(vm.vm_uuid)
         return begun
 
     async def stop(self) -> None:
@@ -129,16 +134,25 @@ class Recovery:
             await asyncio.wait(followers)
 
     def _note_expired(self) -> None:
-        """TLS refuses an expired certificate before anybody can tell whose it was: of those VMs whose own has."""
+        """TLS refuses an expired certificate before anybody can tell whose it was.
+
+        So it is taken to be that of VMs whose own has expired, and of those that were last seen at that address: a VM
+        that was put back by years comes from there. A VM with a link is none.
+        """
         if not self._parts.settings.recover_identities:
             return
-        now = effects.now()
-        recent = (one for one in self._links.strangers if one.reason == "expired")
-        if not any((now - one.at).total_seconds() <= REMEMBER_SECONDS for one in recent):
+        now, store = effects.now(), self._parts.store
+        recent = [one for one in self._links.strangers if one.reason == "expired"]
+        hosts = {_host(one.peer) for one in recent if (now - one.at).total_seconds() <= REMEMBER_SECONDS}
+        if not hosts:
             return
-        for entry in self._parts.store.ledger.all_live():
-            if entry.state == "current" and entry.not_after <= now and entry.vm_uuid not in self._wanted:
-                self.want(entry.vm_uuid, "recover", "expired")
+        for vm in store.registry.all():
+            if vm.vm_uuid in self._wanted or self._parts.gateway.session(vm.vm_uuid) is not None:
+                continue
+            entry, peer = store.ledger.certificate_of(vm.vm_uuid), self._links.view(vm.vm_uuid).row.peer
+            over = entry is not None and entry.state == "current" and entry.not_after <= now
+            if over or (peer is not None and _host(peer) in hosts):
+                self.want(vm.vm_uuid, "recover", "expired")
 
     def _due(self, vm_uuid: str) -> Vm | None:
         """The VM, if it is time to act for it."""
@@ -191,6 +205,11 @@ class Recovery:
     def _show(self, attempt: Attempt) -> None:
         self.attempts[attempt.vm_uuid] = attempt
         self.told()
+
+
+def _host(peer: str) -> str:
+    """Of `address:port`; a serial port's name stays what it is."""
+    return peer.rpartition(":")[0] or peer
 
 
 def _can_take_disc(seen: HypervisorVm | None) -> bool:

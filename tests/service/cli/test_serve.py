@@ -139,10 +139,29 @@ def messages(client: Client, name: str) -> list[str]:
     return [item["message"] for item in check["items"]]
 
 
-async def eventually_async(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+async def eventually_async(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.1)
+
+
+def test_a_clone_is_named_with_its_parent_within_seconds(own_service: ServiceProcess) -> None:
+    """F16: in the health check, the list and the command; nobody has asked for a run."""
+    own_service.start()
+    client = own_service.client()
+    client.enable(VM)
+    name = client.vm(VM)["vm_name"]
+    copy = asyncio.run(own_service.hypervisor.clone(VM, "a-copy"))
+    asyncio.run(
+        eventually_async(lambda: "a-copy" in "".join(messages(client, "ngt_duplicate_identity_check")), seconds=10)
+    )
+    assert messages(client, "ngt_duplicate_identity_check") == [
+        f"VM: a-copy - is a clone of VM {name} and waits to be enabled (clone_pending)"
+    ]
+    listed = own_service.cli("vm", "clones", "--output", "csv")
+    assert listed.stdout.splitlines()[1] == f"{copy},a-copy,clone_pending,{name},{VM},off"
+    client.enable(copy)
+    assert own_service.cli("vm", "clones", "--output", "json").stdout.strip() == "[]"
 
 
 async def skewed(service: ServiceProcess, pem: Path) -> None:

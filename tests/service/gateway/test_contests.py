@@ -127,6 +127,49 @@ def test_an_identity_that_was_issued_since_settles_it(play: Play, world: Any) ->
     play(scenario)
 
 
+def test_who_was_let_in_and_replaced_before_he_said_hello_is_not_greeted(play: Play, world: Any) -> None:
+    """T1: a copy that waits with its hello must not push out the VM, which has come with its new identity."""
+
+    async def scenario() -> None:
+        async with world() as w:
+            old = w.enrol()
+            copy = await w.connect(old)
+            assert (await copy.read() or {})["method"] == "welcome"
+            renewed = w.enrol(old.vm_uuid, generation=2, state="next")
+            agent = await w.agent(renewed)
+            hello = {"protocol": 1, "agent_version": "0.1.0", "boot_id": "boot-2", "status": {}}
+            copy.send({"jsonrpc": "2.0", "id": 1, "method": "hello", "params": hello})
+            assert await copy.closed() and w.events.refusals() == ["retired"]
+            session = w.gateway.session(old.vm_uuid)
+            assert session is not None and session.session == agent.welcome["session"]
+
+    play(scenario)
+
+
+def test_copies_on_the_network_cannot_bring_the_vms_own_port_into_doubt(play: Play, world: Any, tmp_path: Path) -> None:
+    """T1: they beat before they are answered, which an agent never does; one says to be of the same boot."""
+
+    async def scenario() -> None:
+        async with world(heartbeat_seconds=5) as w:
+            identity = w.enrol()
+            async with port_of(w, identity.vm_uuid, tmp_path) as port:
+                parent = await SerialAgent.over(port, w.pki.client(identity), SERVICE_NAME)
+                await parent.start()
+                for number in range(2):
+                    copy = await w.connect(identity)
+                    await copy.read()
+                    hello = {"protocol": 1, "agent_version": "0.1.0", "boot_id": f"boot-{number}", "status": {}}
+                    copy.send({"jsonrpc": "2.0", "id": 1, "method": "hello", "params": hello})
+                    for beats in range(2, 4):
+                        copy.send({"jsonrpc": "2.0", "id": beats, "method": "heartbeat", "params": {}})
+                    assert (await copy.read() or {})["id"] in (2, 3)
+                session = w.gateway.session(identity.vm_uuid)
+                assert session is not None and session.transport == "serial"
+                assert w.events.of("used_twice") == [] and w.events.of("link_down") == []
+
+    play(scenario)
+
+
 @contextlib.asynccontextmanager
 async def port_of(w: World, vm_uuid: str, folder: Path) -> Any:
     """The VM's own serial port, attached."""

@@ -74,6 +74,34 @@ def test_a_started_vm_is_listed_and_described_for_the_adapter(lab: Lab, vm: LabV
     assert described.qmp.is_socket()
 
 
+def test_a_copy_shares_nothing_with_its_parent_but_the_content_of_its_disk(lab: Lab, vm: LabVm, image: Image) -> None:
+    """Of a VM that runs; what its guest writes afterwards is its own."""
+    lab.clone("web1", "web1-copy")
+    copy = lab.start("web1-copy", image, "tcg")
+    assert copy.cloned_from == vm.vm_uuid != copy.vm_uuid and copy.ssh_port != vm.ssh_port
+    described = read_vm_file(lab.directory / "web1-copy/vm.json")
+    assert (described.cloned_from, described.disk) == (vm.vm_uuid, copy.disk)
+    [cards] = [[word for word in arguments(one) if "mac=" in word] for one in (vm,)]
+    assert cards and not set(cards) & set(arguments(copy))
+    assert not [word for word in arguments(copy) if vm.sockets in word or f"{vm.folder}/" in word]
+    seen = {one.vm_name: one for one in asyncio.run(QemuHypervisor(lab.directory).list_vms())}
+    assert seen["web1-copy"].cloned_from == vm.vm_uuid and seen["web1"].cloned_from is None
+    assert {drive.state for drive in seen["web1-copy"].drives} == {"empty"}
+    with pytest.raises(OpenNGTError) as caught:
+        lab.clone("web1", "web1-copy")
+    assert caught.value.code == "INVALID_INPUT"
+
+
+def test_a_disk_is_put_back_to_a_snapshot_and_the_vm_is_off_then(lab: Lab, vm: LabVm, image: Image) -> None:
+    lab.snapshot("web1", "before")
+    with pytest.raises(OpenNGTError) as caught:
+        lab.revert("web1", "never-made")
+    assert caught.value.code == "NOT_FOUND" and "before" in caught.value.message
+    assert lab.vm("web1").pid is not None, "no plug was pulled for nothing"
+    assert lab.revert("web1", "before").pid is None
+    assert lab.start("web1", image, "tcg").pid is not None
+
+
 def test_starting_again_leaves_a_running_vm_alone(lab: Lab, vm: LabVm, image: Image) -> None:
     assert lab.start("web1", image, "tcg") == vm
 

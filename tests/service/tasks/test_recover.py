@@ -119,8 +119,9 @@ def test_a_reverted_vm_recovers_by_itself_and_again_after_the_next_revert(tmp_pa
             assert session is not None and session.kind == "link" and session.generation > before.generation
             assert (await scene.workshop.gateway.connect(old)) == Refused("retired", VM)
             assert scene.clean() and await scene.look() == []
-        tasks = (await scene.workshop.operations.tasks(VM))["items"]
-        recoveries = [task for task in tasks if task["kind"] == "recover"]
+        operations = scene.workshop.operations
+        tasks = (await operations.tasks(VM))["items"]
+        recoveries = [await operations.task(task["task_id"]) for task in tasks if task["kind"] == "recover"]
         assert [task["result"]["reason"] for task in recoveries] == ["retired", "retired"]
         assert scene.told == 4, "each beginning and each end"
 
@@ -196,6 +197,29 @@ def test_an_expired_certificate_is_replaced_although_tls_does_not_say_whose_it_w
         assert await scene.look() == []
         workshop.links.refused("expired", "203.0.113.9:4000", None, None)
         assert await scene.look(0.0) == []
+        assert await scene.look() == [VM]
+        await scene.recovered()
+
+    scenario(tmp_path, story)
+
+
+def test_a_guest_that_was_put_back_by_years_is_known_by_where_it_comes_from(tmp_path: Path) -> None:
+    """Its certificate is so old that TLS itself refuses it; the VM's own is good, and the VM has no link."""
+
+    async def story(scene: Scene) -> None:
+        workshop = scene.workshop
+        await scene.agents.install(VM, "web1")
+        peer = workshop.links.view(VM).row.peer
+        assert peer is not None
+        workshop.links.refused("expired", peer, None, None)
+        assert await scene.look() == [], "it is linked: that was another one"
+        await scene.agents.disconnect(VM)
+        workshop.links.strangers.clear()
+        workshop.links.refused("expired", "203.0.113.9:4000", None, None)
+        await scene.look(0.0)
+        assert await scene.look() == [], "somebody from elsewhere is none of ours"
+        workshop.links.refused("expired", f"{peer.rpartition(':')[0]}:4001", None, None)
+        await scene.look(0.0)
         assert await scene.look() == [VM]
         await scene.recovered()
 
