@@ -210,9 +210,33 @@ def test_every_page_works_without_script_and_on_a_small_screen(fleet: Fleet, bro
         assert browser.one("body").size["width"] <= 360, path
         layout = browser.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
         assert layout["cssContentSize"]["width"] <= 360, f"{path} scrolls sideways as a whole"
-    browser.open("/console/health")
-    browser.click("#run button")
-    browser.wait(".summary", "succeeded")
+    browser.open(f"/console/tasks/{begin_slow_task(fleet, fleet.vms[91])}")
+    assert browser.one("#live").get_dom_attribute("data-live") is not None
+    browser.wait(".summary", "failed")
+    assert "ACPI_IGNORED" in browser.text(".problem")
+
+
+def begin_slow_task(fleet: Fleet, vm: str) -> str:
+    """One that works for four seconds: a guest does not heed its power button."""
+    fleet.service.hypervisor.guest(vm, ignores_acpi=True)
+    with fleet.service.client() as client:
+        task = client.power(vm, "shutdown", wait_seconds=4)
+    return str(task["task_id"])
+
+
+def test_a_page_follows_its_task_in_place_until_the_session_ends(fleet: Fleet, browser: Browser) -> None:
+    with fleet.service.client() as client:
+        browser.log_in(client.create_token("a-follower", "viewer")["token"])
+    browser.open(f"/console/tasks/{begin_slow_task(fleet, fleet.vms[90])}")
+    browser.driver.execute_script("window.same = true")
+    assert "running" in browser.text(".summary")
+    browser.wait(".summary", "failed")
+    assert "ACPI_IGNORED" in browser.text(".problem")
+    assert browser.driver.execute_script("return window.same"), "it was not loaded anew"
+    browser.open(f"/console/tasks/{begin_slow_task(fleet, fleet.vms[45])}")
+    with fleet.service.client() as client:
+        client.delete_token("a-follower")
+    browser.wait("h1", "Log in")
 
 
 def test_the_keyboard_is_enough(fleet: Fleet, browser: Browser, operator: str) -> None:

@@ -34,7 +34,6 @@ def routes() -> list[BaseRoute]:
 async def fleet(visit: Visit) -> Response:
     """A filter that cannot be leaves the form as it was, with the reason above it."""
     query, found, error = FleetQuery(), NO_PAGE, None
-    tally = await visit.operations.tally()
     try:
         query = parse_query(visit.request.query_params.multi_items())
         found = await visit.operations.vms(
@@ -44,7 +43,7 @@ async def fleet(visit: Visit) -> Response:
     except OpenNGTError as exc:
         if exc.code != "INVALID_INPUT":
             raise
-        error = exc
+        error, tally = exc, await visit.operations.tally()
     return visit.render(
         "fleet.html",
         200 if error is None else status_of(error.code),

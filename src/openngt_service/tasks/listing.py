@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 from openngt.errors import OpenNGTError
@@ -24,7 +25,7 @@ from ..store.registry import Vm
 from .record import Sight
 from .vm_fields import FIELDS, NONE, Field, Filter, Value, field_of, parse_filter
 
-__all__ = ["DEFAULT_SORT", "Key", "Listing", "Orders", "next_page", "order_of", "parse_listing", "tally"]
+__all__ = ["DEFAULT_SORT", "Key", "Listing", "Orders", "Tally", "next_page", "order_of", "parse_listing"]
 
 DEFAULT_SORT = "vm_name"
 KEEP_SECONDS = 5.0
@@ -104,16 +105,21 @@ def next_page(
     return chosen, write_token(listing, chosen[-1]) if more else None
 
 
-def tally(listing: Listing, sights: Iterable[Sight], now: datetime.datetime) -> dict[str, Any]:
-    """How many VMs there are, how many of them the list has, and how many have which value of each field of TALLIED."""
-    total = matching = 0
-    counts = {name: dict.fromkeys((*FIELDS[name].choices, NONE), 0) for name in TALLIED}
-    for sight in sights:
-        total += 1
-        matching += listing.matches(sight, now)
-        for name in TALLIED:
-            counts[name][str(FIELDS[name].value(sight, now) or NONE)] += 1
-    return {"total": total, "matching": matching, "counts": counts}
+@dataclass
+class Tally:
+    """How many VMs there are, how many of them a list has, and how many have which value of each field of TALLIED."""
+
+    total: int = 0
+    matching: int = 0
+    counts: dict[str, dict[str, int]] = dataclass_field(
+        default_factory=lambda: {name: dict.fromkeys((*FIELDS[name].choices, NONE), 0) for name in TALLIED}
+    )
+
+    def add(self, listing: Listing, sight: Sight, now: datetime.datetime) -> None:
+        self.total += 1
+        self.matching += listing.matches(sight, now)
+        for name, counts in self.counts.items():
+            counts[str(FIELDS[name].value(sight, now) or NONE)] += 1
 
 
 class Orders:

@@ -2,6 +2,7 @@
 """What the API and the CLI can ask for, in one place. Answers are those of ARCHITECTURE.md section 6."""
 
 import asyncio
+import dataclasses
 import datetime
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +25,7 @@ from .eject import EjectRequest, eject
 from .engine import Progress
 from .fleet_refresh import Refreshes
 from .links import Links
-from .listing import DEFAULT_SORT, Listing, Orders, next_page, order_of, parse_listing, tally
+from .listing import DEFAULT_SORT, Listing, Orders, Tally, next_page, order_of, parse_listing
 from .mount import MountRequest, mount
 from .parts import Parts
 from .power import power
@@ -38,6 +39,7 @@ __all__ = ["Operations", "task_record"]
 
 Json = dict[str, Any]
 
+TALLY_AT_ONCE = 500
 POWER_SECONDS = 5.0
 """The pages of one list share one look at the hypervisor, also at one that does not answer."""
 
@@ -107,8 +109,12 @@ class Operations:
         """
         now, listing = effects.now(), parse_listing((), filters)
         seen = await self._seen_all("") if listing.needs_power_states else {}
-        sights = (self._sight(vm, seen.get(vm.vm_uuid)) for vm in self._parts.store.registry.all())
-        return tally(listing, sights, now)
+        counted = Tally()
+        for number, vm in enumerate(self._parts.store.registry.all()):
+            if number % TALLY_AT_ONCE == 0:
+                await asyncio.sleep(0)  # a large fleet must not hold up the agents' heartbeats
+            counted.add(listing, self._sight(vm, seen.get(vm.vm_uuid)), now)
+        return dataclasses.asdict(counted)
 
     async def _page(
         self, listing: Listing, now: datetime.datetime, limit: int, page_token: str | None
