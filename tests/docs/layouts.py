@@ -57,6 +57,7 @@ COPIED = (
 BEFORE: Mapping[str, list[str]] = {
     "docs/compat.md": ENROLLED,
     "docs/api.md": ENROLLED,
+    "docs/ca-rollover.md": ENROLLED,
     "docs/backup.md": [*ON_ITS_HOST, "mkdir -p /srv/backups"],
     "docs/cli.md": ON_ITS_HOST,
     "docs/clones.md": [COPIED, *ENROLLED],
@@ -75,6 +76,7 @@ BEFORE: Mapping[str, list[str]] = {
     "plugins/modules/iso.py": ["mkdir -p isos /srv/isos /srv/extras /etc/openngt", *CAS],
     "plugins/modules/iso_info.py": [*ISSUED, "mkdir -p /srv/isos && cp isos/web1.iso /srv/isos"],
     "plugins/modules/vm.py": [*ENROLLED, "openngt vm enable db1", "mkdir -p /etc/openngt && cp ca.pem /etc/openngt"],
+    "plugins/modules/ca_rollover.py": ENROLLED,
     "plugins/modules/diagnosis_info.py": ENROLLED,
     "plugins/modules/health_info.py": ENROLLED,
 }
