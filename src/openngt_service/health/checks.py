@@ -13,9 +13,9 @@ from typing import Any
 from openngt.pki.expiry import EXPIRY_ALERT, ExpiryState, bootstrap_state, days_left
 
 from ..store.sightings import Sighting
+from ..tasks.ca_rollover_plan import Advice
 from ..tasks.clones import Clone
 from ..tasks.recover import Attempt
-from ..tasks.ca_rollover_plan import Advice
 from ..versions import version_order
 from .policy import worst_of
 
