@@ -25,7 +25,7 @@ SEED = 20261125
 
 
 def rows(rounds: int = ROUNDS) -> list[Row]:
-    """About half an hour of a CPU for all of them. RuntimeError names the seed under which something was not in order."""
+    """About half an hour of a CPU. RuntimeError names the seed under which something was not in order."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     ended: Counter[str] = Counter()
     for number, start in enumerate(range(0, rounds, CHUNK)):
