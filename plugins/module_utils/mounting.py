@@ -16,6 +16,8 @@ __all__ = ["Plan", "apply", "plan_eject", "plan_mount"]
 
 Json = dict[str, Any]
 
+LEAST_LEASE, MOST_LEASE = 10, 7 * 86400
+
 
 class Plan(NamedTuple):
     action: Literal["none", "mount", "eject"]
@@ -28,6 +30,12 @@ class Plan(NamedTuple):
     after: Json
     mount: Json | None
     """What is mounted now."""
+
+
+def demand_lease(seconds: int) -> None:
+    """INVALID_INPUT for a lease that the service would not take."""
+    if not LEAST_LEASE <= seconds <= MOST_LEASE:
+        raise OpenNGTError("INVALID_INPUT", f"lease_seconds: {seconds} is not from {LEAST_LEASE} to {MOST_LEASE}")
 
 
 def plan_mount(client: Client, vm: str, holder: str, is_dead: Callable[[str | None], bool]) -> Plan:

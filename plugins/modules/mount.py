@@ -151,6 +151,7 @@ def define_module() -> AnsibleModule:
 def make_plan(client: Client, params: dict[str, Any]) -> mounting.Plan:
     mine = params["holder"] or holder.describe(os.getppid())
     if params["state"] == "mounted":
+        mounting.demand_lease(params["lease_seconds"])
         return mounting.plan_mount(client, params["vm"], mine, holder.is_dead)
     return mounting.plan_eject(client, params["vm"], mine, holder.is_dead, force=params["force"])
 

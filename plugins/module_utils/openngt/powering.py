@@ -45,8 +45,11 @@ def power(
 ) -> list[Outcome]:
     """One outcome for each VM, in order; they are all under way before the first is waited for.
 
-    Raises only what has to do with the service and not with a VM, and only before anything was asked for.
+    Raises only what has to do with the service and not with a VM, and only before anything was asked for; INVALID_INPUT
+    for no VM at all.
     """
+    if not vms:
+        raise OpenNGTError("INVALID_INPUT", "vm: the list is empty")
     begun: list[Outcome] = []
     for vm in dict.fromkeys(vms):
         try:
