@@ -26,8 +26,6 @@ from ..conftest import program
 from .hands import monitor
 from .plays import Ansible, prepare
 
-HERE = Path(__file__).parent
-
 # Whatever state a test left: no disc mounted, no installer at work, no file of the agent, Python and SSH as they were.
 RESTORE = """\
 for held in /usr/bin/*.hidden-by-test; do [ -e "$held" ] && mv "$held" "${held%.hidden-by-test}"; done
@@ -52,13 +50,6 @@ class WarmVm(LabVm):
     def hang_up(self) -> None:
         for socket in Path(self.sockets).glob("ssh-*"):
             run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"])
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What several workers share out: a file's tests stay together, as they share what is installed; pages need not."""
-    for item in items:
-        if HERE in item.path.parents and item.path.name != "test_pages.py":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @dataclass(frozen=True)
