@@ -47,10 +47,17 @@ def wait_for_links(
     """Records of the VMs once each link is proven.
 
     LINK_NOT_ACTIVE after `seconds`, with what the service saw and `guest_saw`, the other side, as the caller gave it.
+    A service that restarts meanwhile is waited for, as the agents do.
     """
     deadline = clock() + seconds
     while True:
-        records = [client.vm(vm) for vm in vms]
+        try:
+            records = [client.vm(vm) for vm in vms]
+        except OpenNGTError as exc:
+            if exc.code != "ENDPOINT_UNREACHABLE" or clock() >= deadline:
+                raise
+            pause(min(POLL_SECONDS, max(0.0, deadline - clock())))
+            continue
         waiting = {r["vm_name"]: why for r in records if (why := missing_for_proof(r, generation)) is not None}
         if not waiting:
             return records

@@ -22,6 +22,7 @@ from openngt.version import __version__
 from .assembly import Foundation, Service
 from .backup.restore import require_whole
 from .config import Settings
+from .descriptors import allow_all
 from .garbage import settle
 from .hypervisors import open_hypervisor
 from .logging import configure_logging
@@ -42,6 +43,7 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. OpenNGTError when it cannot start, for the command line to show in one line."""
     settings = with_ports(settings.for_serving())
     configure_logging(settings.log_format, settings.log_level)
+    allow_all()
     os.umask(0o077)
     with state_lock(settings.state_dir):
         require_whole(settings.state_dir)

@@ -90,13 +90,16 @@ def test_a_link_that_does_not_come_says_what_both_sides_saw(fleet: Fleet, run_ta
 
 
 class Answers:
-    """A client whose VM answers with these records, one after the other."""
+    """A client whose VM answers with these records, one after the other; None: the service is away."""
 
-    def __init__(self, *records: dict[str, Any]) -> None:
+    def __init__(self, *records: dict[str, Any] | None) -> None:
         self.records = list(records)
 
     def vm(self, _vm: str) -> dict[str, Any]:
-        return self.records.pop(0)
+        found = self.records.pop(0)
+        if found is None:
+            raise OpenNGTError("ENDPOINT_UNREACHABLE", "no answer")
+        return found
 
 
 def record(*, active: bool, **more: Any) -> dict[str, Any]:
@@ -109,6 +112,16 @@ def test_waiting_ends_with_the_proof() -> None:
     client: Any = Answers(record(active=False), record(active=True), last)
     assert wait_for_links(client, ["web01"], 60, generation=4, pause=pauses.append) == [last]
     assert len(pauses) == 2
+
+
+def test_a_service_that_restarts_is_waited_for_until_the_time_is_up() -> None:
+    last = record(active=True, certificate=LINKED)
+    back: Any = Answers(record(active=False), None, None, last)
+    assert wait_for_links(back, ["web01"], 60, generation=4, pause=lambda _: None) == [last]
+    away: Any = Answers(None)
+    with pytest.raises(OpenNGTError) as caught:
+        wait_for_links(away, ["web01"], 0)
+    assert caught.value.code == "ENDPOINT_UNREACHABLE"
 
 
 def test_the_gateways_refusal_is_quoted() -> None:

@@ -18,7 +18,7 @@ REMEDIES = {
     "AGENT_TOO_OLD": "update the agent (playbook openngt.guest_tools.install); a refresh can also go via: auto or iso",
     "API_ERROR": "read the service's log; repeat the call with the same Idempotency-Key",
     "AUDIT_BROKEN": "compare with an earlier export; somebody has written to the database past the service",
-    "AUTHENTICATION_FAILED": "give a valid token (option token, or OPENNGT_TOKEN)",
+    "AUTHENTICATION_FAILED": "give a valid token: option token, OPENNGT_TOKEN, or openngt --token-file",
     "BACKUP_DAMAGED": "use another backup: openngt backup inspect names what is wrong with one",
     "CA_EXISTS": "use the existing CA, or give another folder; a CA is never overwritten",
     "CA_EXPIRED": "issue from a new CA in another folder; for a service's: openngt ca rollover recover on its host",

@@ -11,18 +11,33 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from openngt.errors import OpenNGTError
 
 __all__ = ["ApiServer"]
 
 GRACE_SECONDS = 2
+REQUEST_SECONDS = 10.0
+"""For the first request to be there; after it uvicorn's own limit on idle connections holds."""
 BACKLOG = 512
 BIND_ERRORS = {
     errno.EADDRINUSE: ("SERVICE_CONFLICT", "another program listens there"),
     errno.EACCES: ("PERMISSION_DENIED", "this user may not listen there"),
     errno.EADDRNOTAVAIL: ("CONFIG_INVALID", "this host has no such address"),
 }
+
+
+class Impatient(H11Protocol):
+    """Ends a connection that asks for nothing: whoever can reach the port could hold descriptors for ever, unnamed."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_SECONDS, self._require_request)
+
+    def _require_request(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -67,6 +82,7 @@ class ApiServer:
         self._socket = bind(host, port)
         config = uvicorn.Config(
             app,
+            http=Impatient,
             log_config=None,
             access_log=False,
             server_header=False,

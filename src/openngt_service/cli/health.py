@@ -16,7 +16,7 @@ from openngt.errors import OpenNGTError
 
 from .connect import connect
 from .output import Column, Form, Output, print_json, printable, rich_table, show, show_list, tell_failure
-from .vm import Seconds, follow
+from .vm import Seconds, follow, require_enrolled
 
 __all__ = ["app"]
 
@@ -202,9 +202,14 @@ def history(
     days: Annotated[int, typer.Option(min=1, max=366, help="How many, the last of them today (UTC).")] = 7,
     output: Output = Form.table,
 ) -> None:
-    """The worst state of each VM on each day, of the named checks or of all."""
+    """The worst state of each VM on each day, of the named checks or of all; status 1 for a VM that is not enrolled."""
     with connect(context) as client:
         answer = client.health_history(check or (), vm or (), days)
+    show_history(answer, output)
+    require_enrolled(vm or (), answer["items"])
+
+
+def show_history(answer: Json, output: Form) -> None:
     if output is Form.json:
         print_json(answer)
         return

@@ -55,13 +55,21 @@ def entity_lines(record: Json, *, with_vm_info: bool) -> list[str]:
         "client_cert_expiry_date": certificate.get("not_after"),
     }
     info = record["vm_info"] or {} if with_vm_info else {}
-    flat = {key: value for key, value in info.items() if not isinstance(value, list | dict)}
+    # The guest's own words come after ours and stand in for none of them.
+    flat = {key: value for key, value in info.items() if not isinstance(value, list | dict) and key not in rows}
     lines = [f"{key}: {said(value)}" for key, value in {**rows, **flat}.items()]
-    for interface in info.get("network_interfaces") or []:
-        addresses = [*(interface.get("ipv4") or []), *(interface.get("ipv6") or [])]
-        shown = " ".join(str(address["ip_address"]) for address in addresses)
-        lines.append(f"network_interface: {interface.get('interface')} {interface.get('mac_address')} {shown}".rstrip())
-    return lines
+    return lines + [interface_line(interface) for interface in objects(info.get("network_interfaces"))]
+
+
+def interface_line(interface: Json) -> str:
+    addresses = [*objects(interface.get("ipv4")), *objects(interface.get("ipv6"))]
+    shown = [interface.get("interface"), interface.get("mac_address"), *(one.get("ip_address") for one in addresses)]
+    return " ".join(["network_interface:", *map(str, shown)])
+
+
+def objects(value: Any) -> list[Json]:
+    """Those in what should be a list of objects; a guest may say anything."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def vm_list_lines(vms: Sequence[Json]) -> list[str]:

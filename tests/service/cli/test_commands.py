@@ -60,6 +60,8 @@ def test_a_name_that_nobody_has_is_told_and_not_left_out(service: ServiceProcess
     assert "error: no guest tools are enabled for nosuch [NOT_ENROLLED]\n" in done.stderr
     # A condition that it does not meet leaves out one that is there.
     assert service.cli("vm", "list", "web01", "--filter", "link=active").returncode == 0
+    history = service.cli("health", "history", "web01", "nosuch")
+    assert (history.returncode, "web01" in history.stdout, "for nosuch" in history.stderr) == (1, True, True)
     empty = service.cli("vm", "show", "")
     assert (empty.returncode, empty.stderr.splitlines()[0]) == (1, "error: a name or id is empty [INVALID_INPUT]")
 

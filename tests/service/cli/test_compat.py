@@ -10,6 +10,7 @@ import pytest
 from tests.fakes.service import ServiceProcess
 
 from openngt_service.compat.arguments import Arguments, Command, parse
+from openngt_service.compat.formats import entity_lines
 from openngt_service.compat.programs import PROGRAMS
 
 from .conftest import OTHER, VM, ended, prepared
@@ -188,3 +189,22 @@ def test_a_value_may_hold_spaces_and_names_are_parted_by_commas() -> None:
     assert found is command
     assert arguments.listed("vm-names") == ["The VM One", "The VM Two"]
     assert Arguments().listed("vm-names") == []
+
+
+def test_a_guest_that_says_anything_breaks_no_list_and_speaks_for_no_field_of_ours(hands: Hands) -> None:
+    with hands.service.client() as client:
+        record = client.vm(VM)
+    says = {
+        "vm_name": "another",
+        "communication_link_active": True,
+        "guest_os_name": "Debian",
+        "network_interfaces": [
+            "eth0",
+            {"interface": "eth1", "mac_address": None, "ipv4": [{"ip_address": "192.0.2.7"}, {}], "ipv6": 6},
+        ],
+    }
+    lines = entity_lines({**record, "vm_info": says}, with_vm_info=True)
+    assert "vm_name: web01" in lines and "vm_name: another" not in lines
+    assert "communication_link_active: false" in lines and "communication_link_active: true" not in lines
+    assert lines[-2:] == ["guest_os_name: Debian", "network_interface: eth1 None 192.0.2.7 None"]
+    assert entity_lines({**record, "vm_info": {"network_interfaces": "none"}}, with_vm_info=True)

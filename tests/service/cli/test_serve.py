@@ -3,6 +3,7 @@
 
 import asyncio
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -323,3 +324,14 @@ def test_a_ca_made_without_a_service_is_taken_up_and_its_certificates_adopted(
         return agent
 
     assert asyncio.run(connect()).welcome["kind"] == "external"
+
+
+def test_a_terminals_limit_does_not_bound_the_fleet(own_service: ServiceProcess) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, soft), hard))
+        own_service.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert own_service.process is not None
+    assert resource.prlimit(own_service.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
