@@ -391,7 +391,7 @@ class Links(Case):
             parents = [line for line in stream.read().splitlines() if line and not line.startswith(b"-")]
         parents_key = parents[1:4]  # the first line names the VM; then the key begins
         write(self.paths.at("sys/class/dmi/id/product_uuid"), FACTS["other_vm"])
-        self.start()
+        agent = self.start()
         self.until(lambda said: said["link"]["last_error"])
         self.gateway.listener.settimeout(0.2)
         with self.assertRaises(socket.timeout):
@@ -403,10 +403,10 @@ class Links(Case):
         taken = adopt.take(self.paths, words)
         with open(self.paths.ngt_config, "w") as stream:
             json.dump(config, stream)
-        self.agent.identity_taken(taken)
+        agent.identity_taken(taken)
         with self.gateway.accept() as session:
             session.greet()
-            found = self.until(lambda said: said["link"]["active"] and said)
+            found = self.until(lambda said: said["link"]["active"])
         self.assertEqual(found["identity"]["vm_uuid"], FACTS["other_vm"])
         for folder, _folders, names in os.walk(self.paths.home):
             for name in names:
