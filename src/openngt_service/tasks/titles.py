@@ -6,9 +6,9 @@ __all__ = ["TITLES"]
 TITLES = {
     "refresh": "Refreshing NGT certificates",
     "mount": "Mounting Nutanix Guest Tools iso image to VM",
-    "eject": "Ejecting Nutanix Guest Tools iso image from VM",
-    "rotate": "Replacing the ISO's certificate by the long-lived one",
     "clone": "Giving a clone its own identity",
     "recover": "Giving a reverted VM a new identity",
+    "eject": "Ejecting Nutanix Guest Tools iso image from VM",
+    "rotate": "Replacing the ISO's certificate by the long-lived one",
     "fleet_refresh": "Refreshing NGT certificates of VMs",
 }
