@@ -6,10 +6,10 @@ __all__ = ["TITLES"]
 TITLES = {
     "refresh": "Refreshing NGT certificates",
     "mount": "Mounting Nutanix Guest Tools iso image to VM",
+    "clone": "Giving a clone its own identity",
+    "recover": "Giving a reverted VM a new identity",
     "eject": "Ejecting Nutanix Guest Tools iso image from VM",
     "rotate": "Replacing the ISO's certificate by the long-lived one",
     "health": "Health check",
-    "clone": "Giving a clone its own identity",
-    "recover": "Giving a reverted VM a new identity",
     "fleet_refresh": "Refreshing NGT certificates of VMs",
 }

@@ -238,6 +238,32 @@ def test_a_certificate_that_the_ledger_does_not_know_is_refused_and_what_it_says
     play(scenario)
 
 
+def test_a_hundred_copies_get_no_operation_and_cost_no_more_than_three_connections(play: Play, world: Any) -> None:
+    """F16: whoever of them comes and goes; a new identity ends it for all of them."""
+
+    async def scenario() -> None:
+        async with world(heartbeat_seconds=5) as w:
+            identity = w.enrol()
+            first = await w.agent(identity)
+            machines = [Machine(w, identity, f"boot of copy {number}") for number in range(100)]
+            for number, machine in enumerate(machines):
+                await machine.come(None)
+                first.send({"jsonrpc": "2.0", "id": 1000 + number, "method": "heartbeat", "params": {}})
+                if number == 50:
+                    await w.until(lambda: w.events.of("used_twice"))
+                if number % 10 == 9:
+                    with contextlib.suppress(OpenNGTError):
+                        await w.gateway.call(identity.vm_uuid, "guest.reboot", {}, timeout=0.05)
+            assert len(w.gateway._by_vm[identity.vm_uuid]) <= 3
+            assert sum(machine.asked for machine in machines) == 0
+            agent = await w.agent(w.enrol(identity.vm_uuid, generation=2, state="next"))
+            session = w.gateway.session(identity.vm_uuid)
+            assert session is not None and session.session == agent.welcome["session"]
+            await w.until(lambda: all(machine.reader is not None and machine.reader.done() for machine in machines))
+
+    play(scenario)
+
+
 class Machine:
     """A parent or its copy: connects and leaves at random, beats, and counts what it is asked."""
 
