@@ -52,6 +52,7 @@ BEFORE: Mapping[str, list[str]] = {
     "docs/api.md": ENROLLED,
     "docs/backup.md": [*ON_ITS_HOST, "mkdir -p /srv/backups"],
     "docs/cli.md": ON_ITS_HOST,
+    "docs/console.md": SERVICE,
     "docs/diagnosis.md": ENROLLED,
     "docs/health.md": ALERTED,
     "docs/lab.md": [
