@@ -103,6 +103,7 @@ def announce(service: Service) -> None:
         f"openngt {__version__}\n"
         f"admin API    {service.endpoint}\n"
         f"gateway      {settings.gateway_host} port {service.gateway.port}, agents are told {settings.cluster_ip}\n"
+        f"console      {service.endpoint + '/console/' if settings.console else 'off'}\n"
         f"admin token  {settings.admin_token_file}\n"
         f"CA           {settings.ca_directory / 'ca.pem'}\n"
         f"CA SHA-256   {foundation.succession.signer.ca_sha256}\n"

@@ -61,6 +61,7 @@ BEFORE: Mapping[str, list[str]] = {
     "docs/backup.md": [*ON_ITS_HOST, "mkdir -p /srv/backups"],
     "docs/cli.md": ON_ITS_HOST,
     "docs/clones.md": [COPIED, *ENROLLED],
+    "docs/console.md": SERVICE,
     "docs/diagnosis.md": ENROLLED,
     "docs/health.md": ALERTED,
     "docs/lab.md": [
