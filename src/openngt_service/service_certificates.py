@@ -64,13 +64,14 @@ def ensure_server_certificate(
 ) -> datetime.datetime:
     """A PEM file (0600: key, leaf, then `chain`) for `names`. -> its end.
 
-    Issued again when it is missing, ends soon, is for others, of another CA or with another chain.
+    Issued again when it is missing, ends soon, is of a clock that was ahead, for others, of another CA or with another
+    chain.
     """
     present = present_certificate(path)
     fits = present is not None and names_of(present) == set(names) and is_issued_by(present, authority)
     if present is not None and fits and chain_in(path) == chain:
         not_after = present.not_valid_after_utc
-        if days_left(not_after, now) > RENEWAL_DAYS:
+        if days_left(not_after, now) > RENEWAL_DAYS and present.not_valid_before_utc <= now:
             return not_after
     issued = issue_service_certificate(
         authority,

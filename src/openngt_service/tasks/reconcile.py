@@ -19,6 +19,7 @@ from openngt.errors import OpenNGTError
 
 from ..hypervisors.base import HypervisorVm
 from ..store.mounts import Mount
+from .clock_watch import ClockWatch
 from .eject import clear
 from .media import vm_of_iso
 from .parts import Parts
@@ -79,6 +80,7 @@ class Reconciler:
     def __init__(self, parts: Parts, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._parts = parts
         self._clock = clock
+        self._watch = ClockWatch(parts.store.mounts)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._looked: float | None = None
         self._forgot: float | None = None
@@ -86,6 +88,7 @@ class Reconciler:
     async def run(self, each_time: Callable[[], None] = lambda: None) -> None:
         """Settle every few seconds. `each_time` is called after each round."""
         while True:
+            await self._follow_clock()
             await self.settle_all()
             each_time()
             try:
@@ -93,6 +96,12 @@ class Reconciler:
             except OpenNGTError as exc:
                 log.warning("tasks_not_forgotten", code=exc.code)
             await asyncio.sleep(self._parts.settings.reconcile_seconds)
+
+    async def _follow_clock(self) -> None:
+        try:
+            await self._watch.look()
+        except OpenNGTError as exc:
+            log.warning("leases_not_moved", code=exc.code)
 
     async def settle_all(self) -> set[str]:
         """One round; returns the VMs whose mount was ended. Whoever fails is tried again in the next round."""
@@ -109,7 +118,7 @@ class Reconciler:
             vm_uuid
             for vm_uuid in sorted(known_of(parts.store.mounts.all(), files, vms, parts.media.folder))
             if not parts.engine.busy(vm_uuid)
-            and fault_of(self._picture(vm_uuid, files, seen.get(vm_uuid)), effects.now()) is not None
+            and fault_of(self._picture(vm_uuid, files, seen.get(vm_uuid)), self._watch.now()) is not None
         ]
         outcomes = await asyncio.gather(*(self._settle(vm_uuid) for vm_uuid in idle))
         return {vm_uuid for vm_uuid, settled in zip(idle, outcomes, strict=True) if settled}
@@ -141,7 +150,7 @@ class Reconciler:
         """Looked up afresh, while nobody else works on the VM."""
         found = await self._parts.hypervisor.find(vm_uuid)
         files = await self._parts.media.of_vms()
-        return fault_of(self._picture(vm_uuid, files, found[0] if found else None), effects.now())
+        return fault_of(self._picture(vm_uuid, files, found[0] if found else None), self._watch.now())
 
     def _picture(self, vm_uuid: str, files: Set[str], seen: HypervisorVm | None) -> Picture:
         store, media = self._parts.store, self._parts.media

@@ -120,15 +120,14 @@ def test_a_disc_ejected_by_hand_is_noticed_and_the_file_deleted(tmp_path: Path, 
     asyncio.run(main())
 
 
-def test_an_expired_lease_is_ejected_even_when_the_guest_holds_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_expired_lease_is_ejected_even_when_the_guest_holds_on(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
             await mounted(workshop)
             workshop.hypervisor.lock(VM, "ide1")
-            later = effects.now() + datetime.timedelta(seconds=workshop.settings.lease_seconds + 1)
-            monkeypatch.setattr(effects, "now", lambda: later)
+            held = workshop.store.mounts.get(VM)
+            assert held is not None
+            await workshop.store.mounts.put(replace(held, lease_ends=effects.now()))
             assert await workshop.background.reconciler.settle_all() == {VM}
             assert clean(workshop)
 
