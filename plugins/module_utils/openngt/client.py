@@ -21,14 +21,14 @@ from .client_transport import BACKOFF_CAP, Answer, Request, Transport, check_tok
 from .errors import OpenNGTError
 from .version import __version__
 
-__all__ = ["Client"]
+__all__ = ["FINISHED", "Client"]
 
 Json = dict[str, Any]
 
 LONG_POLL_SECONDS = 25
 PROGRESS_SECONDS = 2
 VMS_IN_A_PAGE = "1000"
-FINISHED = ("succeeded", "failed", "interrupted")
+FINISHED = ("succeeded", "failed", "interrupted", "cancelled")
 
 
 def segment(value: str) -> str:
@@ -176,6 +176,10 @@ class Client:
     def tasks(self, vm: str | None = None) -> list[Json]:
         """Newest first."""
         return list(self._pages("/v1/tasks", [] if vm is None else [("vm", vm)]))
+
+    def cancel_task(self, task_id: str) -> Json:
+        """Have a task for many VMs begin no further one. -> the task. TASK_NOT_CANCELLABLE for any other."""
+        return self._call("POST", f"/v1/tasks/{segment(task_id)}/cancel", {})
 
     def wait_task(self, task: Json, timeout: float, on_progress: Callable[[Json], None] | None = None) -> Json:
         """Wait for the task's end and return it. `on_progress` gets the task each time its progress or step changed.

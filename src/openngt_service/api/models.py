@@ -50,7 +50,7 @@ Holder = Annotated[str, Field(min_length=1, max_length=255, pattern=TEXT)]
 TokenName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$")]
 Role = Literal["viewer", "operator", "admin"]
 Expiry = Literal["PASS", "INFO", "WARN", "FAIL"]
-TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted"]
+TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted", "cancelled"]
 SerialPort = Literal["none", "ready", "needs_full_stop_and_start", "unknown"]
 Time = datetime.datetime
 
@@ -289,7 +289,7 @@ class RefreshTask(Answer):
 class RefreshRow(Answer):
     vm_uuid: Uuid
     vm_name: str
-    state: Literal["due", "blocked", "unchanged", "waiting", "running", "refreshed", "failed"]
+    state: Literal["due", "blocked", "unchanged", "waiting", "running", "refreshed", "failed", "cancelled"]
     reason: str
     via: Literal["link", "iso"] | None
     key: Literal["agent", "service"] | None

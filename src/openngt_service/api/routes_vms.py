@@ -151,10 +151,21 @@ async def list_tasks(context: Context, vm: QueryVm = None, limit: Limit = 100, p
     return await context.operations.tasks(vm, limit=limit, page_token=page_token)
 
 
+TaskId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f-]+$")]
+
+
+@router.post("/v1/tasks/{task_id}/cancel", response_model=models.Task, tags=["Tasks"])
+async def cancel_task(
+    context: Context, request: Request, task_id: TaskId, idempotency_key: IdempotencyKey = None
+) -> Any:
+    """End a task for many VMs: no further VM is begun, those at work come to their end, then it is `cancelled`."""
+    return await context.operations.cancel_task(task_id, actor=request.state.actor)
+
+
 @router.get("/v1/tasks/{task_id}", response_model=models.Task, tags=["Tasks"])
 async def show_task(
     context: Context,
-    task_id: Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f-]+$")],
+    task_id: TaskId,
     wait: Annotated[int, Query(ge=0, le=30, description="seconds to wait for the task's end")] = 0,
 ) -> Any:
     waiting = asyncio.ensure_future(context.operations.task(task_id, wait=wait))

@@ -21,6 +21,7 @@ from .announce import Announcer
 from .diagnosis import diagnose
 from .eject import EjectRequest, eject
 from .engine import Progress
+from .fleet import Fleets
 from .fleet_refresh import Refreshes
 from .links import Links
 from .listing import DEFAULT_SORT, Listing, Orders, next_page, order_of, parse_listing
@@ -52,7 +53,8 @@ class Operations:
         self._looked = (float("-inf"), float("-inf"))
         self._one_look = asyncio.Lock()
         self._orders = Orders()
-        self.refreshes = Refreshes(parts, links)
+        self.fleets = Fleets(parts)
+        self.refreshes = Refreshes(parts, links, self.fleets)
 
     async def hypervisor_vms(self, reference: str | None = None) -> list[Json]:
         """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is."""
@@ -201,6 +203,10 @@ class Operations:
             raise OpenNGTError("NOT_FOUND", f"there is no task {task_id}")
         return task_record(record)
 
+    async def cancel_task(self, task_id: str, *, actor: str) -> Json:
+        """The task, which begins with no further VM. NOT_FOUND, TASK_NOT_CANCELLABLE."""
+        return task_record(await self.fleets.cancel(task_id, actor=actor))
+
     async def tasks(self, reference: str | None = None, *, limit: int = 100, page_token: str | None = None) -> Json:
         """Newest first; those of one VM when `reference` is given."""
         vm_uuid = None if reference is None else self._known_uuid(reference)
@@ -279,8 +285,9 @@ class Operations:
 
 
 def task_record(record: TaskRecord) -> Json:
-    """A task as the API shows it: without the actor, which is the audit trail's, and what was asked, its rows'."""
-    shown = {name: value for name, value in vars(record).items() if name not in ("actor", "request")}
+    """A task as the API shows it: without who asked, which is the audit trail's, and what was asked, its rows'."""
+    hidden = ("actor", "cancelled_by", "request")
+    shown = {name: value for name, value in vars(record).items() if name not in hidden}
     return {**shown, "title": TITLES.get(record.kind, record.kind)}
 
 

@@ -188,6 +188,10 @@ class FakeOperations:
             await asyncio.sleep(wait)
         return self.made[task_id]
 
+    async def cancel_task(self, task_id: str, *, actor: str) -> Json:
+        self.begin("cancel_task", task_id, actor)
+        return await self.task(task_id)
+
     async def tasks(self, reference: str | None, *, limit: int, page_token: str | None) -> Json:
         self.begin("tasks", reference, limit, page_token)
         return {"items": list(self.made.values())[:limit], "next_page_token": None}

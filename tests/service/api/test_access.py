@@ -37,7 +37,12 @@ PARAMETERS = {
 }
 
 # With an id that nobody has given.
-NAMES_NOTHING = {"/v1/tasks/{task_id}", "/v1/refresh/{task_id}", "/v1/health/alerts/{alert_id}/acknowledge"}
+NAMES_NOTHING = {
+    "/v1/tasks/{task_id}",
+    "/v1/tasks/{task_id}/cancel",
+    "/v1/refresh/{task_id}",
+    "/v1/health/alerts/{alert_id}/acknowledge",
+}
 
 
 def routes() -> set[tuple[str, str]]:
