@@ -151,6 +151,20 @@ class Client:
         body = {"verb": verb, "fallback": fallback, "wait_seconds": wait_seconds, "force": force, "check": check}
         return self._call("POST", f"/v1/vms/{segment(vm)}/power", body)
 
+    # Power of many VMs. `ask`: vm, verb, fallback, wait_seconds, force, max_in_flight, as the API has them.
+
+    def plan_power(self, **ask: Any) -> list[Json]:
+        """What `power_many` would do and refuse: a row for each VM. Changes nothing."""
+        return self._items(self._call("POST", "/v1/power/plan", ask))
+
+    def power_many(self, **ask: Any) -> Json:
+        """-> task, for `wait_task`; it fails when a VM was not switched."""
+        return self._call("POST", "/v1/power", ask)
+
+    def power_rows(self, task_id: str) -> list[Json]:
+        """How far such a task is with each of its VMs."""
+        return list(self._pages(f"/v1/power/{segment(task_id)}", []))
+
     # Certificate refresh. `ask`: vm, threshold_days, validity_days, via, max_in_flight, jitter_days, spread_seconds,
     # wait_seconds, as the API has them.
 

@@ -154,6 +154,8 @@ class Vm(Answer):
     communication_link_over_serial_port_active: bool
     transport: Literal["tls", "serial"] | None
     serial_port: SerialPort
+    serial_port_held_until: Time | None = None
+    """The linked agent does not go back to its port before this moment: it failed soon after a return."""
     power_state: Literal["on", "off", "paused", "unknown"]
     agent_version: str | None
     available_version: str
@@ -278,7 +280,7 @@ class RefreshRequest(Body):
     wait_seconds: Annotated[float, Field(ge=1, le=3600)] = 180.0
 
 
-class RefreshTask(Answer):
+class FleetTask(Answer):
     task_id: str
     title: str
     state: TaskState
@@ -293,7 +295,7 @@ class RefreshRow(Answer):
     reason: str
     via: Literal["link", "iso"] | None
     key: Literal["agent", "service"] | None
-    tasks: list[RefreshTask]
+    tasks: list[FleetTask]
     """The VM's tasks as people know them: the refresh, and the mount of its disc where there was one."""
     code: str | None
     message: str | None

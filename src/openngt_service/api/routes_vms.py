@@ -25,6 +25,7 @@ Filters = Annotated[
     Query(max_length=32, description="FIELD=VALUE[,VALUE…]; also != < <= > >=. May repeat: all must hold"),
 ]
 Sort = Annotated[str, Query(max_length=64, description="a field's name; - before it reverses the order")]
+TaskId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f-]+$")]
 VmPageToken = Annotated[str | None, Query(max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
 # Read by the guard; named here so that OpenAPI has it.
 IdempotencyKey = Annotated[str | None, Header(description="Same key, same request: same answer, the work done once")]
@@ -149,9 +150,6 @@ async def power(
 async def list_tasks(context: Context, vm: QueryVm = None, limit: Limit = 100, page_token: PageToken = None) -> Any:
     """Newest first."""
     return await context.operations.tasks(vm, limit=limit, page_token=page_token)
-
-
-TaskId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-f-]+$")]
 
 
 @router.post("/v1/tasks/{task_id}/cancel", response_model=models.Task, tags=["Tasks"])

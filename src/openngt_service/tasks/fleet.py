@@ -21,7 +21,7 @@ from .engine import Progress, Work
 from .parts import Parts
 from .titles import TITLES
 
-__all__ = ["FleetKind", "FleetRow", "Fleets", "failure_of", "task_of"]
+__all__ = ["FleetKind", "FleetRow", "Fleets"]
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ NAMED_IN_ERROR = 5
 Json = dict[str, Any]
 
 
-async def _at_once(target: Json) -> None:
+async def _at_once(request: Json, target: Json) -> None:
     return
 
 
@@ -46,7 +46,7 @@ class FleetKind:
     fleet: str
     part: str
     done: str
-    """What a VM is whose part has succeeded; also the field of the fleet's result that counts them."""
+    """The state of a VM whose part has succeeded; also the field of the fleet's result that counts them."""
     rows: str
     """Where a person finds the rows of a fleet that failed."""
     perform: Callable[[Json, Json, str, Progress], Awaitable[Json]]
@@ -55,17 +55,25 @@ class FleetKind:
     """As of `TaskEngine.submit`."""
     again: Callable[[Json], bool] = lambda request: True
     """Whether a part that a restart of the service has cut short is done again."""
-    before_again: Callable[[Json], Awaitable[None]] = _at_once
-    """Waits, after a restart, until there is sense in beginning with this target."""
+    before_again: Callable[[Json, Json], Awaitable[None]] = _at_once
+    """(request, target): waits, after a restart, until there is sense in beginning with this target."""
 
 
 @dataclass(frozen=True)
 class FleetRow:
-    """A VM of a fleet: what was decided, its newest task, and that task's parts."""
+    """A VM of a fleet: what was decided, how far it is, its newest task, and that task's parts."""
 
     target: Json
+    state: str
+    """`waiting`, `running`, the kind's word for done, `failed` or `cancelled` (never begun)."""
+    error: Json
+    """Of one that failed; else empty."""
     task: TaskRecord | None
     parts: tuple[TaskRecord, ...] = ()
+
+    def tasks(self) -> list[Json]:
+        """As the VM's row shows them."""
+        return [] if self.task is None else [_shown(each) for each in (self.task, *self.parts)]
 
 
 @dataclass
@@ -86,7 +94,7 @@ class _Fleet:
 
     def failures(self) -> list[tuple[str, Json]]:
         """(VM's name, error) of those that came to nothing."""
-        judged = ((target, failure_of(target, self.ended.get(target["vm_uuid"]))) for target in self.targets)
+        judged = ((target, _failure(target, self.ended.get(target["vm_uuid"]))) for target in self.targets)
         return [(target["vm_name"], error) for target, error in judged if error is not None]
 
     def left(self) -> list[Json]:
@@ -159,10 +167,14 @@ class Fleets:
         parts: dict[str | None, list[TaskRecord]] = {}
         for part in await tasks.parts_of([latest[t["vm_uuid"]].task_id for t in shown if t["vm_uuid"] in latest]):
             parts.setdefault(part.parent, []).append(part)
+        left = "cancelled" if record.state == "cancelled" else "waiting"
+        again = kind.again(stored.request) and not record.finished
         rows = []
         for target in shown:
             task = latest.get(target["vm_uuid"])
-            rows.append(FleetRow(target, task, tuple(parts.get(task.task_id, ())) if task else ()))
+            state = _state(kind, target, task, left, again)
+            error = (_failure(target, task) if state == "failed" else None) or {}
+            rows.append(FleetRow(target, state, error, task, tuple(parts.get(task.task_id, ())) if task else ()))
         return record, rows, f"{start + limit:x}" if start + limit < len(targets) else None
 
     def _work(self, kind: FleetKind, request: Json, actor: str, *, resumed: bool = False) -> Work:
@@ -196,7 +208,7 @@ class Fleets:
     async def _one(self, fleet: _Fleet, target: Json, slots: asyncio.Semaphore, progress: Progress) -> None:
         async def wait() -> None:
             if fleet.resumed:
-                await fleet.kind.before_again(target)
+                await fleet.kind.before_again(fleet.request, target)
             await asyncio.sleep(self._random.uniform(0.0, fleet.request.get("spread_seconds", 0.0)))
 
         await _unless(fleet.cancelled, wait())
@@ -232,15 +244,25 @@ class Fleets:
         return {str(task.vm_uuid): task for task in stored}
 
 
-def failure_of(target: Json, task: TaskRecord | None) -> Json | None:
+def _failure(target: Json, task: TaskRecord | None) -> Json | None:
     """The error of a VM that was refused at the beginning, or whose task has come to nothing."""
     if target.get("error"):
         return cast(Json, target["error"])
     return task.error or {} if task is not None and task.finished and task.state != "succeeded" else None
 
 
-def task_of(record: TaskRecord) -> Json:
-    """A VM's task as its row shows it."""
+def _state(kind: FleetKind, target: Json, task: TaskRecord | None, left: str, again: bool) -> str:
+    """`left` is what a VM is that was not begun; `again`: one that was cut short will be done again."""
+    if target.get("error"):
+        return "failed"
+    if task is None:
+        return left
+    if task.state == "interrupted" and again:
+        return "waiting"
+    return {"queued": "waiting", "running": "running", "succeeded": kind.done}.get(task.state, "failed")
+
+
+def _shown(record: TaskRecord) -> Json:
     return {
         "task_id": record.task_id,
         "title": TITLES.get(record.kind, record.kind),

@@ -13,7 +13,7 @@ from ..hypervisors.base import HypervisorVm
 from ..store.registry import Vm, near_names
 from ..store.task_rows import RequestKey, TaskRecord
 from .engine import Progress
-from .fleet import FleetKind, FleetRow, Fleets, failure_of, task_of
+from .fleet import FleetKind, FleetRow, Fleets
 from .links import Links
 from .parts import Parts
 from .refresh import RefreshRequest, refresh
@@ -70,8 +70,7 @@ class Refreshes:
     async def rows(self, task_id: str, *, limit: int = 500, page_token: str | None = None) -> Json:
         """The fleet's task and a row for each of its VMs, as they are now. NOT_FOUND for another kind of task."""
         record, rows, next_page_token = await self._fleets.look(self._kind, task_id, limit, page_token)
-        items = [_row(row, cancelled=record.state == "cancelled") for row in rows]
-        return {"task": record, "items": items, "next_page_token": next_page_token}
+        return {"task": record, "items": [_row(row) for row in rows], "next_page_token": next_page_token}
 
     async def _decide(self, ask: Ask) -> tuple[list[Planned], Lives]:
         now = effects.now()
@@ -160,38 +159,26 @@ class Refreshes:
         )
         return await refresh(self._parts, self._links, wanted, actor, progress)
 
-    async def _until_back(self, target: Json) -> None:
+    async def _until_back(self, request: Json, target: Json) -> None:
         await self._links.until(target["vm_uuid"], lambda session: True, RESUME_SECONDS)
 
 
-def _row(row: FleetRow, *, cancelled: bool) -> Json:
+def _row(row: FleetRow) -> Json:
     """Of a VM's part of the fleet; the same fields as a row of the plan (`refresh_plan.row_of`)."""
-    target, task = row.target, row.task
-    state = _state(task, cancelled=cancelled)
-    error = (failure_of(target, task) if state == "failed" else None) or {}
-    result = (task.result if task else None) or {}
+    target, result = row.target, (row.task.result if row.task else None) or {}
     return {
         "vm_uuid": target["vm_uuid"],
         "vm_name": target["vm_name"],
-        "state": state,
+        "state": row.state,
         "reason": target["reason"],
         "via": result.get("via"),
         "key": result.get("key"),
-        "tasks": [] if task is None else [task_of(each) for each in (task, *row.parts)],
-        "code": error.get("code"),
-        "message": error.get("message"),
-        "remedy": error.get("remedy"),
+        "tasks": row.tasks(),
+        "code": row.error.get("code"),
+        "message": row.error.get("message"),
+        "remedy": row.error.get("remedy"),
         "old_serial": target["old_serial"],
         "new_serial": result.get("new_serial"),
         "old_not_after": target["old_not_after"],
         "new_not_after": result.get("new_not_after"),
     }
-
-
-def _state(task: TaskRecord | None, *, cancelled: bool) -> str:
-    """One that a restart has cut short is done again, unless the fleet was cancelled."""
-    if task is None:
-        return "cancelled" if cancelled else "waiting"
-    if task.state == "interrupted":
-        return "failed" if cancelled else "waiting"
-    return {"queued": "waiting", "running": "running", "succeeded": "refreshed"}.get(task.state, "failed")

@@ -22,6 +22,7 @@ from .diagnosis import diagnose
 from .eject import EjectRequest, eject
 from .engine import Progress
 from .fleet import Fleets
+from .fleet_power import PowerAsk, Powers
 from .fleet_refresh import Refreshes
 from .links import Links
 from .listing import DEFAULT_SORT, Listing, Orders, next_page, order_of, parse_listing
@@ -55,6 +56,7 @@ class Operations:
         self._orders = Orders()
         self.fleets = Fleets(parts)
         self.refreshes = Refreshes(parts, links, self.fleets)
+        self.powers = Powers(parts, links, self.fleets)
 
     async def hypervisor_vms(self, reference: str | None = None) -> list[Json]:
         """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is."""
@@ -182,6 +184,19 @@ class Operations:
         return task_record(
             await self._parts.engine.submit("power", request.vm_uuid, work, actor=actor, key=key, takes_turns=True)
         )
+
+    async def plan_power(self, ask: PowerAsk) -> Json:
+        """A row for each VM that was named: what `power_many` would do. Changes nothing. INVALID_INPUT."""
+        return {"items": await self.powers.plan(ask)}
+
+    async def power_many(self, ask: PowerAsk, *, actor: str, key: RequestKey | None = None) -> Json:
+        """The task. INVALID_INPUT before any change; its failures are those of its VMs."""
+        return task_record(await self.powers.submit(ask, actor=actor, key=key))
+
+    async def power_rows(self, task_id: str, *, limit: int = 500, page_token: str | None = None) -> Json:
+        """`{"task", "items", "next_page_token"}`: how far it is with each VM. NOT_FOUND."""
+        rows = await self.powers.rows(task_id, limit=limit, page_token=page_token)
+        return {**rows, "task": task_record(rows["task"])}
 
     async def plan_refresh(self, ask: Ask) -> Json:
         """A row for each VM that was named or is enrolled: what `refresh` would do. Changes nothing."""

@@ -8,5 +8,7 @@ TITLES = {
     "mount": "Mounting Nutanix Guest Tools iso image to VM",
     "eject": "Ejecting Nutanix Guest Tools iso image from VM",
     "rotate": "Replacing the ISO's certificate by the long-lived one",
+    "power": "Switching VM",
+    "fleet_power": "Switching VMs",
     "fleet_refresh": "Refreshing NGT certificates of VMs",
 }
