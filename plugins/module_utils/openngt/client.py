@@ -265,9 +265,13 @@ class Client:
         enabled: bool | None = None,
         alert_from: str | None = None,
         thresholds: Mapping[str, int | None] | None = None,
+        check_only: bool = False,
     ) -> Json:
-        """What is None stays as it is; a threshold that is None takes its default again. -> the check."""
-        body: Json = dict(_given(enabled=enabled, alert_from=alert_from))
+        """What is None stays as it is; a threshold that is None takes its default again. -> the check.
+
+        With `check_only` as it would be; nothing is set.
+        """
+        body: Json = dict(_given(enabled=enabled, alert_from=alert_from, check=check_only or None))
         if thresholds:
             body["thresholds"] = dict(thresholds)
         return self._call("PUT", f"/v1/health/checks/{segment(check)}", body)
