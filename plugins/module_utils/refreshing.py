@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .openngt.client import Client
+from .openngt.client import FINISHED, Client
 from .openngt.errors import OpenNGTError
-from .openngt.following import follow_refresh
+from .openngt.following import follow_fleet
 
 __all__ = ["Outcome", "begin", "failure_of", "look", "predict", "result_of", "wait"]
 
@@ -46,15 +46,14 @@ def begin(client: Client, ask: Json) -> Outcome:
 def look(client: Client, task_id: str) -> Outcome:
     """How far an earlier refresh is."""
     task = client.task(task_id)  # first: the rows of a task that has ended are its last
-    finished = task["state"] in ("succeeded", "failed", "interrupted")
-    return Outcome(task_id, finished, client.refresh_rows(task_id), task["error"])
+    return Outcome(task_id, task["state"] in FINISHED, client.refresh_rows(task_id), task["error"])
 
 
 def wait(client: Client, begun: Outcome) -> Outcome:
     """The end of it; VMs that were not due stay in the rows."""
     if begun.task_id is None:
         return begun
-    task, rows = follow_refresh(client, begun.task_id)
+    task, rows = follow_fleet(client, begun.task_id, client.refresh_rows)
     unchanged = [row for row in begun.rows if row["state"] == "unchanged"]
     return Outcome(begun.task_id, True, [*rows, *unchanged], task["error"])
 

@@ -14,6 +14,10 @@ description:
   - A state that is there already is no change. What makes no sense in the VM's state, such as O(verb=reset) of one that
     is off, fails before anything is done.
   - VMs that are not enrolled can be switched, too; only O(verb=guest_shutdown) and O(verb=guest_reboot) need the agent.
+  - A VM that cannot be switched, or a name that is no VM's, gets a code and a remedy in RV(vms), and the others go on;
+    the task fails at the end.
+  - The service does the work. A play that is interrupted does not stop it, and after a restart of the service it goes
+    on; see O(task_id).
 extends_documentation_fragment:
   - openngt.guest_tools.service
   - openngt.guest_tools.attributes
@@ -28,13 +32,17 @@ attributes:
   platform:
     support: full
     platforms: posix
+  action:
+    description: Has an action plugin, which shows the progress of each VM.
+    support: full
 options:
   vm:
     description:
-      - UUIDs of the VMs, or their names on the hypervisor. All are under way before the first is waited for.
+      - UUIDs of the VMs, or their names on the hypervisor. Name all VMs of a play in one task, so that
+        O(max_in_flight) counts for all of them.
+      - Required without O(task_id), together with O(verb).
     type: list
     elements: str
-    required: true
   verb:
     description:
       - V(on) starts the VM.
@@ -47,7 +55,6 @@ options:
       - The guest's administrator may block the last two, which fails with C(METHOD_BLOCKED).
     type: str
     choices: ["on", "off", shutdown, reset, power_cycle, guest_shutdown, guest_reboot]
-    required: true
   fallback:
     description:
       - How far to go when the guest does not shut down within O(wait_seconds), or its agent cannot be asked.
@@ -68,6 +75,20 @@ options:
       - Also while somebody has a tools ISO mounted in the VM, which fails with C(VM_BUSY) otherwise.
     type: bool
     default: false
+  max_in_flight:
+    description:
+      - How many VMs are switched at the same time, in the order of O(vm).
+    type: int
+    default: 16
+  wait:
+    description:
+      - Wait for the end. Otherwise the module returns as soon as the service has begun.
+    type: bool
+    default: true
+  task_id:
+    description:
+      - Do not begin; look at what an earlier task has begun, or with O(wait) wait for its end.
+    type: str
 seealso:
   - module: openngt.guest_tools.vm
   - module: openngt.guest_tools.vm_info
@@ -97,8 +118,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 vms:
-  description: One entry for each VM, in order; after a failure those that did not fail.
-  returned: always
+  description:
+    - A row for each VM, in order, also after a failure. C(state) is V(switched) or V(failed); V(waiting), V(running)
+      or V(cancelled) of one that was not ended; V(due), V(unchanged) or V(blocked) in check mode.
+  returned: always but for a request that makes no sense
   type: list
   elements: dict
   contains:
@@ -106,7 +129,16 @@ vms:
       description: The VM as it was named.
       type: str
     vm_uuid:
-      description: Its UUID.
+      description: Its UUID; C(null) for a name that no VM, or several, have.
+      type: str
+    vm_name:
+      description: Its name.
+      type: str
+    verb:
+      description: What was asked for.
+      type: str
+    state:
+      description: How far it is.
       type: str
     changed:
       description: Whether there was something to do.
@@ -127,16 +159,47 @@ vms:
     boot_id:
       description: Id of the guest's new boot after O(verb=guest_reboot); else C(null).
       type: str
+    tasks:
+      description: The service's task for this VM, with its progress.
+      type: list
+      elements: dict
+    code:
+      description: Why it failed, as C(message), C(remedy) and C(details) say; else C(null).
+      type: str
+    message:
+      description: What happened.
+      type: str
+    remedy:
+      description: What to do about it.
+      type: str
+    details:
+      description: Values that belong to it.
+      type: dict
   sample:
     - vm: web01
       vm_uuid: 564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11
+      vm_name: web01
       verb: guest_shutdown
+      state: switched
       changed: true
       before: "on"
       power_state: "off"
       stopped_by: agent
       failed_before: []
       boot_id: null
+      tasks: []
+      code: null
+      message: null
+      remedy: null
+      details: null
+task_id:
+  description: The work on the service, for O(task_id) and C(openngt vm power-show); C(null) in check mode.
+  returned: success
+  type: str
+finished:
+  description: Whether it has ended.
+  returned: success
+  type: bool
 code:
   description:
     - The failure's stable code, for example C(ACPI_IGNORED), C(METHOD_BLOCKED), C(VM_POWERED_OFF) or C(VM_BUSY); the
@@ -154,60 +217,80 @@ details:
   type: dict
 """
 
-from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.argspec import client_of, service_spec
 from ..module_utils.failure import fail
+from ..module_utils.openngt import powering
 from ..module_utils.openngt.errors import OpenNGTError
-from ..module_utils.openngt.powering import FALLBACKS, VERBS, Outcome, failure_of, power
 
 RESTARTS = ("reset", "power_cycle", "guest_reboot")
+ASK = ("vm", "verb", "fallback", "wait_seconds", "force", "max_in_flight")
 
 
 def define_module() -> AnsibleModule:
     spec = service_spec(
-        vm={"type": "list", "elements": "str", "required": True},
-        verb={"type": "str", "choices": list(VERBS), "required": True},
-        fallback={"type": "str", "choices": list(FALLBACKS), "default": "none"},
+        vm={"type": "list", "elements": "str"},
+        verb={"type": "str", "choices": list(powering.VERBS)},
+        fallback={"type": "str", "choices": list(powering.FALLBACKS), "default": "none"},
         wait_seconds={"type": "int", "default": 300},
         force={"type": "bool", "default": False},
+        max_in_flight={"type": "int", "default": 16},
+        wait={"type": "bool", "default": True},
+        task_id={"type": "str"},
     )
-    return AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    return AnsibleModule(
+        argument_spec=spec,
+        supports_check_mode=True,
+        required_one_of=[("vm", "task_id")],
+        required_together=[("vm", "verb")],
+        mutually_exclusive=[("task_id", "vm")],
+    )
 
 
-def run(params: dict[str, Any], *, check_mode: bool) -> tuple[dict[str, Any], Optional[OpenNGTError]]:
-    """The module's result, and the failure of the VMs that are not in it."""
-    how = {name: params[name] for name in ("fallback", "wait_seconds", "force")}
+def run(params: dict[str, Any], *, check_mode: bool) -> powering.Outcome:
+    """Plan, apply unless `check_mode`."""
+    ask = {name: params[name] for name in ASK}
     with client_of(params) as client:
-        outcomes = power(client, params["vm"], params["verb"], check=check_mode, **how)
-    return result_of(params["verb"], outcomes), failure_of(params["verb"], outcomes)
+        if params["task_id"]:
+            outcome = powering.look(client, params["task_id"])
+        elif check_mode:
+            outcome = powering.predict(client, ask)
+        else:
+            outcome = powering.begin(client, ask)
+        return powering.wait(client, outcome) if params["wait"] and not check_mode else outcome
 
 
-def result_of(verb: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    done = {outcome.vm: outcome.result for outcome in outcomes if outcome.result is not None}
-    before = {vm: {"power_state": result["before"]} for vm, result in done.items()}
-    after = {
-        vm: {"power_state": result["power_state"], **({"restarted": True} if verb in RESTARTS else {})}
-        for vm, result in done.items()
-    }
+def result_of(outcome: powering.Outcome) -> dict[str, Any]:
+    """The module's result. `changed`: there was something to do, and it was done or would be."""
+    known = [row for row in outcome.rows if row["state"] in ("due", "unchanged", "switched")]
     return {
-        "changed": any(result["changed"] for result in done.values()),
-        "vms": [{"vm": vm, **result} for vm, result in done.items()],
-        "diff": {"before": before, "after": after},
+        "changed": any(row["changed"] for row in known),
+        "finished": outcome.finished,
+        "task_id": outcome.task_id,
+        "vms": outcome.rows,
+        "diff": {
+            "before": {row["vm"]: {"power_state": row["before"]} for row in known},
+            "after": {row["vm"]: after(row) for row in known},
+        },
     }
+
+
+def after(row: dict[str, Any]) -> dict[str, Any]:
+    return {"power_state": row["power_state"], **({"restarted": True} if row["verb"] in RESTARTS else {})}
 
 
 def main() -> None:
     module = define_module()
     try:
-        result, failure = run(module.params, check_mode=module.check_mode)
+        outcome = run(module.params, check_mode=module.check_mode)
     except OpenNGTError as error:
         fail(module, error)
     else:
-        if failure is not None:
+        result, failure = result_of(outcome), powering.failure_of(outcome)
+        if failure is not None and outcome.finished:
             fail(module, failure, **result)
         module.exit_json(**result)
 

@@ -120,6 +120,7 @@ vms:
       communication_link_over_serial_port_active: true
       transport: serial
       serial_port: ready
+      serial_port_held_until: null
       certificate:
         kind: link
         days_left: 999

@@ -67,7 +67,8 @@ def on_guests(example: Example) -> bool:
 
 def asks_guests(words: Sequence[str]) -> bool:
     """Of `openngt`'s arguments. Where a page switches VMs, what it shows follows from what their guests did."""
-    return words[0] == "lab" or words[:2] in (["vm", "power"], ["refresh", "run"], ["refresh", "show"])
+    asking = (["vm", "power"], ["refresh", "run"], ["refresh", "show"], ["task", "cancel"])
+    return words[0] == "lab" or words[:2] in asking
 
 
 def plays_on_guests(text: str) -> bool:

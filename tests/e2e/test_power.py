@@ -9,7 +9,7 @@ import pytest
 
 from openngt.client import Client
 from openngt.errors import OpenNGTError
-from openngt.powering import failure_of, power
+from openngt.powering import begin, failure_of, wait
 from openngt_service.lab.service_process import ServiceProcess
 
 from .conftest import Guests, restore
@@ -45,13 +45,13 @@ def running(agent: None, guests: Guests, client: Client) -> Iterator[None]:
 
 def done(client: Client, guests: Guests, verb: str, **options: Any) -> dict[str, Any]:
     """The verb's result; its failure is raised."""
-    outcomes = power(client, [guests.web.vm_uuid], verb, **{"wait_seconds": LIMIT_SECONDS, **options})
-    failure = failure_of(verb, outcomes)
+    ask = {"vm": [guests.web.vm_uuid], "verb": verb, "wait_seconds": LIMIT_SECONDS, **options}
+    outcome = wait(client, begin(client, ask))
+    failure = failure_of(outcome)
     if failure is not None:
         raise failure
     guests.web.hang_up()  # SSH connections that are kept open do not outlive the guest
-    assert outcomes[0].result is not None
-    return outcomes[0].result
+    return outcome.rows[0]
 
 
 def refused(client: Client, guests: Guests, verb: str, **options: Any) -> OpenNGTError:

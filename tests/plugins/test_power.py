@@ -38,6 +38,7 @@ def test_twelve_steps(fleet: Fleet, run_tasks: RunTasks) -> None:
     }
     assert reset[1]["diff"]["after"] == {"web01": {"power_state": "on", "restarted": True}}
     assert on[1]["vms"][0]["vm_uuid"] == vm_uuid
+    assert (on[0]["vms"][0]["state"], on[1]["vms"][0]["state"]) == ("due", "switched")
     assert fleet.changes() == ["vm.power"] * 4, "one for each real change, none in check mode"
 
 
@@ -59,7 +60,11 @@ def test_of_many_vms_each_outcome_is_told(fleet: Fleet, run_tasks: RunTasks) -> 
         environment=fleet.environment,
     )
     assert mixed["failed"] and mixed["changed"]
-    assert [vm["vm"] for vm in mixed["vms"]] == ["web01"]
+    assert [(vm["vm"], vm["state"], vm["code"]) for vm in mixed["vms"]] == [
+        ("web01", "switched", None),
+        ("web02", "failed", "ACPI_IGNORED"),
+        ("nobody", "failed", "VM_NOT_FOUND"),
+    ]
     failed = {vm: error["code"] for vm, error in mixed["details"]["failed"].items()}
     assert failed == {"web02": "ACPI_IGNORED", "nobody": "VM_NOT_FOUND"}
     assert "guest_shutdown" in mixed["details"]["failed"]["web02"]["remedy"]
@@ -101,6 +106,10 @@ def test_the_guests_administrator_refuses_visibly(fleet: Fleet, run_tasks: RunTa
     assert seen["power_state"] == "on"
 
 
+def calls(fleet: Fleet) -> int:
+    return sum(task["kind"] == "fleet_power" for task in fleet.client.tasks())
+
+
 @pytest.mark.parametrize("asked", [None, "off"])
 def test_the_playbook_does_what_it_is_asked_for_and_nothing_by_itself(
     fleet: Fleet, collection: Path, tmp_path: Path, asked: str | None
@@ -109,6 +118,7 @@ def test_the_playbook_does_what_it_is_asked_for_and_nothing_by_itself(
     for name in names:
         fleet.add_vm(name)
     (tmp_path / "inventory").write_text("\n".join(names))
+    before = calls(fleet)
     wanted = [] if asked is None else ["-e", f"openngt_power={asked}", "-e", "openngt_serial=2"]
     done = subprocess.run(
         [program("ansible-playbook"), "openngt.guest_tools.power", "-i", str(tmp_path / "inventory"), *wanted],
@@ -130,3 +140,38 @@ def test_the_playbook_does_what_it_is_asked_for_and_nothing_by_itself(
     assert states == ({"on"} if asked is None else {"off"})
     assert done.stdout.count("PLAY [") == (1 if asked is None else 2)
     assert ("Nothing is done" in done.stdout) == (asked is None)
+    assert calls(fleet) - before == (0 if asked is None else 2), "one call for all VMs of a batch"
+    assert ("web00: Switching VM  100 %  done" in done.stdout) == (asked is not None)
+
+
+def test_each_host_of_the_playbook_has_its_own_verdict(fleet: Fleet, collection: Path, tmp_path: Path) -> None:
+    fleet.add_vm("web01")
+    other = fleet.add_vm("web02", power_state="off").upper()
+    (tmp_path / "inventory").write_text(f"a openngt_vm=web01\nb openngt_vm={other}\nnobody\n")
+    command = [program("ansible-playbook"), "openngt.guest_tools.power", "-i", str(tmp_path / "inventory")]
+    environment = {
+        **fleet.environment,
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_COLLECTIONS_PATH": str(collection),
+        "ANSIBLE_NOCOLOR": "true",
+    }
+    done = subprocess.run(
+        [*command, "-e", "openngt_power=off"], env=environment, capture_output=True, text=True, check=False
+    )
+    recap = {
+        words[0]: words for line in done.stdout.splitlines() if (words := line.split()) and "unreachable=0" in line
+    }
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert {host: "failed=1" in words for host, words in recap.items()} == {"a": False, "b": False, "nobody": True}
+    assert "changed=0" in recap["b"] and "[VM_NOT_FOUND] remedy: " in done.stdout
+    assert {vm["power_state"] for vm in fleet.client.hypervisor_vms()} == {"off"}
+
+
+def test_a_play_may_leave_it_to_the_service_and_look_later(fleet: Fleet, run_tasks: RunTasks) -> None:
+    fleet.add_vm("web01", power_state="off")
+    [begun] = run_tasks([{POWER: {"vm": "web01", "verb": "on", "wait": False}}], environment=fleet.environment)
+    assert begun["task_id"] and not begun.get("failed")
+    [ended] = run_tasks([{POWER: {"task_id": begun["task_id"]}}], environment=fleet.environment)
+    assert ended["finished"] and ended["changed"] and ended["vms"][0]["power_state"] == "on"

@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +112,29 @@ def test_the_command_line_shows_progress_rows_and_a_failure(fleet: Fleet, agents
     assert row["code"] == "LINK_NOT_ACTIVE"
     shown = fleet.service.cli("refresh", "show", json.loads(failed.stdout)["task"]["task_id"])
     assert shown.returncode == 0 and "LINK_NOT_ACTIVE" in shown.stdout
+
+
+def test_a_refresh_is_left_and_cancelled_at_the_command_line(fleet: Fleet, agents: dict[str, AgentProcess]) -> None:
+    """Ctrl-C ends the watching alone, and says how to come back and how to end it."""
+    watching = subprocess.Popen(
+        [program("openngt"), "refresh", "run", "web01", "web02", "--spread-seconds", "86400"],
+        env=fleet.service.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stderr is not None
+    first = watching.stderr.readline()
+    task_id = first.split()[-1]
+    assert first == f"follow it: openngt refresh show {task_id}\n"
+    watching.send_signal(signal.SIGINT)
+    _, told = watching.communicate(timeout=30)
+    assert watching.returncode == 130 and "Traceback" not in told, told
+    assert f"openngt refresh show {task_id} --wait" in told and f"openngt task cancel {task_id}" in told
+    assert fleet.client.task(task_id)["state"] == "running"
+    assert fleet.service.cli("task", "cancel", task_id).returncode == 0
+    ended = fleet.service.cli("refresh", "show", task_id, "--wait", "-o", "json")
+    assert ended.returncode == 1 and "[TASK_CANCELLED]" in ended.stderr
+    assert {row["state"] for row in json.loads(ended.stdout)["items"]} == {"cancelled"}
 
 
 def test_the_playbook_gives_each_host_its_own_verdict(

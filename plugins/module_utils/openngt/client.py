@@ -21,14 +21,14 @@ from .client_transport import BACKOFF_CAP, Answer, Request, Transport, check_tok
 from .errors import OpenNGTError
 from .version import __version__
 
-__all__ = ["Client"]
+__all__ = ["FINISHED", "Client"]
 
 Json = dict[str, Any]
 
 LONG_POLL_SECONDS = 25
 PROGRESS_SECONDS = 2
 VMS_IN_A_PAGE = "1000"
-FINISHED = ("succeeded", "failed", "interrupted")
+FINISHED = ("succeeded", "failed", "interrupted", "cancelled")
 
 
 def segment(value: str) -> str:
@@ -161,6 +161,20 @@ class Client:
         body = {"verb": verb, "fallback": fallback, "wait_seconds": wait_seconds, "force": force, "check": check}
         return self._call("POST", f"/v1/vms/{segment(vm)}/power", body)
 
+    # Power of many VMs. `ask`: vm, verb, fallback, wait_seconds, force, max_in_flight, as the API has them.
+
+    def plan_power(self, **ask: Any) -> list[Json]:
+        """What `power_many` would do and refuse: a row for each VM. Changes nothing."""
+        return self._items(self._call("POST", "/v1/power/plan", ask))
+
+    def power_many(self, **ask: Any) -> Json:
+        """-> task, for `wait_task`; it fails when a VM was not switched."""
+        return self._call("POST", "/v1/power", ask)
+
+    def power_rows(self, task_id: str) -> list[Json]:
+        """How far such a task is with each of its VMs."""
+        return list(self._pages(f"/v1/power/{segment(task_id)}", []))
+
     # Certificate refresh. `ask`: vm, threshold_days, validity_days, via, max_in_flight, jitter_days, spread_seconds,
     # wait_seconds, as the API has them.
 
@@ -186,6 +200,10 @@ class Client:
     def tasks(self, vm: str | None = None) -> list[Json]:
         """Newest first."""
         return list(self._pages("/v1/tasks", [] if vm is None else [("vm", vm)]))
+
+    def cancel_task(self, task_id: str) -> Json:
+        """Have a task for many VMs begin no further one. -> the task. TASK_NOT_CANCELLABLE for any other."""
+        return self._call("POST", f"/v1/tasks/{segment(task_id)}/cancel", {})
 
     def wait_task(self, task: Json, timeout: float, on_progress: Callable[[Json], None] | None = None) -> Json:
         """Wait for the task's end and return it. `on_progress` gets the task each time its progress or step changed.
@@ -266,9 +284,13 @@ class Client:
         enabled: bool | None = None,
         alert_from: str | None = None,
         thresholds: Mapping[str, int | None] | None = None,
+        check_only: bool = False,
     ) -> Json:
-        """What is None stays as it is; a threshold that is None takes its default again. -> the check."""
-        body: Json = dict(_given(enabled=enabled, alert_from=alert_from))
+        """What is None stays as it is; a threshold that is None takes its default again. -> the check.
+
+        With `check_only` as it would be; nothing is set.
+        """
+        body: Json = dict(_given(enabled=enabled, alert_from=alert_from, check=check_only or None))
         if thresholds:
             body["thresholds"] = dict(thresholds)
         return self._call("PUT", f"/v1/health/checks/{segment(check)}", body)

@@ -1,91 +1,75 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask the service to switch many VMs at once, and tell for each how it ended. For the module and the CLI."""
+"""Have the service switch VMs, and tell for each how it ended. For the module and the CLI."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .client import Client
+from .client import FINISHED, Client
 from .errors import OpenNGTError
+from .following import follow_fleet
 
-__all__ = ["FALLBACKS", "VERBS", "Outcome", "failure_of", "power"]
+__all__ = ["FALLBACKS", "VERBS", "Outcome", "begin", "failure_of", "look", "predict", "wait"]
 
 Json = dict[str, Any]
 
 VERBS = ("on", "off", "shutdown", "reset", "power_cycle", "guest_shutdown", "guest_reboot")
 FALLBACKS = ("none", "acpi", "off")
-SPARE_SECONDS = 180.0
-"""Beyond what the guest may take: for a mount that has the VM's turn, and for the hypervisor."""
-
-# What would meet every other VM as well.
-OF_THE_SERVICE = frozenset({"AUTHENTICATION_FAILED", "ENDPOINT_UNREACHABLE", "FORBIDDEN", "TLS_NOT_TRUSTED"})
 
 
 class Outcome(NamedTuple):
-    """`result` is the task's, None for a failure or a task that is not waited for."""
+    task_id: str | None
+    """None where nothing was begun: of a prediction."""
+    finished: bool
+    rows: list[Json]
+    """A row for each VM, as ARCHITECTURE.md section 6 has it, in the order of the request."""
+    error: Json | None = None
+    """Of the service's task, when it did not succeed."""
 
-    vm: str
-    task: Json | None
-    result: Json | None
-    error: OpenNGTError | None
+
+def predict(client: Client, ask: Json) -> Outcome:
+    """What `begin` would do, and what would be refused; changes nothing."""
+    asked = {name: value for name, value in ask.items() if name != "max_in_flight"}
+    return Outcome(None, True, client.plan_power(**asked))
 
 
-def power(
-    client: Client,
-    vms: Sequence[str],
-    verb: str,
-    *,
-    fallback: str = "none",
-    wait_seconds: int = 300,
-    force: bool = False,
-    check: bool = False,
-    wait: bool = True,
-    on_progress: Callable[[str, Json], None] | None = None,
-) -> list[Outcome]:
-    """One outcome for each VM, in order; they are all under way before the first is waited for.
+def begin(client: Client, ask: Json) -> Outcome:
+    """Have the service begin. `ask`: vm, verb, fallback, wait_seconds, force, max_in_flight, as the API has them."""
+    task = client.power_many(**ask)
+    return Outcome(task["task_id"], False, client.power_rows(task["task_id"]))
 
-    Raises only what has to do with the service and not with a VM, and only before anything was asked for; INVALID_INPUT
-    for no VM at all.
-    """
-    if not vms:
-        raise OpenNGTError("INVALID_INPUT", "vm: the list is empty")
-    begun: list[Outcome] = []
-    for vm in dict.fromkeys(vms):
-        try:
-            task = client.power(vm, verb, fallback=fallback, wait_seconds=wait_seconds, force=force, check=check)
-        except OpenNGTError as error:
-            if error.code in OF_THE_SERVICE and not begun:
-                raise
-            begun.append(Outcome(vm, None, None, error))
-        else:
-            begun.append(Outcome(vm, task, None, None))
-    if not wait:
+
+def look(client: Client, task_id: str) -> Outcome:
+    """How far an earlier one is."""
+    task = client.task(task_id)  # first: the rows of a task that has ended are its last
+    return Outcome(task_id, task["state"] in FINISHED, client.power_rows(task_id), task["error"])
+
+
+def wait(client: Client, begun: Outcome, on_row: Callable[[Json], None] = lambda row: None) -> Outcome:
+    """The end of it; `on_row` as of `follow_fleet`."""
+    if begun.task_id is None:
         return begun
-    limit = wait_seconds * (1 + FALLBACKS.index(fallback)) + SPARE_SECONDS
-    return [_ended(client, outcome, limit, on_progress) for outcome in begun]
+    task, rows = follow_fleet(client, begun.task_id, client.power_rows, on_row)
+    return Outcome(begun.task_id, True, rows, task["error"])
 
 
-def failure_of(verb: str, outcomes: Sequence[Outcome]) -> OpenNGTError | None:
+def failure_of(outcome: Outcome) -> OpenNGTError | None:
     """One error for all that failed, None when none did. One VM's own, where only one was asked for."""
-    failed = [(outcome.vm, outcome.error) for outcome in outcomes if outcome.error is not None]
+    error = outcome.error
+    if error is not None and error["code"] == "TASK_CANCELLED":
+        return OpenNGTError(error["code"], error["message"], error["details"], error["remedy"])
+    failed = [(row["vm"], _error_of(row)) for row in outcome.rows if row["state"] in ("failed", "blocked")]
     if not failed:
         return None
     first = failed[0][1]
-    if len(outcomes) == 1:
+    if len(outcome.rows) == 1:
         return first
     listed = "; ".join(f"{vm}: {error.message} [{error.code}]" for vm, error in failed)
     details = {"failed": {vm: error.to_dict() for vm, error in failed}}
-    message = f"{verb} failed for {len(failed)} of {len(outcomes)} VMs: {listed}"
+    message = f"{len(failed)} of {len(outcome.rows)} VMs were not switched: {listed}"
     return OpenNGTError(first.code, message, details, first.remedy)
 
 
-def _ended(client: Client, outcome: Outcome, limit: float, on_progress: Callable[[str, Json], None] | None) -> Outcome:
-    if outcome.task is None:
-        return outcome
-    tell = None if on_progress is None else lambda task: on_progress(outcome.vm, task)
-    try:
-        task = client.wait_task(outcome.task, limit, tell)
-    except OpenNGTError as error:
-        return outcome._replace(error=error)
-    return outcome._replace(task=task, result=task["result"])
+def _error_of(row: Json) -> OpenNGTError:
+    return OpenNGTError(row["code"], row["message"], dict(row["details"] or {}), row["remedy"])

@@ -11,7 +11,16 @@ from openngt.version import __version__
 
 from ..console.application import create_console
 from ..console.rendering import BASE
-from . import models, routes_admin, routes_health, routes_open, routes_refresh, routes_rollover, routes_vms
+from . import (
+    models,
+    routes_admin,
+    routes_health,
+    routes_open,
+    routes_power,
+    routes_refresh,
+    routes_rollover,
+    routes_vms,
+)
 from .access import Access
 from .context import ApiContext
 from .errors import install_error_handlers
@@ -47,6 +56,7 @@ def create_api(context: ApiContext) -> FastAPI:
     app.include_router(routes_open.router)
     guarded_routers = (
         routes_vms.router,
+        routes_power.router,
         routes_refresh.router,
         routes_health.router,
         routes_admin.router,

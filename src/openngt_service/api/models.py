@@ -50,7 +50,7 @@ Holder = Annotated[str, Field(min_length=1, max_length=255, pattern=TEXT)]
 TokenName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]*$")]
 Role = Literal["viewer", "operator", "admin"]
 Expiry = Literal["PASS", "INFO", "WARN", "FAIL"]
-TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted"]
+TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted", "cancelled"]
 SerialPort = Literal["none", "ready", "needs_full_stop_and_start", "unknown"]
 Time = datetime.datetime
 
@@ -163,6 +163,8 @@ class Vm(Answer):
     communication_link_over_serial_port_active: bool
     transport: Literal["tls", "serial"] | None
     serial_port: SerialPort
+    serial_port_held_until: Time | None = None
+    """The linked agent does not go back to its port before this moment: it failed soon after a return."""
     power_state: Literal["on", "off", "paused", "unknown"]
     agent_version: str | None
     available_version: str
@@ -287,7 +289,7 @@ class RefreshRequest(Body):
     wait_seconds: Annotated[float, Field(ge=1, le=3600)] = 180.0
 
 
-class RefreshTask(Answer):
+class FleetTask(Answer):
     task_id: str
     title: str
     state: TaskState
@@ -298,11 +300,11 @@ class RefreshTask(Answer):
 class RefreshRow(Answer):
     vm_uuid: Uuid
     vm_name: str
-    state: Literal["due", "blocked", "unchanged", "waiting", "running", "refreshed", "failed"]
+    state: Literal["due", "blocked", "unchanged", "waiting", "running", "refreshed", "failed", "cancelled"]
     reason: str
     via: Literal["link", "iso"] | None
     key: Literal["agent", "service"] | None
-    tasks: list[RefreshTask]
+    tasks: list[FleetTask]
     """The VM's tasks as people know them: the refresh, and the mount of its disc where there was one."""
     code: str | None
     message: str | None

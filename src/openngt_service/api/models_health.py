@@ -81,6 +81,8 @@ class CheckPolicy(Body):
     enabled: bool | None = None
     alert_from: Severity | None = None
     thresholds: dict[Annotated[str, Field(max_length=64)], int | None] = Field(default_factory=dict)
+    check: bool = False
+    """Only say what would hold."""
 
 
 class HistoryRow(Answer):

@@ -87,6 +87,7 @@ async def set_check(
         enabled=body.enabled,
         alert_from=body.alert_from,
         thresholds=body.thresholds,
+        check=body.check,
     )
 
 

@@ -26,6 +26,7 @@ Filters = Annotated[
     Query(max_length=32, description="FIELD=VALUE[,VALUE…]; also != < <= > >=. May repeat: all must hold"),
 ]
 Sort = Annotated[str, Query(max_length=64, description="a field's name; - before it reverses the order")]
+TaskId = Annotated[str, Path(max_length=64, pattern=ID), Plain]
 VmPageToken = Annotated[str | None, Query(max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
 # Read by the guard; named here so that OpenAPI has it.
 IdempotencyKey = Annotated[str | None, Header(description="Same key, same request: same answer, the work done once")]
@@ -155,10 +156,18 @@ async def list_tasks(context: Context, vm: QueryVm = None, limit: Limit = 100, p
     return await context.operations.tasks(vm, limit=limit, page_token=page_token)
 
 
+@router.post("/v1/tasks/{task_id}/cancel", response_model=models.Task, tags=["Tasks"])
+async def cancel_task(
+    context: Context, request: Request, task_id: TaskId, idempotency_key: IdempotencyKey = None
+) -> Any:
+    """End a task for many VMs: no further VM is begun, those at work come to their end, then it is `cancelled`."""
+    return await context.operations.cancel_task(task_id, actor=request.state.actor)
+
+
 @router.get("/v1/tasks/{task_id}", response_model=models.Task, tags=["Tasks"])
 async def show_task(
     context: Context,
-    task_id: Annotated[str, Path(max_length=64, pattern=ID), Plain],
+    task_id: TaskId,
     wait: Annotated[int, Query(ge=0, le=30, description="seconds to wait for the task's end")] = 0,
 ) -> Any:
     waiting = asyncio.ensure_future(context.operations.task(task_id, wait=wait))

@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 vm.app.command("power")(power.power)
+vm.app.command("power-show")(power.show)
 app.add_typer(vm.app, name="vm")
 app.add_typer(refresh.app, name="refresh")
 app.add_typer(task.app, name="task")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`openngt vm power VERB VM…`"""
+"""`openngt vm power VERB VM…`, and how far it is."""
 
 import enum
 import sys
@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from openngt.powering import Outcome, failure_of
-from openngt.powering import power as power_all
+from openngt import powering
 
 from .connect import connect
-from .output import Column, Form, Output, print_json, show_list
+from .fleet import MaxInFlight, leaving
+from .output import Column, Form, Output, show_list
 from .vm import Wait
 
-__all__ = ["Fallback", "Verb", "power"]
+__all__ = ["Fallback", "Verb", "power", "show"]
 
 
 class Verb(enum.StrEnum):
@@ -36,13 +36,30 @@ class Fallback(enum.StrEnum):
     off = "off"
 
 
+def word_of(row: Mapping[str, Any]) -> str:
+    if row["code"] is not None:
+        return str(row["code"])
+    if row["state"] in ("due", "switched", "unchanged"):
+        return "changed" if row["changed"] else "unchanged"
+    return str(row["state"])
+
+
 COLUMNS = [
     Column("VM", lambda row: row["vm"]),
-    Column("Outcome", lambda row: row["outcome"]),
+    Column("Outcome", word_of),
     Column("Before", lambda row: row["before"]),
     Column("Power State", lambda row: row["power_state"]),
     Column("Stopped By", lambda row: row["stopped_by"]),
 ]
+
+
+SHOW = "openngt vm power-show"
+
+
+def tell(row: Mapping[str, Any]) -> None:
+    """The VM's task as it is now, on stderr."""
+    for task in row["tasks"]:
+        sys.stderr.write(f"{row['vm']}: {task['progress']:3d} %  {task['step']}\n")
 
 
 def power(
@@ -54,45 +71,47 @@ def power(
     ] = Fallback.none,
     force: Annotated[bool, typer.Option("--force", help="Also while a tools ISO is mounted.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only say what would be done.")] = False,
+    max_in_flight: MaxInFlight = 16,
     wait: Wait = True,
     wait_seconds: Annotated[int, typer.Option(min=1, max=3600, help="How long the guest may take.")] = 300,
     output: Output = Form.table,
 ) -> None:
     """Switch VMs on, off or over; done when the hypervisor, or the guest's next boot, shows it."""
-
-    def tell(name: str, task: Mapping[str, Any]) -> None:
-        sys.stderr.write(f"{name}: {task['progress']:3d} %  {task['step']}\n")
-
+    ask = {
+        "vm": vm,
+        "verb": verb,
+        "fallback": fallback,
+        "wait_seconds": wait_seconds,
+        "force": force,
+        "max_in_flight": max_in_flight,
+    }
     with connect(context) as client:
-        outcomes = power_all(
-            client,
-            vm,
-            verb,
-            fallback=fallback,
-            wait_seconds=wait_seconds,
-            force=force,
-            check=check,
-            wait=wait,
-            on_progress=tell,
-        )
-    if output is Form.json:
-        print_json([outcome.task for outcome in outcomes if outcome.task is not None])
-    else:
-        show_list([row_of(outcome) for outcome in outcomes], COLUMNS, output)
-    failure = failure_of(verb, outcomes)
+        if check:
+            finish(powering.predict(client, ask), output)
+            return
+        begun = powering.begin(client, ask)
+        with leaving(str(begun.task_id), SHOW):
+            if len(begun.rows) > 1 or not wait:
+                sys.stderr.write(f"follow it: {SHOW} {begun.task_id}\n")
+            finish(powering.wait(client, begun, tell) if wait else begun, output)
+
+
+def show(
+    context: typer.Context,
+    task_id: str,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = False,
+    output: Output = Form.table,
+) -> None:
+    """Show how far a `vm power` is with each VM."""
+    with connect(context) as client:
+        now = powering.look(client, task_id)
+        with leaving(task_id, SHOW):
+            finish(powering.wait(client, now, tell) if wait else now, output)
+
+
+def finish(outcome: powering.Outcome, output: Form) -> None:
+    """Show the rows; what failed is raised after that."""
+    show_list(outcome.rows, COLUMNS, output)
+    failure = powering.failure_of(outcome)
     if failure is not None:
         raise failure
-
-
-def row_of(outcome: Outcome) -> dict[str, Any]:
-    result = outcome.result or {}
-    names = ("before", "power_state", "stopped_by")
-    return {"vm": outcome.vm, "outcome": word_of(outcome), **{name: result.get(name) for name in names}}
-
-
-def word_of(outcome: Outcome) -> str:
-    if outcome.error is not None:
-        return outcome.error.code
-    if outcome.result is None:
-        return "asked"
-    return "changed" if outcome.result["changed"] else "unchanged"

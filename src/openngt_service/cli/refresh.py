@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from openngt.client import Client
-from openngt.errors import OpenNGTError
-from openngt.following import follow_refresh
+from openngt.following import follow_fleet
 
 from .connect import connect
+from .fleet import MaxInFlight, leaving, require_success
 from .output import Column, Form, Output, print_json, show_list
 
 __all__ = ["app"]
@@ -26,7 +26,6 @@ Validity = Annotated[
     int | None, typer.Option("--validity-days", help="Life of the new certificate; default: the service's setting.")
 ]
 Via = Annotated[str, typer.Option("--via", help="link, iso, or auto: over a live link, else by ISO.")]
-MaxInFlight = Annotated[int, typer.Option("--max-in-flight", help="How many VMs at a time.")]
 Jitter = Annotated[
     int | None,
     typer.Option(
@@ -37,6 +36,8 @@ Jitter = Annotated[
 ]
 Spread = Annotated[float, typer.Option("--spread-seconds", help="Begin each VM at a random time within so long.")]
 StepSeconds = Annotated[float, typer.Option("--wait-seconds", help="How long an agent may take for a step.")]
+
+SHOW = "openngt refresh show"
 
 COLUMNS = [
     Column("VM Name", lambda row: row["vm_name"]),
@@ -62,11 +63,9 @@ def tell(row: Mapping[str, Any]) -> None:
 
 def finish(client: Client, task_id: str, output: Form) -> None:
     """Follow to the end, show the rows; the task's failure is raised after that."""
-    task, rows = follow_refresh(client, task_id, tell)
+    task, rows = follow_fleet(client, task_id, client.refresh_rows, tell)
     show_rows(task, rows, output)
-    if task["state"] != "succeeded":
-        error = task["error"] or {"code": "TASK_FAILED", "message": "the refresh did not end", "remedy": None}
-        raise OpenNGTError(error["code"], error["message"], {"task_id": task_id}, error["remedy"])
+    require_success(task)
 
 
 def show_rows(task: Mapping[str, Any], rows: list[dict[str, Any]], output: Form) -> None:
@@ -124,11 +123,12 @@ def run(
             spread_seconds=spread_seconds,
             wait_seconds=wait_seconds,
         )
-        if wait:
-            finish(client, task["task_id"], output)
-        else:
-            sys.stderr.write(f"follow it: openngt refresh show {task['task_id']}\n")
-            show_rows(task, client.refresh_rows(task["task_id"]), output)
+        with leaving(task["task_id"], SHOW):
+            sys.stderr.write(f"follow it: {SHOW} {task['task_id']}\n")
+            if wait:
+                finish(client, task["task_id"], output)
+            else:
+                show_rows(task, client.refresh_rows(task["task_id"]), output)
 
 
 @app.command()
@@ -141,6 +141,7 @@ def show(
     """Show how far a refresh is with each VM."""
     with connect(context) as client:
         if wait:
-            finish(client, task_id, output)
+            with leaving(task_id, SHOW):
+                finish(client, task_id, output)
         else:
             show_rows(client.task(task_id), client.refresh_rows(task_id), output)

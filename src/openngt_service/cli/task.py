@@ -44,6 +44,13 @@ def list_tasks(
         show_list(client.tasks(vm), COLUMNS, output)
 
 
+@app.command("cancel")
+def cancel_task(context: typer.Context, task_id: str, output: Output = Form.table) -> None:
+    """End a task for many VMs: no further VM is begun, and those at work come to their end."""
+    with connect(context) as client:
+        show(client.cancel_task(task_id), DETAILS, output)
+
+
 @app.command("show")
 def show_task(context: typer.Context, task_id: str, output: Output = Form.table) -> None:
     """One task in full."""

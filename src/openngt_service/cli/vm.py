@@ -64,6 +64,7 @@ DETAILS = [
     Column("Communication Type", lambda vm: vm["communication_type"]),
     Column("Link Over Serial Port", lambda vm: vm["communication_link_over_serial_port_active"]),
     Column("Serial Port", serial_port),
+    Column("Serial Port Held Until", lambda vm: vm.get("serial_port_held_until")),
     *COLUMNS[7:9],
     Column("Available Version", lambda vm: vm["available_version"]),
     Column("Power State", lambda vm: vm["power_state"]),

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from openngt.client import Client
-from openngt.powering import VERBS, failure_of, power
+from openngt.powering import VERBS, begin, failure_of, wait
 
 from ..cli.vm import require_enrolled
 from .arguments import Arguments, Command, required
@@ -170,11 +170,11 @@ def vm_power(verb: str) -> Callable[[Client, Arguments], Sequence[str]]:
     def act(client: Client, arguments: Arguments) -> Sequence[str]:
         required(arguments.bare, "the VM", f"acli vm.{verb} VM[,VM…]")
         vms = [vm.strip() for vm in arguments.bare[0].split(",") if vm.strip()]
-        outcomes = power(client, vms, verb, wait_seconds=POWER_SECONDS)
-        for outcome in outcomes:
-            if outcome.error is None:
-                sys.stdout.write(f"{outcome.vm}: complete\n")
-        failure = failure_of(verb, outcomes)
+        outcome = wait(client, begin(client, {"vm": vms, "verb": verb, "wait_seconds": POWER_SECONDS}))
+        for row in outcome.rows:
+            if row["state"] == "switched":
+                sys.stdout.write(f"{row['vm']}: complete\n")
+        failure = failure_of(outcome)
         if failure is not None:
             raise failure
         return []

@@ -94,11 +94,13 @@ TABLE: Final = (
             "A firewall stands between the guest and port 2074 of the service.",
             "The gateway refuses the agent's certificate: the message says why.",
             "The guest's clock is so wrong that no certificate is valid for it.",
+            "INFO: a serial port failed within an hour of a return, and the network carries the link until it is over.",
         ),
         resolutions=(
             "In the guest: ngtcli status, journalctl -u ngt_guest_agent.service, and nc -vz ADDRESS 2074 for the port.",
             "For a refused identity openngt refresh run VM --via iso: the agent takes the new one from the disc.",
             "Where no agent has ever connected: run the playbook openngt.guest_tools.install.",
+            "For a serial port that fails: look at it on the hypervisor; a restart of the agent tries it at once.",
         ),
         judge=checks.ngt_link_check,
         thresholds=(Threshold("warn_minutes", 5, 0, 10080, "WARN when a link is down for so long"),),

@@ -150,8 +150,12 @@ def ngt_installer_version_check(facts: Facts, limits: Limits) -> CheckResult:
 
 
 def ngt_link_check(facts: Facts, limits: Limits) -> CheckResult:
-    """Running VMs with an agent's certificate and no link. For a VM that is off, no link is as it should be."""
+    """Running VMs with an agent's certificate and no link. For a VM that is off, no link is as it should be.
+
+    A link that keeps to the network, since its serial port has failed, is worth a word, and counts as a link.
+    """
     items = []
+    held = [vm for vm in facts.vms if vm["communication_link_active"] and vm.get("serial_port_held_until")]
     for vm in facts.vms:
         if vm["communication_link_active"] or vm["power_state"] not in ("on", "unknown"):
             continue
@@ -165,7 +169,14 @@ def ngt_link_check(facts: Facts, limits: Limits) -> CheckResult:
         refusal = vm["link"]["last_refusal"]
         why = f", last refused: {refusal['reason']}" if refusal else ""
         items.append(about(vm, "WARN", f"VM: {vm['vm_name']} - Communication Link Active : false{why}"))
-    return result(items, "All running VMs are linked", f"{len(items)} running VMs are not linked")
+    wrong = f"{len(items)} running VMs are not linked"
+    if not items:
+        wrong = f"All running VMs are linked, {len(held)} of them over the network for a serial port that fails"
+    for vm in held:
+        until = vm["serial_port_held_until"]
+        text = f"VM: {vm['vm_name']} - the serial port failed soon after a return, not tried before {until:%H:%M} UTC"
+        items.append(about(vm, "INFO", text, held_until=until.isoformat()))
+    return result(items, "All running VMs are linked", wrong)
 
 
 def ngt_iso_check(facts: Facts, limits: Limits) -> CheckResult:

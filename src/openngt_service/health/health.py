@@ -18,7 +18,7 @@ from ..tasks.listing import next_page, order_of, parse_listing
 from ..tasks.operations import task_record
 from .catalogue import Check
 from .history import days_until, grid
-from .policy import AlertFrom
+from .policy import AlertFrom, Policy
 from .report import make_report, summary_of
 from .runner import HealthRunner
 
@@ -82,10 +82,13 @@ class Health:
         enabled: bool | None = None,
         alert_from: AlertFrom | None = None,
         thresholds: Mapping[str, int | None] | None = None,
+        check: bool = False,
     ) -> Json:
-        """The check as it is set now. NOT_FOUND, INVALID_INPUT."""
-        await self.runner.set_policy(name, actor=actor, enabled=enabled, alert_from=alert_from, thresholds=thresholds)
-        return self._described(self.runner.checks[name])
+        """The check as it is set now; with `check` as it would be. NOT_FOUND, INVALID_INPUT."""
+        policy = self.runner.plan_policy(name, enabled=enabled, alert_from=alert_from, thresholds=thresholds)
+        if not check:
+            await self.runner.set_policy(name, policy, actor=actor)
+        return self._described(self.runner.checks[name], policy)
 
     async def history(
         self,
@@ -150,8 +153,8 @@ class Health:
     def _report(self, checks: Sequence[Mapping[str, Any]]) -> Json:
         return make_report(checks, node=self._node, cluster_uuid=self._cluster_uuid, at=effects.now())
 
-    def _described(self, check: Check) -> Json:
-        policy, row = self.runner.policy(check.name), self._rows.policies.get(check.name)
+    def _described(self, check: Check, planned: Policy | None = None) -> Json:
+        policy, row = planned or self.runner.policy(check.name), self._rows.policies.get(check.name)
         return {
             "name": check.name,
             "title": check.title,

@@ -105,26 +105,28 @@ class HealthRunner:
                 log.warning("health_not_checked", code=exc.code, reason=exc.message)
             await asyncio.sleep(seconds)
 
-    async def set_policy(
+    def plan_policy(
         self,
         name: str,
         *,
-        actor: str,
         enabled: bool | None = None,
         alert_from: AlertFrom | None = None,
         thresholds: Mapping[str, int | None] | None = None,
     ) -> Policy:
-        """Change what is given, run the check by it at once, and return what holds now. NOT_FOUND, INVALID_INPUT."""
+        """What would hold; changes nothing. NOT_FOUND, INVALID_INPUT."""
         if name not in self.checks:
             message = f"there is no check {name}; there are {', '.join(self.checks)}"
             raise OpenNGTError("NOT_FOUND", message, {"known": list(self.checks)})
-        policy = changed(
+        return changed(
             self.policy(name),
             self.checks[name].limits,
             enabled=enabled,
             alert_from=alert_from,
             thresholds=thresholds,
         )
+
+    async def set_policy(self, name: str, policy: Policy, *, actor: str) -> None:
+        """What `plan_policy` has returned; the check is run by it at once."""
         if policy != self.policy(name):
             details = dataclasses.asdict(policy)
             entry = AuditEntry(actor, "health.policy", details={"check": name, **details})
@@ -134,7 +136,6 @@ class HealthRunner:
                 await self.run([name])
             except OpenNGTError as exc:  # it is set; the next round judges by it
                 log.warning("health_not_checked", check=name, code=exc.code, reason=exc.message)
-        return policy
 
     async def _run_one(self, name: str, facts: Facts) -> None:
         check, policy = self.checks[name], self.policy(name)

@@ -186,7 +186,9 @@ tasks = Table(
     Column("parent", String(32)),
     # What was asked, for a task that goes on after a restart.
     Column("request", JSON(none_as_null=True)),
-    CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'interrupted')", name="state"),
+    # Who has asked that it ends before its time; set while its last parts are still at work.
+    Column("cancelled_by", String(128)),
+    CheckConstraint("state IN ('queued', 'running', 'succeeded', 'failed', 'interrupted', 'cancelled')", name="state"),
     Index("ix_tasks_vm_uuid", "vm_uuid"),
     Index("ix_tasks_created", "created"),
     Index("ix_tasks_parent", "parent"),

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, tuple_, update
 from openngt import effects
 from openngt.errors import OpenNGTError
 
-from . import schema
+from . import audit, schema
 from .database import Database
 
 __all__ = [
@@ -26,8 +26,8 @@ __all__ = [
     "request_key",
 ]
 
-TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted"]
-FINISHED: frozenset[TaskState] = frozenset({"succeeded", "failed", "interrupted"})
+TaskState = Literal["queued", "running", "succeeded", "failed", "interrupted", "cancelled"]
+FINISHED: frozenset[TaskState] = frozenset({"succeeded", "failed", "interrupted", "cancelled"})
 UNFINISHED: tuple[TaskState, ...] = ("queued", "running")
 
 NAMES_IN_ONE_STATEMENT = 500
@@ -52,6 +52,8 @@ class TaskRecord:
     """The task that it is a part of."""
     request: dict[str, Any] | None = None
     """What was asked. A task that has it goes on after a restart, by whoever submitted it."""
+    cancelled_by: str | None = None
+    """Who has asked that it ends before its time; as it was when the record was read."""
 
     @property
     def finished(self) -> bool:
@@ -108,8 +110,20 @@ class TaskRows:
         """Store progress or the end of a task."""
         values = _values(record)
         del values["request"]  # as it was created; it can be long, and progress is stored often
+        del values["cancelled_by"]  # of `cancel` alone
         change = update(schema.tasks).where(schema.tasks.c.task_id == record.task_id).values(**values)
         await self._database.write(lambda connection: connection.execute(change).rowcount)
+
+    async def cancel(self, task_id: str, actor: str) -> None:
+        """Note durably that the task shall end, so that a start does not go on with it; audited."""
+        table = schema.tasks
+        change = update(table).where(table.c.task_id == task_id, table.c.cancelled_by.is_(None))
+
+        def write(connection: Connection) -> None:
+            if connection.execute(change.values(cancelled_by=actor)).rowcount:
+                audit.append(connection, [audit.AuditEntry(actor, "task.cancel", details={"task_id": task_id})])
+
+        await self._database.write(write)
 
     async def get(self, task_id: str) -> TaskRecord | None:
         return await self._database.read(lambda connection: _get(connection, task_id))

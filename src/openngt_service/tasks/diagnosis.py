@@ -21,6 +21,7 @@ from ..store.registry import Vm
 from ..store.task_rows import TaskRecord
 from .links import Links, LinkView
 from .parts import Parts
+from .record import serial_port_held_until
 
 __all__ = ["diagnose"]
 
@@ -146,6 +147,7 @@ def _link(view: LinkView) -> Json:
     return {
         "active": view.active,
         "transport": None if view.session is None else view.session.transport,
+        "serial_port_held_until": _text(serial_port_held_until(view, effects.now())),
         "since": _text(row.since),
         "peer": row.peer,
         "last_seen": _text(row.last_seen),

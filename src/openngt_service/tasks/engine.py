@@ -256,6 +256,8 @@ def _end(record: TaskRecord, worker: "asyncio.Future[dict[str, Any]]") -> dict[s
         return {"state": state, "progress": 100, "step": "done", "result": worker.result()}
     state = "failed"
     if isinstance(failure, OpenNGTError):
+        if failure.code == "TASK_CANCELLED":
+            return {"state": "cancelled", "error": failure.to_dict()}
         log.info("task_failed", task_id=record.task_id, kind=record.kind, vm_uuid=record.vm_uuid, code=failure.code)
         return {"state": state, "error": failure.to_dict()}
     log.error("task_broke", task_id=record.task_id, kind=record.kind, vm_uuid=record.vm_uuid, exc_info=failure)

@@ -2,7 +2,7 @@
 """The adapter, with a limit on every answer: one that never answers must not hold a VM's turn for ever."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +27,11 @@ def require_known(vm: HypervisorVm) -> None:
             f"the hypervisor cannot say what VM {vm.vm_name} does and holds",
             {"outcome": "not_done"},
         )
+
+
+def _ambiguous(reference: str, found: Sequence[HypervisorVm]) -> OpenNGTError:
+    vms = [{"vm_uuid": vm.vm_uuid, "vm_name": vm.vm_name} for vm in found]
+    return OpenNGTError("VM_AMBIGUOUS", f"{len(found)} VMs are named {reference}", {"vm": reference, "vms": vms})
 
 
 class PatientHypervisor:
@@ -60,12 +65,29 @@ class PatientHypervisor:
         found = await self.find(reference)
         if len(found) == 1:
             return found[0]
-        if found:
-            vms = [{"vm_uuid": vm.vm_uuid, "vm_name": vm.vm_name} for vm in found]
-            raise OpenNGTError("VM_AMBIGUOUS", f"{len(found)} VMs are named {reference}", {"vm": reference, "vms": vms})
-        near = near_names(reference, (vm.vm_name for vm in await self.list_vms()))
+        raise _ambiguous(reference, found) if found else self._not_found(reference, await self.list_vms())
+
+    async def many(self, references: Sequence[str]) -> list[HypervisorVm | OpenNGTError]:
+        """For each reference its VM, or the error that `one` would raise; one look at the hypervisor for all."""
+        seen = await self.list_vms()
+        by_name: dict[str, list[HypervisorVm]] = {}
+        for vm in seen:
+            for name in {vm.vm_name, vm.vm_uuid}:
+                by_name.setdefault(name, []).append(vm)
+        answers: list[HypervisorVm | OpenNGTError] = []
+        for reference in references:
+            found = by_name.get(reference) or by_name.get(reference.lower(), [])
+            found = [vm for vm in found if reference == vm.vm_name or reference.lower() == vm.vm_uuid]
+            if len(found) == 1:
+                answers.append(found[0])
+            else:
+                answers.append(_ambiguous(reference, found) if found else self._not_found(reference, seen))
+        return answers
+
+    def _not_found(self, reference: str, seen: Sequence[HypervisorVm]) -> OpenNGTError:
+        near = near_names(reference, (vm.vm_name for vm in seen))
         hint = f"; near names: {', '.join(near)}" if near else ""
-        raise OpenNGTError(
+        return OpenNGTError(
             "VM_NOT_FOUND",
             f"{self._adapter.name} has no VM of the name or UUID {reference}{hint}",
             {"vm": reference, "near": near},

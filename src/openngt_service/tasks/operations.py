@@ -23,6 +23,8 @@ from .clones import Clones
 from .diagnosis import diagnose
 from .eject import EjectRequest, eject
 from .engine import Progress
+from .fleet import Fleets
+from .fleet_power import PowerAsk, Powers
 from .fleet_refresh import Refreshes
 from .links import Links
 from .listing import DEFAULT_SORT, Listing, Orders, Tally, next_page, order_of, parse_listing
@@ -56,7 +58,9 @@ class Operations:
         self._looked = (float("-inf"), float("-inf"))
         self._one_look = asyncio.Lock()
         self._orders = Orders()
-        self.refreshes = Refreshes(parts, links)
+        self.fleets = Fleets(parts)
+        self.refreshes = Refreshes(parts, links, self.fleets)
+        self.powers = Powers(parts, links, self.fleets)
 
     async def hypervisor_vms(self, reference: str | None = None, *, clone_pending: bool | None = None) -> list[Json]:
         """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is.
@@ -205,6 +209,19 @@ class Operations:
             await self._parts.engine.submit("power", request.vm_uuid, work, actor=actor, key=key, takes_turns=True)
         )
 
+    async def plan_power(self, ask: PowerAsk) -> Json:
+        """A row for each VM that was named: what `power_many` would do. Changes nothing. INVALID_INPUT."""
+        return {"items": await self.powers.plan(ask)}
+
+    async def power_many(self, ask: PowerAsk, *, actor: str, key: RequestKey | None = None) -> Json:
+        """The task. INVALID_INPUT before any change; its failures are those of its VMs."""
+        return task_record(await self.powers.submit(ask, actor=actor, key=key))
+
+    async def power_rows(self, task_id: str, *, limit: int = 500, page_token: str | None = None) -> Json:
+        """`{"task", "items", "next_page_token"}`: how far it is with each VM. NOT_FOUND."""
+        rows = await self.powers.rows(task_id, limit=limit, page_token=page_token)
+        return {**rows, "task": task_record(rows["task"])}
+
     async def plan_refresh(self, ask: Ask) -> Json:
         """A row for each VM that was named or is enrolled: what `refresh` would do. Changes nothing."""
         return {"items": await self.refreshes.plan(ask)}
@@ -224,6 +241,10 @@ class Operations:
         if record is None:
             raise OpenNGTError("NOT_FOUND", f"there is no task {task_id}")
         return task_record(record)
+
+    async def cancel_task(self, task_id: str, *, actor: str) -> Json:
+        """The task, which begins with no further VM. NOT_FOUND, TASK_NOT_CANCELLABLE."""
+        return task_record(await self.fleets.cancel(task_id, actor=actor))
 
     async def tasks(self, reference: str | None = None, *, limit: int = 100, page_token: str | None = None) -> Json:
         """Newest first; those of one VM when `reference` is given."""
@@ -313,8 +334,9 @@ class Operations:
 
 
 def task_record(record: TaskRecord) -> Json:
-    """A task as the API shows it: without the actor, which is the audit trail's, and what was asked, its rows'."""
-    shown = {name: value for name, value in vars(record).items() if name not in ("actor", "request")}
+    """A task as the API shows it: without who asked, which is the audit trail's, and what was asked, its rows'."""
+    hidden = ("actor", "cancelled_by", "request")
+    shown = {name: value for name, value in vars(record).items() if name not in hidden}
     return {**shown, "title": TITLES.get(record.kind, record.kind)}
 
 

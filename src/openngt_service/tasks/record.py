@@ -15,7 +15,10 @@ from ..store.registry import Vm
 from .clones import Clone
 from .links import LinkView
 
-__all__ = ["Sight", "expiry_of", "hypervisor_record", "vm_record"]
+__all__ = ["Sight", "expiry_of", "hypervisor_record", "serial_port_held_until", "vm_record"]
+
+LONGEST_HOLD = datetime.timedelta(hours=2)
+"""An agent's is one hour at most; what says more is no agent's word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ def vm_record(sight: Sight, now: datetime.datetime) -> dict[str, Any]:
         "communication_link_over_serial_port_active": transport == "serial",
         "transport": transport,
         "serial_port": _port_state(sight.serial_port, link),
+        "serial_port_held_until": serial_port_held_until(link, now),
         "power_state": sight.power_state,
         "agent_version": link.row.agent_version,
         "available_version": __version__,
@@ -100,6 +104,22 @@ def _agents_port(link: LinkView) -> str | None:
     port = (link.row.status or {}).get("serial_port")
     state = port.get("state") if isinstance(port, dict) else None
     return state if isinstance(state, str) else None
+
+
+def serial_port_held_until(link: LinkView, now: datetime.datetime) -> datetime.datetime | None:
+    """Until when the linked agent does not go back to the port, which failed soon after a return; by our clock.
+
+    None where it may go back, and where the agent, or one that is too old to, does not say.
+    """
+    port = (link.row.status or {}).get("serial_port")
+    told = port.get("held_until") if isinstance(port, dict) else None
+    if link.session is None or link.session.transport == "serial" or not isinstance(told, str):
+        return None
+    try:
+        until = datetime.datetime.fromisoformat(told) - datetime.timedelta(seconds=link.clock_offset_seconds or 0.0)
+    except (ValueError, OverflowError):
+        return None
+    return until if until.tzinfo is not None and now < until <= now + LONGEST_HOLD else None
 
 
 def hypervisor_record(seen: HypervisorVm, clone: Clone | None, *, enrolled: bool) -> dict[str, Any]:

@@ -11,5 +11,7 @@ TITLES = {
     "eject": "Ejecting Nutanix Guest Tools iso image from VM",
     "rotate": "Replacing the ISO's certificate by the long-lived one",
     "health": "Health check",
+    "power": "Switching VM",
+    "fleet_power": "Switching VMs",
     "fleet_refresh": "Refreshing NGT certificates of VMs",
 }

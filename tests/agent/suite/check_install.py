@@ -226,6 +226,17 @@ class Refusals(Case):
             os.makedirs(self.paths.at("usr/local/bin"), exist_ok=True)
             write(self.paths.at("etc/os-release"), "ID=debian\nVERSION_ID=12\n")
 
+    def test_a_unit_that_is_masked_or_whose_file_is_gone_is_no_vendors(self):
+        folder = self.paths.at("etc/systemd/system")
+        os.symlink("/dev/null", os.path.join(folder, "nutanix-guest-agent.service"))
+        os.makedirs(self.paths.at("run/systemd/system"), exist_ok=True)
+        os.symlink("/dev/null", self.paths.at("run/systemd/system/" + UNIT))
+        os.symlink(self.paths.at("opt/gone.service"), os.path.join(folder, UNIT))
+        os.symlink(self.paths.at("opt/gone"), self.paths.at("usr/local/nutanix"))
+        self.assertTrue(install(self.guest, options())["ok"])
+        self.assertFalse(os.path.islink(self.paths.unit))
+        self.assertTrue(os.path.islink(os.path.join(folder, "nutanix-guest-agent.service")), "not ours to take away")
+
     def test_no_disc(self):
         self.refused("DISC_NOT_FOUND", Options(self.paths.root, None, 0.0, False))
 

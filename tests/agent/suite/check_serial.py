@@ -15,7 +15,7 @@ import unittest
 import unittest.mock
 
 from link_case import PATIENCE, Case, Gateway, Session, store
-from openngt_agent import identity, serial_port, transport_policy
+from openngt_agent import identity, runtime_status, serial_port, serial_view, transport_policy
 from openngt_agent.errors import AgentError
 from serial_host import ACK, DATA, HELLO, NO_SESSION, RESET, Port, PortSocket, frame_of
 from support import FACTS, frame, golden, text, write
@@ -408,6 +408,21 @@ class Policy(unittest.TestCase):
             self.assertTrue(returns)
             self.assertGreaterEqual(min(gaps, default=3600.0), 3600.0)
 
+    def test_it_says_for_how_long_a_port_is_not_returned_to(self):
+        policy = transport_policy.TransportPolicy(("serial", "tls"))
+        policy.linked(0.0)
+        policy.ended(True, False, 100.0)
+        policy.linked(101.0)
+        self.assertEqual(policy.held(101.0), 0.0, "a first failure holds nothing")
+        policy.returning(200.0)
+        policy.ended(True, True, 200.0)
+        self.assertEqual(policy.held(200.0), 0.0)
+        policy.linked(201.0)
+        policy.ended(True, False, 800.0)
+        self.assertEqual(policy.held(800.0), 3001.0)
+        self.assertEqual(policy.held(3800.0), 1.0)
+        self.assertEqual(policy.held(3802.0), 0.0)
+
     def test_a_first_failure_is_returned_from_within_a_minute(self):
         policy = transport_policy.TransportPolicy(("serial", "tls"))
         policy.linked(0.0)
@@ -418,6 +433,40 @@ class Policy(unittest.TestCase):
             if policy.wants_return(float(now)):
                 break
         self.assertLess(now, 130)
+
+
+class View(unittest.TestCase):
+    """What is shown and reported of a port that is not returned to."""
+
+    def setUp(self):
+        self.now = 1763708400.0
+        self.shown = []
+        case = SerialCase("setUp")
+        case.setUp()
+        self.addCleanup(case.doCleanups)
+        self.status = runtime_status.RuntimeStatus(case.paths)
+        self.paths = case.paths
+        self.view = serial_view.SerialView(self.status, lambda: self.now)
+
+    def test_the_moment_is_told_and_stays_the_same_until_it_is_over(self):
+        self.view.linked("/dev/ttyS1")
+        self.assertIsNone(self.view.reported["held_until"])
+        self.view.held(3000.0)
+        told = dict(self.view.reported)
+        self.assertEqual(told, {"device": "/dev/ttyS1", "state": "present", "held_until": "2025-11-21T07:50:00Z"})
+        self.now += 61.5
+        self.view.held(2939.0)
+        self.view.answers("/dev/ttyS1")
+        self.assertEqual(self.view.reported, told, "nothing to report each minute")
+        self.assertEqual(runtime_status.read(self.paths)["serial_port"]["held_until"], "2025-11-21T07:50:00Z")
+        self.view.held(0.0)
+        self.assertIsNone(self.view.reported["held_until"])
+        self.assertIsNone(runtime_status.read(self.paths)["serial_port"]["held_until"])
+
+    def test_without_a_port_there_is_nothing_to_hold(self):
+        self.view.held(0.0)
+        self.view.unused()
+        self.assertIsNone(self.view.reported)
 
 
 class Opening(unittest.TestCase):

@@ -141,6 +141,14 @@ TLS_TOO_EARLY = {
         ({}, {"clock_ahead_seconds": 900.0}, NOT_KNOWN, []),
         ({}, {"file_systems": [{"path": "/run", "free_kib": 0}]}, NOT_KNOWN, []),
         ({"link__active": True, "link__transport": "tls"}, {"clock_ahead_seconds": 900.0}, "LINK_ACTIVE", []),
+        # A link over the network counts, and the port that keeps it there is told beside it; not where there is none.
+        (
+            {"link__active": True, "link__transport": "tls", "link__serial_port_held_until": AFTER},
+            None,
+            "LINK_ACTIVE",
+            ["SERIAL_PORT_HELD"],
+        ),
+        ({"link__serial_port_held_until": AFTER}, {}, NOT_KNOWN, []),
         # A refusal that a later session has overtaken is past.
         ({"link__last_refusal": {"reason": "retired", "at": "2026-04-01T00:00:00Z"}}, None, NOT_KNOWN, []),
         ({"link__last_refusal": {"reason": "retired", "at": NOW}}, None, "CERTIFICATE_RETIRED", []),

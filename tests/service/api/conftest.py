@@ -33,6 +33,7 @@ from openngt_service.store.registry import Registry
 from openngt_service.store.task_rows import RequestKey, TaskRows
 from openngt_service.store.tokens import Role, Tokens
 from openngt_service.tasks.engine import TaskEngine
+from openngt_service.tasks.fleet_power import PowerAsk
 from openngt_service.tasks.operations import task_record
 from openngt_service.tasks.refresh_plan import Ask
 
@@ -165,6 +166,18 @@ class FakeOperations:
         self.begin("power", reference, asked)
         return self.make_task("power", await self.vm(reference), {"changed": True})
 
+    async def plan_power(self, ask: PowerAsk) -> Json:
+        self.begin("plan_power", ask)
+        return {"items": []}
+
+    async def power_many(self, ask: PowerAsk, *, actor: str, key: RequestKey | None) -> Json:
+        self.begin("power_many", ask)
+        return self.make_task("fleet_power", {"vm_uuid": None}, {"switched": len(ask.vm)})
+
+    async def power_rows(self, task_id: str, *, limit: int, page_token: str | None) -> Json:
+        self.begin("power_rows", task_id, limit, page_token)
+        return {"task": await self.task(task_id), "items": [], "next_page_token": None}
+
     async def plan_refresh(self, ask: Ask) -> Json:
         self.begin("plan_refresh", ask)
         return {"items": []}
@@ -187,6 +200,10 @@ class FakeOperations:
         if self.made[task_id]["state"] == "running":
             await asyncio.sleep(wait)
         return self.made[task_id]
+
+    async def cancel_task(self, task_id: str, *, actor: str) -> Json:
+        self.begin("cancel_task", task_id, actor)
+        return await self.task(task_id)
 
     async def tasks(self, reference: str | None, *, limit: int, page_token: str | None) -> Json:
         self.begin("tasks", reference, limit, page_token)

@@ -15,6 +15,7 @@ import pytest
 from openngt.errors import REMEDIES, OpenNGTError
 from openngt_service.api.errors import STATUS
 from openngt_service.api.middleware import MAX_BODY_BYTES
+from openngt_service.tasks.fleet_power import PowerAsk
 from openngt_service.tasks.refresh_plan import Ask
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -316,6 +317,37 @@ def test_requests_are_counted_by_route_and_not_by_vm(api: Any) -> None:
     connection.close()
     assert 'openngt_api_requests_total{method="GET",route="/v1/vms/{vm}",status="404"} 1.0' in text
     assert "some-name" not in text
+
+
+def test_many_vms_are_switched_by_one_call(api: Any) -> None:
+    client = api.client()
+    assert client.plan_power(vm=["web1"], verb="off") == []
+    task = client.power_many(vm=["web1", "web2"], verb="guest_shutdown", fallback="acpi", max_in_flight=4)
+    assert client.wait_task(task, 5)["result"] == {"switched": 2}
+    assert client.power_rows(task["task_id"]) == []
+    client.cancel_task(task["task_id"])
+    assert ("cancel_task", task["task_id"], "the-admin") in api.operations.calls
+    asked = [call[1] for call in api.operations.calls if call[0] in ("plan_power", "power_many")]
+    assert asked == [
+        PowerAsk(("web1",), "off"),
+        PowerAsk(("web1", "web2"), "guest_shutdown", fallback="acpi", max_in_flight=4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"verb": "on"}, "vm"),
+        ({"vm": ["a"], "verb": "explode"}, "verb"),
+        ({"vm": ["a"], "verb": "on", "max_in_flight": 0}, "max_in_flight"),
+        ({"vm": ["a"], "verb": "on", "check": True}, "check"),
+    ],
+)
+def test_a_misspelt_switch_of_many_is_refused_by_name(api: Any, body: dict[str, Any], field: str) -> None:
+    for path in ("/v1/power", "/v1/power/plan"):
+        status, _, answer = send(api, "POST", path, body)
+        assert status == 400 and [found["field"] for found in answer["error"]["details"]["problems"]] == [field]
+    assert not api.operations.made
 
 
 def test_a_refresh_is_planned_asked_for_and_followed(api: Any) -> None:

@@ -191,13 +191,17 @@ def test_power_switches_many_vms_and_tells_each_outcome(own_service: ServiceProc
     assert mixed.returncode == 1
     rows = ["web01,changed,on,off,acpi", f"{OTHER},ACPI_IGNORED,,,", "nobody,VM_NOT_FOUND,,,"]
     assert mixed.stdout.splitlines()[1:] == rows
-    assert "shutdown failed for 2 of 3 VMs" in mixed.stderr
+    assert "2 of 3 VMs were not switched" in mixed.stderr
     foretold = own_service.cli("vm", "power", "off", OTHER, "--check", "-o", "json")
-    assert json.loads(foretold.stdout)[0]["result"]["changed"] is True
+    [row] = json.loads(foretold.stdout)
+    assert (row["state"], row["changed"]) == ("due", True)
     forced = own_service.cli("vm", "power", "shutdown", OTHER, "--fallback", "off", "--wait-seconds", "1", "-o", "json")
-    assert json.loads(forced.stdout)[0]["result"]["stopped_by"] == "off"
+    assert json.loads(forced.stdout)[0]["stopped_by"] == "off"
     later = own_service.cli("vm", "power", "on", OTHER, "--no-wait", "-o", "csv")
-    assert later.stdout.splitlines()[1:] == [f"{OTHER},asked,,,"]
+    [row] = later.stdout.splitlines()[1:]
+    assert row.startswith(f"{OTHER},")
+    shown = own_service.cli(*later.stderr.split("openngt ")[1].split(), "--wait", "-o", "csv")
+    assert shown.stdout.splitlines()[1:] == [f"{OTHER},changed,off,on,"]
 
 
 def test_without_waiting_the_task_is_returned_at_once(service: ServiceProcess) -> None:

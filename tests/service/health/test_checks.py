@@ -152,6 +152,17 @@ def test_a_link_is_missed_only_where_it_should_be() -> None:
     assert "last refused: expired" in result.items[0]["message"]
 
 
+def test_a_link_that_keeps_to_the_network_for_its_port_is_told_and_is_a_link() -> None:
+    held = vm("held", serial_port_held_until=NOW + 30 * MINUTE)
+    result = judged("ngt_link_check", facts(vm("linked"), held))
+    assert result.state == "INFO" and result.message.startswith("All running VMs are linked, 1 of them")
+    [item] = result.items
+    assert item["vm_name"] == "held" and f"{NOW + 30 * MINUTE:%H:%M} UTC" in item["message"]
+    lost = vm("lost", communication_link_active=False)
+    both = judged("ngt_link_check", facts(held, lost))
+    assert both.state == "WARN" and both.message == "1 running VMs are not linked"
+
+
 def test_a_link_is_missed_only_after_a_while_and_not_for_the_services_own_absence() -> None:
     def lost(minutes: float | None) -> dict[str, Any]:
         seen = None if minutes is None else NOW - minutes * MINUTE

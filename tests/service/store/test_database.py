@@ -129,7 +129,9 @@ def constraints(path: Path) -> dict[str, list[str]]:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name").fetchall()
     return {
         name: sorted(
-            part.strip().rstrip(",") for part in sql.split("\n") if part.startswith(("CREATE", "\tCONSTRAINT"))
+            part.strip().rstrip(",").replace('"', "")  # a table that was copied has its name in quotes
+            for part in sql.split("\n")
+            if part.startswith(("CREATE", "\tCONSTRAINT"))
         )
         for name, sql in rows
         if not name.startswith("alembic")

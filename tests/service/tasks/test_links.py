@@ -3,13 +3,19 @@
 
 import asyncio
 import datetime
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
+import pytest
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
+from openngt import effects
 from openngt_service.ports import SessionInfo
 
+Transport = Literal["tls", "serial"]
+HOLD = datetime.timedelta(minutes=50)
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -165,8 +171,44 @@ def test_the_record_says_how_a_vm_is_linked_and_whether_its_guest_sees_the_port(
             assert record["communication_link_active"] and not record["communication_link_over_serial_port_active"]
             assert record["serial_port"] == "needs_full_stop_and_start", "the hypervisor has it, the guest does not"
 
+            assert record["serial_port_held_until"] is None, "an agent from before does not say"
             workshop.hypervisor.faults["find"] = "refused"
             record = await workshop.operations.vm(VM)
             assert (record["communication_type"], record["serial_port"]) == ("kFallbackToIP", "unknown")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("transport", "said", "told"),
+    [
+        ("tls", lambda now: now + HOLD, True),
+        ("tls", lambda now: now - HOLD, False),
+        ("tls", lambda now: now + 3 * HOLD, False),
+        ("serial", lambda now: now + HOLD, False),
+        ("tls", lambda now: "tomorrow", False),
+        ("tls", lambda now: 17, False),
+        ("tls", lambda now: "2026-11-21T08:00:00", False),
+    ],
+)
+def test_the_record_says_until_when_a_port_is_not_returned_to(
+    tmp_path: Path, transport: Transport, said: Callable[[datetime.datetime], Any], told: bool
+) -> None:
+    """By the service's clock, and never what no agent can mean."""
+
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            await enrol(workshop)
+            now = effects.now().replace(microsecond=0)
+            until = said(now)
+            text = until.isoformat().replace("+00:00", "Z") if isinstance(until, datetime.datetime) else until
+            port = {"device": "/dev/ttyS1", "state": "present", "held_until": text}
+            linked = replace(session("one"), transport=transport)
+            await workshop.links.link_up(linked, {"serial_port": port})
+            record = await workshop.operations.vm(VM)
+            assert record["serial_port_held_until"] == (until if told else None)
+            diagnosis = await workshop.operations.diagnosis(VM)
+            assert ("SERIAL_PORT_HELD" in [other["cause"] for other in diagnosis["also"]]) == told
+            assert diagnosis["cause"] == "LINK_ACTIVE" and all(other["remedy"] for other in diagnosis["also"])
 
     asyncio.run(main())

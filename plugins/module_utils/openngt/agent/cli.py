@@ -195,7 +195,12 @@ def _words_of_port(port: Optional[Dict[str, Any]]) -> str:
         return "not used"
     if port["state"] == "absent":
         return "{message}: needs a full stop and start".format(**port)
-    return "{0}{1}".format(port["state"], " ({0})".format(port["message"]) if port["message"] else "")
+    held = port.get("held_until")
+    return "{0}{1}{2}".format(
+        port["state"],
+        " ({0})".format(port["message"]) if port["message"] else "",
+        ", not returned to before {0}".format(held) if held else "",
+    )
 
 
 COMMANDS: Dict[str, Callable[[Guest, argparse.Namespace], Answer]] = {

@@ -47,11 +47,13 @@ def interpreter(guest: Guest) -> str:
 
 def other_vendors(paths: Paths) -> List[str]:
     """Files of another vendor's guest tools, which own the same names."""
-    found = [paths.other_vendor] if os.path.lexists(paths.other_vendor) else []
+    found = [paths.other_vendor] if os.path.exists(paths.other_vendor) else []
     for folder in paths.unit_folders:
         for name in (UNIT, OTHER_VENDOR_UNIT):
             path = os.path.join(folder, name)
-            if os.path.lexists(path) and not is_ours(read_text(path) or ""):
+            text = read_text(path)
+            # A unit that is masked is empty, one whose file is gone has no text: neither starts anything.
+            if text and not is_ours(text):
                 found.append(path)
     # /lib is /usr/lib on most systems of today.
     return list(dict.fromkeys(os.path.realpath(path) for path in found))

@@ -66,9 +66,15 @@ class RuntimeStatus:
         link = {"active": True, "transport": transport, "peer": peer, "since": now_text(), "last_error": None}
         self._change(link=link, capabilities=capabilities)
 
-    def serial_port(self, device: Optional[str], state: str, message: str = "") -> None:
-        """`state`: `linked`, `answers`, `silent`, `busy`, `absent` or `failed`; `message` is for people."""
-        self._change(serial_port={"device": device, "state": state, "message": message})
+    def serial_port(
+        self, device: Optional[str], state: str, message: str = "", held_until: Optional[str] = None
+    ) -> None:
+        """`state`: `linked`, `answers`, `silent`, `busy`, `absent` or `failed`; `message` is for people.
+
+        `held_until`: the port is not returned to before this moment.
+        """
+        port = {"device": device, "state": state, "message": message, "held_until": held_until}
+        self._change(serial_port=port)
 
     def no_serial_port(self) -> None:
         """The configuration names none."""

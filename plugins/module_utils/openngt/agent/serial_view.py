@@ -2,12 +2,16 @@
 # Runs in guests: Python 3.6, standard library only.
 """What the agent knows of its serial port, as it shows it in the guest and reports it to the service."""
 
-from typing import Any, Dict, Optional
+import time
+from typing import Any, Callable, Dict, Optional
 
 from .errors import AgentError
 from .runtime_status import RuntimeStatus
+from .times import text_of
 
 __all__ = ["SerialView"]
+
+SAME_SECONDS = 30.0
 
 STATES = {
     "SERIAL_PORT_ABSENT": "absent",
@@ -18,16 +22,32 @@ STATES = {
 
 
 class SerialView:
-    """`reported` is for the status record: whether there is a port. Whether the service answers changes too often."""
+    """`reported` is for the status record: whether there is a port, and until when it is not returned to.
 
-    def __init__(self, shown: RuntimeStatus) -> None:
+    Whether the service answers changes too often.
+    """
+
+    def __init__(self, shown: RuntimeStatus, clock: Callable[[], float] = time.time) -> None:
         self.reported: Optional[Dict[str, Any]] = None
         self._shown = shown
+        self._clock = clock
+        self._view: Optional[Dict[str, Any]] = None
+        self._held_until: Optional[float] = None  # by the guest's clock
 
     def unused(self) -> None:
         """The configuration names no port."""
-        self.reported = None
+        self.reported = self._view = self._held_until = None
         self._shown.no_serial_port()
+
+    def held(self, seconds: float) -> None:
+        """So long the port is not returned to, since it has failed soon after a return; 0: it may be."""
+        until = self._clock() + seconds if seconds > 0 else None
+        if until is not None and self._held_until is not None and abs(until - self._held_until) < SAME_SECONDS:
+            return  # the same moment: two clocks never agree to the second
+        if until != self._held_until:
+            self._held_until = until
+            if self._view is not None:
+                self._tell()
 
     def linked(self, device: str) -> None:
         self._show(device, "linked", device)
@@ -41,6 +61,13 @@ class SerialView:
             self._show(None, STATES[failure.code], failure.message)
 
     def _show(self, device: Optional[str], state: str, message: str) -> None:
+        self._view = {"device": device, "state": state, "message": message}
+        self._tell()
+
+    def _tell(self) -> None:
+        assert self._view is not None, "there is something to tell"
+        device, state = self._view["device"], self._view["state"]
         there = state in ("linked", "answers", "silent")
-        self.reported = {"device": device, "state": "present" if there else state}
-        self._shown.serial_port(device, state, message)
+        held_until = None if self._held_until is None else text_of(self._held_until)
+        self.reported = {"device": device, "state": "present" if there else state, "held_until": held_until}
+        self._shown.serial_port(device, state, self._view["message"], held_until)

@@ -95,6 +95,7 @@ class Agent:
                 end = Closed(exc.code, exc.message)
             self._shown.disconnected(end.code, end.message)
             self._policy.ended(self._linked, end.code is None, self._waiter.monotonic())
+            self._serial.held(self._serial_held())
             if self._going_down is not None:
                 self._go_down(self._going_down)
             if self._leave is not None:
@@ -179,6 +180,10 @@ class Agent:
             self._serial.failed(exc)
             raise
 
+    def _serial_held(self) -> float:
+        """For how many seconds the port, where it is preferred, is not returned to."""
+        return self._policy.held(self._waiter.monotonic()) if self._order[0] == "serial" else 0.0
+
     def _active(self, wire: Wire, event: Active) -> None:
         self._linked = True
         self._policy.linked(self._waiter.monotonic())
@@ -247,6 +252,7 @@ class Agent:
         return said
 
     def _report_changes(self, protocol: LinkProtocol) -> None:
+        self._serial.held(self._serial_held())
         record = status.gather(self._paths, self._serial.reported)
         if status.changed(self._reported, record):
             self._reported = record

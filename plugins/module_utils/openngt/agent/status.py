@@ -26,7 +26,7 @@ def gather(
     serial_port: Optional[Dict[str, Any]] = None,
     interfaces: Callable[[], Optional[List[Dict[str, Any]]]] = network.interfaces,
 ) -> Dict[str, Any]:
-    """The record of this moment; the same state gives an equal record. `serial_port`: `{"device", "present"}`."""
+    """The record of this moment; the same state gives an equal record. `serial_port`: as in SerialView."""
     release = os_release.read(paths)
     return {
         "ngt_version": __version__,

@@ -65,6 +65,10 @@ class TransportPolicy:
         steady = self._answers_since is not None and now - self._answers_since >= STEADY_SECONDS
         return self._next != 0 and steady and now >= self._hold_until
 
+    def held(self, now: float) -> float:
+        """For how many seconds the preferred transport is still not returned to, however it answers; 0: it may be."""
+        return max(0.0, self._hold_until - now) if self._next != 0 else 0.0
+
     def returning(self, now: float) -> None:
         """It is left now. A return that fails counts as one that was made."""
         self._returned_at = now

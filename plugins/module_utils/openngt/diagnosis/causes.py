@@ -50,6 +50,14 @@ CAUSES: tuple[Cause, ...] = (
         tells.link_active,
     ),
     Cause(
+        "SERIAL_PORT_HELD",
+        "serial_port",
+        "service",
+        "beside an active link over the network: the port failed within an hour of a return, and that hour is not over",
+        "look at the VM's serial port on the hypervisor; to try it at once: systemctl restart ngt_guest_agent.service",
+        tells.serial_port_held,
+    ),
+    Cause(
         "SERVICE_UNREACHABLE",
         "service",
         "service",

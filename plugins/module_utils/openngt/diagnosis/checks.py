@@ -164,6 +164,9 @@ def serial_port(seen: Seen) -> Found:
         words.append(f"guest: {', '.join(devices) or 'none'}")
     if not words:
         return not_made("neither side said anything about one")
+    held = seen.link.get("serial_port_held_until")
+    if held:
+        return Found("failed", "; ".join([*words, f"not tried before {held}"]))
     # Without one the link goes over TCP, which is no failure.
     return Found("ok", "; ".join(words))
 

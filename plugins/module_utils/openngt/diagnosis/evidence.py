@@ -38,7 +38,7 @@ class ServiceSaw(TypedDict, total=False):
     serial_port: str | None
     """The hypervisor's word for the VM's port; `none` where the VM has none."""
     link: Json
-    """As in the VM record, with `active`, `transport` and `ended: {"reason", "at"}|null`."""
+    """As in the VM record, with `active`, `transport`, `serial_port_held_until` and `ended: {"reason", "at"}|null`."""
     agent_version: str | None
     available_version: str
     certificates: list[Json]

@@ -42,6 +42,7 @@ __all__ = [
     "paused",
     "powered_off",
     "protocol_differs",
+    "serial_port_held",
     "service_unreachable",
     "vm_gone",
 ]
@@ -71,6 +72,13 @@ def link_active(seen: Seen) -> Told | None:
     if not seen.link.get("active"):
         return None
     return Told(f"the link is active over {seen.link.get('transport')}", (f"since {seen.link.get('since')}",))
+
+
+def serial_port_held(seen: Seen) -> Told | None:
+    until = seen.link.get("serial_port_held_until")
+    if not until or not seen.link.get("active") or seen.agent_denies_link:
+        return None
+    return Told(f"the serial port failed soon after the agent had gone back to it; it is not tried before {until}")
 
 
 def service_unreachable(seen: Seen) -> Told | None:
