@@ -12,6 +12,7 @@ import pytest
 from openngt.agent_bundle import build_zipapp, installer_source
 
 from .workshop import make_material
+from .workshop_upgrade import make_offers
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = ROOT / "plugins/module_utils/openngt/agent"
@@ -44,7 +45,9 @@ def interpreters() -> dict[str, str]:
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Certificates, discs and the built agent, the same for all interpreters."""
     folder = tmp_path_factory.mktemp("material")
-    make_material(folder, build_zipapp())
+    agent = build_zipapp()
+    ca, other = make_material(folder, agent)
+    make_offers(folder, ca, other, agent + b"#")
     (folder / "install_ngt.py").write_bytes(installer_source())
     (folder / "golden").symlink_to(ROOT / "tests/fakes/messages")
     # Inside the zip the package has this name; from here it is imported as it stands in the tree.

@@ -9,4 +9,6 @@ TITLES = {
     "eject": "Ejecting Nutanix Guest Tools iso image from VM",
     "rotate": "Replacing the ISO's certificate by the long-lived one",
     "fleet_refresh": "Refreshing NGT certificates of VMs",
+    "upgrade": "Upgrading NGT on VM",
+    "fleet_upgrade": "Upgrading NGT on VMs",
 }
