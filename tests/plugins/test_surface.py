@@ -36,7 +36,7 @@ def documentation(collection: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_the_action_group_holds_every_module_that_asks_the_service(documentation: dict[str, Any]) -> None:
     asking = {name for name, page in documentation.items() if {"endpoint", "token"} <= set(page["doc"]["options"])}
     groups = read(ROOT / "meta/runtime.yml")["action_groups"]
-    wanted = {"diagnosis_info", "health_info", "mount", "power", "refresh", "vm", "vm_info"}
+    wanted = {"diagnosis_info", "health_info", "mount", "power", "refresh", "upgrade", "vm", "vm_info"}
     assert set(groups["service"]) == asking == wanted
     for name in asking:
         assert "openngt.guest_tools.service" in documentation[name]["doc"]["attributes"]["action_group"]["membership"]

@@ -8,7 +8,7 @@ from fastapi.security import HTTPBearer
 
 from openngt.version import __version__
 
-from . import models, routes_admin, routes_health, routes_open, routes_refresh, routes_vms
+from . import models, routes_admin, routes_health, routes_open, routes_refresh, routes_upgrade, routes_vms
 from .access import Access
 from .context import ApiContext
 from .errors import install_error_handlers
@@ -42,6 +42,12 @@ def create_api(context: ApiContext) -> FastAPI:
     app.add_middleware(RequestFrame, registry=context.metrics)
     install_error_handlers(app)
     app.include_router(routes_open.router)
-    for guarded in (routes_vms.router, routes_refresh.router, routes_health.router, routes_admin.router):
+    for guarded in (
+        routes_vms.router,
+        routes_refresh.router,
+        routes_upgrade.router,
+        routes_health.router,
+        routes_admin.router,
+    ):
         app.include_router(guarded, dependencies=[Depends(BEARER)])
     return app

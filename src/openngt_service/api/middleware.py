@@ -16,7 +16,9 @@ __all__ = ["LARGE_BODY_PATHS", "MAX_BODY_BYTES", "MAX_LARGE_BODY_BYTES", "Reques
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_LARGE_BODY_BYTES = 32 * 1024 * 1024
-LARGE_BODY_PATHS = frozenset({"/v1/certificates/batch", "/v1/ca/adopt", "/v1/refresh", "/v1/refresh/plan"})
+LARGE_BODY_PATHS = frozenset(
+    {"/v1/certificates/batch", "/v1/ca/adopt", "/v1/refresh", "/v1/refresh/plan", "/v1/upgrade", "/v1/upgrade/plan"}
+)
 
 log = structlog.get_logger(__name__)
 

@@ -139,6 +139,13 @@ class Link(Answer):
     last_refusal: LastRefusal | None
 
 
+class AgentSupport(Answer):
+    state: Literal["supported", "too_old", "too_new", "unknown"]
+    code: str | None
+    message: str | None
+    remedy: str | None
+
+
 class Vm(Answer):
     vm_uuid: Uuid
     vm_name: str
@@ -157,6 +164,10 @@ class Vm(Answer):
     power_state: Literal["on", "off", "paused", "unknown"]
     agent_version: str | None
     available_version: str
+    agent_support: AgentSupport | None = None
+    """By the table of versions: whether this agent works with this service."""
+    reboot_required: bool | None = None
+    """What the guest says; null where it does not know, or is not known."""
     generation: int
     certificate: Certificate | None
     mount: Mount | None

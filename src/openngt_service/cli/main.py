@@ -10,7 +10,23 @@ import typer
 from openngt.errors import OpenNGTError
 from openngt.version import __version__
 
-from . import audit, backup, ca, compat, health, iso, lab, power, refresh, serve, task, token, vm
+from . import (
+    audit,
+    backup,
+    ca,
+    compat,
+    compatibility,
+    health,
+    iso,
+    lab,
+    power,
+    refresh,
+    serve,
+    task,
+    token,
+    upgrade,
+    vm,
+)
 from .connect import DEFAULT_TIMEOUT, Connection
 from .output import tell_failure
 
@@ -27,6 +43,8 @@ app.command("serve")(serve.serve)
 vm.app.command("power")(power.power)
 app.add_typer(vm.app, name="vm")
 app.add_typer(refresh.app, name="refresh")
+app.add_typer(upgrade.app, name="upgrade")
+app.command("compatibility")(compatibility.compatibility)
 app.add_typer(task.app, name="task")
 app.add_typer(ca.app, name="ca")
 app.add_typer(iso.app, name="iso")

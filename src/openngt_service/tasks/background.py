@@ -43,7 +43,7 @@ class Background:
         await self._links.load()
         interrupted = await self._parts.engine.start()
         settled = await self.reconciler.settle_all()
-        resumed = await self.operations.refreshes.resume()
+        resumed = await self.operations.refreshes.resume() + await self.operations.upgrades.resume()
         log.info(
             "background_started", tasks_interrupted=interrupted, tasks_resumed=resumed, mounts_settled=len(settled)
         )

@@ -236,7 +236,7 @@ def _is_done(task: TaskRecord) -> bool:
 
 def _too_many(ended: Mapping[str, TaskRecord], batch: Sequence[Json], request: Json) -> bool:
     """As Ansible counts: the percentage of a batch has to be exceeded, not reached."""
-    most = request.get("max_fail_percentage")
+    most: float | None = request.get("max_fail_percentage")
     if most is None:
         return False
     failed = sum(target["vm_uuid"] in ended and ended[target["vm_uuid"]].state == "failed" for target in batch)

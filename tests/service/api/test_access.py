@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from tests.fakes.raw_http import call
 
 from openngt.errors import OpenNGTError
-from openngt_service.api import routes_admin, routes_health, routes_open, routes_refresh, routes_vms
+from openngt_service.api import routes_admin, routes_health, routes_open, routes_refresh, routes_upgrade, routes_vms
 from openngt_service.api.access import OPEN_CALLS, RULES
 
 RANK = {"viewer": 1, "operator": 2, "admin": 3}
@@ -23,6 +23,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/vms/{vm}/power"): {"verb": "reset"},
     ("POST", "/v1/refresh/plan"): {"vm": ["a"]},
     ("POST", "/v1/refresh"): {"vm": ["a"]},
+    ("POST", "/v1/upgrade/plan"): {"vm": ["a"]},
+    ("POST", "/v1/upgrade"): {"vm": ["a"]},
     ("POST", "/v1/certificates/batch"): {"items": [{"vm_uuid": "0" * 8 + "-0000-0000-0000-" + "0" * 12}]},
     ("POST", "/v1/ca/adopt"): {"lines": []},
     ("PUT", "/v1/health/checks/{check}"): {},
@@ -37,12 +39,17 @@ PARAMETERS = {
 }
 
 # With an id that nobody has given.
-NAMES_NOTHING = {"/v1/tasks/{task_id}", "/v1/refresh/{task_id}", "/v1/health/alerts/{alert_id}/acknowledge"}
+NAMES_NOTHING = {
+    "/v1/tasks/{task_id}",
+    "/v1/refresh/{task_id}",
+    "/v1/upgrade/{task_id}",
+    "/v1/health/alerts/{alert_id}/acknowledge",
+}
 
 
 def routes() -> set[tuple[str, str]]:
     found = set()
-    routers = (routes_vms, routes_refresh, routes_health, routes_admin, routes_open)
+    routers = (routes_vms, routes_refresh, routes_upgrade, routes_health, routes_admin, routes_open)
     for router in (module.router for module in routers):
         for route in router.routes:
             assert isinstance(route, APIRoute)
@@ -57,7 +64,7 @@ def test_every_route_stands_in_the_table_and_the_table_names_no_other() -> None:
 
 def test_what_changes_something_names_its_verb_and_is_closed_to_viewers() -> None:
     for (method, path), rule in RULES.items():
-        changes_nothing = method == "GET" or path in ("/v1/health/run", "/v1/refresh/plan")
+        changes_nothing = method == "GET" or path in ("/v1/health/run", "/v1/refresh/plan", "/v1/upgrade/plan")
         assert (rule.verb is None) == changes_nothing, path
         assert rule.verb is None or rule.role != "viewer", path
 
