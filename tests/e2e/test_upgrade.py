@@ -59,7 +59,7 @@ def test_over_the_serial_port_without_a_login_or_a_reboot(web: WarmVm, client: C
     assert f"due: runs {__version__}; agent {NEXT}" in planned.output
     assert client.vm(web.vm_uuid)["agent_version"] == __version__
     done = ansible.play("upgrade", *chosen).succeeded()
-    assert done.recap["web"]["changed"] == 1 and f"upgraded: runs {__version__}; agent {NEXT}" in done.output
+    assert done.recap["web"]["changed"] > 0 and f"upgraded: runs {__version__}; agent {NEXT}" in done.output
     record, guest = client.vm(web.vm_uuid), status(web)
     assert (record["agent_version"], record["transport"]) == (NEXT, "serial")
     assert (guest["agent_version"], guest["upgrade"]["state"]) == (NEXT, "kept")
@@ -72,14 +72,14 @@ def test_over_the_serial_port_without_a_login_or_a_reboot(web: WarmVm, client: C
 @pytest.mark.parametrize("version", BAD)
 def test_an_agent_that_is_no_good_is_taken_back(web: WarmVm, client: Client, version: str) -> None:
     serves = client.vm(web.vm_uuid)["agent_version"]
-    task = client.upgrade(vm=[web.vm_uuid], version=version, rollback_seconds=25)
+    task = client.upgrade(vm=[web.vm_uuid], version=version, rollback_seconds=20)
     if version == "0.1.3":  # a hard time for the one who watches, too
         until(lambda: web.ssh("test -e /usr/local/openngt/agent/.trial").returncode == 0, "the trial")
         said(web, "systemctl kill -s KILL ngt_agent_upgrade.service")
     until(lambda: client.task(task["task_id"], wait=20)["state"] == "failed", "the upgrade's failure")
     [row] = client.upgrade_rows(task["task_id"])
     assert (row["state"], row["code"]) == ("failed", "UPGRADE_ROLLED_BACK"), row
-    assert f"agent {version} did not hold its link within 25 s" in row["message"] and BAD[version][1] in row["message"]
+    assert f"agent {version} did not hold its link within 20 s" in row["message"] and BAD[version][1] in row["message"]
     until(lambda: client.vm(web.vm_uuid)["communication_link_active"], "the old agent's link")
     assert client.vm(web.vm_uuid)["agent_version"] == status(web)["agent_version"] == serves
     assert web.ssh(f"test -e /usr/local/openngt/agent/{version}").returncode == 1

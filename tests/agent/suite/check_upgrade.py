@@ -191,7 +191,7 @@ class Upgrading(Case):
         words = {
             "crashes": "ended and was started again 7 times; it said: SyntaxError: invalid syntax",
             "hangs": "it does not become ready",
-            "drops": "connected, but no link has held for {0:g} s".format(HOLD_SECONDS),
+            "drops": "it connected, and no link has held for {0:g} s".format(HOLD_SECONDS),
             "alone": "it is not connected (LINK_REFUSED: not welcome)",
             "lies": "what runs calls itself 0.2.0.dev",
         }

@@ -144,36 +144,39 @@ def _watch(guest: Guest, trial: Trial) -> Optional[str]:
     end = guest.monotonic() + trial.rollback_seconds
     session: Optional[str] = None
     since = 0.0
+    connected = False  # at any time
     while True:
         now = guest.monotonic()
         shown = runtime_status.read(guest.paths) or {}
         link = shown.get("link") or {}
-        if shown.get("agent_version") != trial.version or not link.get("steady"):
+        is_new = shown.get("agent_version") == trial.version
+        connected = connected or (is_new and bool(link.get("active")))
+        if not is_new or not link.get("steady"):
             session = None
         elif session is None or link.get("since") != session:
             session, since = link.get("since"), now
         elif now - since >= HOLD_SECONDS:
             return None
         if now >= end:
-            return _conduct(guest, trial, shown)
+            return _conduct(guest, trial, shown, connected)
         guest.sleep(POLL_SECONDS)
 
 
-def _conduct(guest: Guest, trial: Trial, shown: Dict[str, Any]) -> str:
+def _conduct(guest: Guest, trial: Trial, shown: Dict[str, Any], connected: bool) -> str:
     """What people want to know of an agent that failed."""
     done = guest.run(["systemctl", "show", "--property=ActiveState,NRestarts", UNIT])
     unit = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
     restarts = unit.get("NRestarts", "0")
     link = shown.get("link") or {}
     error = link.get("last_error") or {}
-    if restarts not in ("", "0") and not link.get("active"):
+    if restarts not in ("", "0") and not connected:
         return "it ended and was started again {0} times{1}".format(restarts, _last_words(guest))
     if not shown:
         return "it runs and says nothing" if unit.get("ActiveState") == "active" else "it does not become ready"
     if shown.get("agent_version") != trial.version:
         return "what runs calls itself {0}".format(str(shown.get("agent_version"))[:64])
-    if link.get("active"):
-        return "it is connected, but no link has held for {0:g} s".format(HOLD_SECONDS)
+    if connected:
+        return "it connected, and no link has held for {0:g} s".format(HOLD_SECONDS)
     return "it is not connected ({0}: {1})".format(error.get("code"), str(error.get("message"))[:200])
 
 
