@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from openngt.agent_bundle import build_zipapp, installer_source
+from openngt.version import __version__
 
 from .workshop import make_material
 from .workshop_upgrade import make_offers
@@ -49,7 +50,10 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ca, other = make_material(folder, agent)
     make_offers(folder, ca, other, agent + b"#")
     (folder / "install_ngt.py").write_bytes(installer_source())
-    (folder / "golden").symlink_to(ROOT / "tests/fakes/messages")
+    messages = ROOT / "tests/fakes/messages"
+    (folder / "golden").symlink_to(messages / __version__.rpartition(".")[0])
+    for simulated in ("older", "newer"):
+        (folder / simulated).symlink_to(messages / simulated)
     # Inside the zip the package has this name; from here it is imported as it stands in the tree.
     (folder / "lib").mkdir()
     (folder / "lib/openngt_agent").symlink_to(AGENT)

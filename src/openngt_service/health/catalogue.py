@@ -84,7 +84,7 @@ TABLE: Final = (
         causes=("The service was upgraded and the agents were not.",),
         resolutions=(
             "Upgrade the agents: openngt upgrade run, or the playbook openngt.guest_tools.upgrade.",
-            "An agent that knows no upgrade (AGENT_TOO_OLD) is installed once: the playbook openngt.guest_tools.install.",
+            "An agent that knows no upgrade (AGENT_TOO_OLD) is installed: the playbook openngt.guest_tools.install.",
         ),
         judge=checks.ngt_installer_version_check,
     ),

@@ -11,7 +11,7 @@ import zlib
 
 from check_install import link_status, options, ours
 from check_link import Case as LinkCase
-from check_link import store
+from check_link import no_programs, store
 from openngt_agent import adopt, identity, runtime_status, status, upgrade_offer, upgrade_record
 from openngt_agent.blocked import is_blocked
 from openngt_agent.errors import AgentError
@@ -347,6 +347,33 @@ class OverTheLink(LinkCase):
                 seen.append(runtime_status.read(self.paths)["link"]["steady"])
                 session.say({"jsonrpc": "2.0", "id": beat["id"], "result": {}})
             self.assertEqual(seen, [False, False, False, True])
+
+
+class OtherServices(LinkCase):
+    """F24: a service of a line before or after this one is understood."""
+
+    def test_it_is_linked_obeys_what_it_knows_and_refuses_the_rest(self):
+        for line in ("older", "newer"):
+            store(self.paths, self.gateway.port)
+            self.start(no_programs)
+            with self.gateway.accept() as session:
+                session.say(said_by(line, "welcome"))
+                hello = session.hear()
+                session.say(dict(golden("hello-result"), id=hello["id"]))
+                call = said_by(line, "capabilities-set")
+                session.say(call)
+                self.assertEqual(session.hear(), {"jsonrpc": "2.0", "id": call["id"], "result": {}}, line)
+                if line == "newer":
+                    call = said_by(line, "freeze")
+                    session.say(call)
+                    self.assertEqual(session.hear()["error"]["code"], -32601)
+                self.assertEqual(session.hear("heartbeat")["method"], "heartbeat", line)
+            self.doCleanups()
+            self.setUp()
+
+
+def said_by(line, name):
+    return json.loads(text(line, name + ".json"))["message"]
 
 
 class Names(unittest.TestCase):
