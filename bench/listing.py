@@ -29,7 +29,7 @@ __all__ = ["fill", "rows"]
 VMS = 10_000
 GOAL_SECONDS = 1.0
 REPEAT = 3
-GOLDEN_HELLO = Path(__file__).resolve().parents[1] / "tests/fakes/messages/hello.json"
+GOLDEN_HELLO = Path(__file__).resolve().parents[1] / "tests/fakes/messages/0.1/hello.json"
 
 
 def vm_uuid(number: int) -> str:

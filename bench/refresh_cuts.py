@@ -21,7 +21,7 @@ POINTS = 10_000
 def cut(folder: Path) -> dict[str, Any]:
     """The agent's own suite does it: in one process, a child for each kill."""
     make_material(folder, build_zipapp())
-    (folder / "golden").symlink_to(ROOT / "tests/fakes/messages")
+    (folder / "golden").symlink_to(ROOT / "tests/fakes/messages/0.1")
     (folder / "lib").mkdir()
     (folder / "lib/openngt_agent").symlink_to(ROOT / "plugins/module_utils/openngt/agent")
     path = os.pathsep.join([str(folder / "lib"), str(SUITE)])

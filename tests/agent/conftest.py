@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from openngt.agent_bundle import build_zipapp, installer_source
+from openngt.version import __version__
 
 from .succession import make_successions
 from .workshop import make_material
+from .workshop_upgrade import make_offers
 
 ROOT = Path(__file__).resolve().parents[2]
 AGENT = ROOT / "plugins/module_utils/openngt/agent"
@@ -45,10 +47,15 @@ def interpreters() -> dict[str, str]:
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Certificates, discs and the built agent, the same for all interpreters."""
     folder = tmp_path_factory.mktemp("material")
-    make_material(folder, build_zipapp())
-    make_successions(folder, build_zipapp())
+    agent = build_zipapp()
+    ca, other = make_material(folder, agent)
+    make_offers(folder, ca, other, agent + b"#")
+    make_successions(folder, agent)
     (folder / "install_ngt.py").write_bytes(installer_source())
-    (folder / "golden").symlink_to(ROOT / "tests/fakes/messages")
+    messages = ROOT / "tests/fakes/messages"
+    (folder / "golden").symlink_to(messages / __version__.rpartition(".")[0])
+    for simulated in ("older", "newer"):
+        (folder / simulated).symlink_to(messages / simulated)
     # Inside the zip the package has this name; from here it is imported as it stands in the tree.
     (folder / "lib").mkdir()
     (folder / "lib/openngt_agent").symlink_to(AGENT)

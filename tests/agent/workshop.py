@@ -259,6 +259,10 @@ def put_good(shelf: Shelf, other: Ca) -> None:
     shelf.make("good-config-only", None, shelf.disc(kind="config", extra={}))
     shelf.make("good-newer", None, shelf.disc(generation=7))
     shelf.make("good-newer-agent", None, Disc(shelf.ca, shelf.agent + b"#", generation=7, version="0.2.0"))
+    wish = {"id": "0f8fad5b-d9cb-469f-a165-70867728950e", "allow_downgrade": False, "rollback_seconds": 120}
+    for name, version in (("good-upgrade", "0.2.0"), ("good-upgrade-older", "0.0.9")):
+        asks = {"manifest": {"upgrade": wish}, "generation": 7, "version": version}
+        shelf.make(name, None, Disc(shelf.ca, shelf.agent + b"#", **asks))
     shelf.make("two-cas", None, shelf.disc(generation=5, ca_pem=other.pem + shelf.ca.pem))
 
 
@@ -309,6 +313,7 @@ def put_contradicting(shelf: Shelf) -> None:
     shelf.make("manifest-of-another-generation", "DISC_INVALID", shelf.disc(manifest={"generation": 9}))
     shelf.make("config-of-another-generation", "DISC_INVALID", shelf.disc(config={"generation": 9}))
     shelf.make("config-of-another-service", "DISC_INVALID", shelf.disc(config={"service_name": "evil.example"}))
+    shelf.make("upgrade-without-an-end", "DISC_INVALID", shelf.disc(manifest={"upgrade": {"id": VM}}))
     shelf.make("version-climbs", "DISC_INVALID", shelf.disc(version="../../../tmp"))
     shelf.make("version-is-a-link", "DISC_INVALID", shelf.disc(version="current"))
     for number, path in enumerate(PATH_TRICKS):
@@ -337,8 +342,8 @@ def put_links_and_pipes(shelf: Shelf) -> None:
     os.mkfifo(piped / MANIFEST)
 
 
-def make_material(folder: Path, agent: bytes) -> None:
-    """Everything, and `facts.json` that says what is what."""
+def make_material(folder: Path, agent: bytes) -> tuple[Ca, Ca]:
+    """Everything, and `facts.json` that says what is what. Returns the CA and that of somebody else."""
     ca, other = Ca("CA of the tests"), Ca("CA of somebody else")
     (folder / "ca.pem").write_bytes(ca.pem)
     (folder / "agent.pyz").write_bytes(agent)
@@ -368,3 +373,4 @@ def make_material(folder: Path, agent: bytes) -> None:
         "config": config_of(4),
     }
     (folder / "facts.json").write_text(json.dumps(facts))
+    return ca, other

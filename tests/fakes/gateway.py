@@ -33,7 +33,14 @@ class FakeGateway:
     """How agents answer; without it they are of the first release and do what they are told."""
     counter: "itertools.count[int]" = field(default_factory=itertools.count)
 
-    async def connect(self, client_pem: bytes, boot_id: str | None = None) -> SessionInfo | Refused:
+    async def connect(
+        self,
+        client_pem: bytes,
+        boot_id: str | None = None,
+        *,
+        agent_version: str = "0.1.0",
+        status: dict[str, Any] | None = None,
+    ) -> SessionInfo | Refused:
         """An agent comes with this identity: judged, promoted, greeted."""
         assert self.ledger is not None and self.events is not None, "wired by the test"
         now = datetime.datetime.now(datetime.UTC)
@@ -53,11 +60,11 @@ class FakeGateway:
             "198.51.100.7:40000",
             "tls",
             now,
-            "0.1.0",
+            agent_version,
             boot_id,
         )
         self.sessions[accepted.vm_uuid] = session
-        await self.events.link_up(session, {"guest_os_type": "linux"})
+        await self.events.link_up(session, {"guest_os_type": "linux", **(status or {})})
         return session
 
     def session(self, vm_uuid: str) -> SessionInfo | None:

@@ -190,6 +190,25 @@ class Client:
         """How far a refresh is with each of its VMs."""
         return list(self._pages(f"/v1/refresh/{segment(task_id)}", []))
 
+    # Upgrade of agents. `ask`: vm, version, allow_downgrade, via, max_in_flight, batch, max_fail_percentage,
+    # rollback_seconds, spread_seconds, wait_seconds, as the API has them.
+
+    def plan_upgrade(self, **ask: Any) -> list[Json]:
+        """What `upgrade` would do: a row for each VM that was named or is enrolled. Changes nothing."""
+        return self._items(self._call("POST", "/v1/upgrade/plan", ask))
+
+    def upgrade(self, **ask: Any) -> Json:
+        """Change agents over to another version. -> task, for `wait_task`; it fails when a VM was not upgraded."""
+        return self._call("POST", "/v1/upgrade", ask)
+
+    def upgrade_rows(self, task_id: str) -> list[Json]:
+        """How far an upgrade is with each of its VMs."""
+        return list(self._pages(f"/v1/upgrade/{segment(task_id)}", []))
+
+    def compatibility(self) -> Json:
+        """Which agents and which guests work with this service."""
+        return self._call("GET", "/v1/compatibility")
+
     # Tasks.
 
     def task(self, task_id: str, wait: int = 0) -> Json:

@@ -19,6 +19,7 @@ from . import (
     routes_power,
     routes_refresh,
     routes_rollover,
+    routes_upgrade,
     routes_vms,
 )
 from .access import Access
@@ -58,6 +59,7 @@ def create_api(context: ApiContext) -> FastAPI:
         routes_vms.router,
         routes_power.router,
         routes_refresh.router,
+        routes_upgrade.router,
         routes_health.router,
         routes_admin.router,
         routes_rollover.router,

@@ -24,6 +24,8 @@ LARGE_BODY_PATHS = frozenset(
         "/v1/power/plan",
         "/v1/refresh",
         "/v1/refresh/plan",
+        "/v1/upgrade",
+        "/v1/upgrade/plan",
     }
 )
 

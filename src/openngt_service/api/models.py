@@ -148,6 +148,13 @@ class Link(Answer):
     last_refusal: LastRefusal | None
 
 
+class AgentSupport(Answer):
+    state: Literal["supported", "too_old", "too_new", "unknown"]
+    code: str | None
+    message: str | None
+    remedy: str | None
+
+
 class Vm(Answer):
     vm_uuid: Uuid
     vm_name: str
@@ -168,6 +175,10 @@ class Vm(Answer):
     power_state: Literal["on", "off", "paused", "unknown"]
     agent_version: str | None
     available_version: str
+    agent_support: AgentSupport | None = None
+    """By the table of versions: whether this agent works with this service."""
+    reboot_required: bool | None = None
+    """What the guest says; null where it does not know, or is not known."""
     generation: int
     certificate: Certificate | None
     mount: Mount | None
@@ -300,7 +311,7 @@ class FleetTask(Answer):
 class RefreshRow(Answer):
     vm_uuid: Uuid
     vm_name: str
-    state: Literal["due", "blocked", "unchanged", "waiting", "running", "refreshed", "failed", "cancelled"]
+    state: Literal["due", "blocked", "unchanged", "waiting", "running", "refreshed", "failed", "not_begun", "cancelled"]
     reason: str
     via: Literal["link", "iso"] | None
     key: Literal["agent", "service"] | None

@@ -26,7 +26,7 @@ class PowerRow(Answer):
     """None for a name that no VM or several have."""
     vm_name: str
     verb: str
-    state: Literal["due", "blocked", "unchanged", "waiting", "running", "switched", "failed", "cancelled"]
+    state: Literal["due", "blocked", "unchanged", "waiting", "running", "switched", "failed", "not_begun", "cancelled"]
     tasks: list[FleetTask]
     changed: bool
     before: str | None

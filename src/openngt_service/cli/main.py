@@ -9,7 +9,23 @@ import typer
 
 from openngt.version import __version__
 
-from . import audit, backup, ca, compat, health, iso, lab, power, refresh, serve, task, token, vm
+from . import (
+    audit,
+    backup,
+    ca,
+    compat,
+    compatibility,
+    health,
+    iso,
+    lab,
+    power,
+    refresh,
+    serve,
+    task,
+    token,
+    upgrade,
+    vm,
+)
 from .connect import DEFAULT_TIMEOUT, Connection
 from .endings import exit_status
 from .output import tell_failure
@@ -28,6 +44,8 @@ vm.app.command("power")(power.power)
 vm.app.command("power-show")(power.show)
 app.add_typer(vm.app, name="vm")
 app.add_typer(refresh.app, name="refresh")
+app.add_typer(upgrade.app, name="upgrade")
+app.command("compatibility")(compatibility.compatibility)
 app.add_typer(task.app, name="task")
 app.add_typer(ca.app, name="ca")
 app.add_typer(iso.app, name="iso")

@@ -67,6 +67,8 @@ DETAILS = [
     Column("Serial Port Held Until", lambda vm: vm.get("serial_port_held_until")),
     *COLUMNS[7:9],
     Column("Available Version", lambda vm: vm["available_version"]),
+    Column("Agent Support", lambda vm: (vm.get("agent_support") or {}).get("state")),
+    Column("Reboot Required", lambda vm: vm.get("reboot_required")),
     Column("Power State", lambda vm: vm["power_state"]),
     Column("Generation", lambda vm: vm["generation"]),
     Column("Certificate Serial", lambda vm: certificate(vm, "serial")),

@@ -80,9 +80,12 @@ TABLE: Final = (
     Check(
         name="ngt_installer_version_check",
         title="NGT installer version",
-        description="Agents that are older than the version on the service's ISO",
+        description="Agents that are older than the version on the service's ISO, or do not work with this service",
         causes=("The service was upgraded and the agents were not.",),
-        resolutions=("Upgrade the agents: run the playbook openngt.guest_tools.install.",),
+        resolutions=(
+            "Upgrade the agents: openngt upgrade run, or the playbook openngt.guest_tools.upgrade.",
+            "An agent that knows no upgrade (AGENT_TOO_OLD) is installed: the playbook openngt.guest_tools.install.",
+        ),
         judge=checks.ngt_installer_version_check,
     ),
     Check(

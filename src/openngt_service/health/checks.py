@@ -133,20 +133,26 @@ def ngt_client_cert_expiry_check(facts: Facts, limits: Limits) -> CheckResult:
 
 
 def ngt_installer_version_check(facts: Facts, limits: Limits) -> CheckResult:
-    """Agents older than the one that this service puts on its ISO."""
+    """Agents older than the one that this service puts on its ISO, and those that do not work with it at all."""
     items = [
         about(
             vm,
-            "INFO",
+            "WARN" if unsupported(vm) else "INFO",
             f"VM: {vm['vm_name']} - NGT installed version: {vm['agent_version']}, "
-            f"NGT latest version: {vm['available_version']}",
+            f"NGT latest version: {vm['available_version']}{unsupported(vm)}",
         )
         for vm in facts.vms
         if vm["agent_version"] is not None
-        and version_order(vm["agent_version"]) < version_order(vm["available_version"])
+        and (unsupported(vm) or version_order(vm["agent_version"]) < version_order(vm["available_version"]))
     ]
     fine = "All VMs have the latest NGT version installed"
     return result(items, fine, "Following VMs do not have latest NGT version installed:")
+
+
+def unsupported(vm: Mapping[str, Any]) -> str:
+    """What to add for an agent outside of the table of versions; empty for any other."""
+    support = vm.get("agent_support") or {}
+    return f" ({support['code']}: {support['message']})" if support.get("code") else ""
 
 
 def ngt_link_check(facts: Facts, limits: Limits) -> CheckResult:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
+
 from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.failpoints import failpoint
@@ -17,7 +19,9 @@ from .engine import Progress
 from .hypervisor import require_known
 from .parts import Parts
 
-__all__ = ["EjectRequest", "clear", "eject", "require_holder", "vm_busy"]
+__all__ = ["EjectRequest", "clear", "eject", "end_own_mount", "require_holder", "vm_busy"]
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,30 @@ async def clear(parts: Parts, vm_uuid: str, *, actor: str, force: bool, unused: 
     await parts.store.mounts.remove(vm_uuid, AuditEntry(actor, "vm.eject", vm_uuid, details=details))
     failpoint("tasks.eject.persisted")
     return True
+
+
+async def end_own_mount(parts: Parts, vm_uuid: str, holder: str, *, actor: str) -> str | None:
+    """End the mount of the service's own work, whatever became of that: code of what prevents it; the reconciler then
+    does it.
+
+    The serial stays: the agent may have read the disc this moment.
+    """
+    held = parts.store.mounts.get(vm_uuid)
+    if held is None or held.holder != holder:
+        return None
+    try:
+        try:
+            await clear(parts, vm_uuid, actor=actor, force=False)
+        except OpenNGTError as exc:
+            if exc.code != "DRIVE_LOCKED":
+                raise
+            await clear(parts, vm_uuid, actor=actor, force=True)  # nobody in the guest works from this disc
+        failpoint("tasks.refresh.ejected")
+    except OpenNGTError as exc:
+        log.warning("disc_left", vm_uuid=vm_uuid, code=exc.code, message=exc.message)
+        await parts.store.mounts.put(replace(held, lease_ends=effects.now()))
+        return exc.code
+    return None
 
 
 @contextlib.asynccontextmanager

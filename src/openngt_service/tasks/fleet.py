@@ -18,13 +18,16 @@ from openngt.errors import OpenNGTError
 
 from ..store.task_rows import RequestKey, TaskRecord
 from .engine import Progress, Work
+from .links import Links
 from .parts import Parts
 from .titles import TITLES
 
-__all__ = ["FleetKind", "FleetRow", "Fleets"]
+__all__ = ["FleetKind", "FleetRow", "Fleets", "until_back"]
 
 log = structlog.get_logger(__name__)
 
+RESUME_SECONDS = 20.0
+"""Agents are back within 15 s after a restart; who comes too early finds no link and would take the longer way."""
 RETRY_SECONDS = 5.0
 NAMED_IN_ERROR = 5
 
@@ -35,12 +38,22 @@ async def _at_once(request: Json, target: Json) -> None:
     return
 
 
+def until_back(links: Links) -> Callable[[Json, Json], Awaitable[None]]:
+    """For `before_again`: the VM's agent is linked again, or it does not come back soon."""
+
+    async def wait(request: Json, target: Json) -> None:
+        await links.until(target["vm_uuid"], lambda session: True, RESUME_SECONDS)
+
+    return wait
+
+
 @dataclass(frozen=True)
 class FleetKind:
     """One kind of work on many VMs.
 
     A request holds `targets` (each with `vm_uuid`, `vm_name`, and `error` where the VM was refused at the beginning),
-    `max_in_flight` and, optionally, `spread_seconds`; what else it holds is `perform`'s.
+    `max_in_flight` and, optionally, `spread_seconds`, `batch` (so many VMs, and their end, before the next ones) and
+    `max_fail_percentage` (of a batch; more, and nobody else is begun). What else it holds is `perform`'s.
     """
 
     fleet: str
@@ -65,7 +78,7 @@ class FleetRow:
 
     target: Json
     state: str
-    """`waiting`, `running`, the kind's word for done, `failed` or `cancelled` (never begun)."""
+    """`waiting`, `running`, the kind's word for done, `failed`; once the fleet has ended `cancelled` or `not_begun`."""
     error: Json
     """Of one that failed; else empty."""
     task: TaskRecord | None
@@ -99,6 +112,18 @@ class _Fleet:
 
     def left(self) -> list[Json]:
         return [target for target in self.targets if not target.get("error") and target["vm_uuid"] not in self.ended]
+
+    def batches(self) -> list[Sequence[Json]]:
+        size = self.request.get("batch") or max(1, len(self.targets))
+        return [self.targets[start : start + size] for start in range(0, len(self.targets), size)]
+
+    def too_many_failed(self, batch: Sequence[Json]) -> bool:
+        """As Ansible counts: the percentage of a batch has to be exceeded, not reached."""
+        most: float | None = self.request.get("max_fail_percentage")
+        if most is None:
+            return False
+        failed = sum(_failure(target, self.ended.get(target["vm_uuid"])) is not None for target in batch)
+        return 100 * failed > most * len(batch)
 
 
 class Fleets:
@@ -167,7 +192,7 @@ class Fleets:
         parts: dict[str | None, list[TaskRecord]] = {}
         for part in await tasks.parts_of([latest[t["vm_uuid"]].task_id for t in shown if t["vm_uuid"] in latest]):
             parts.setdefault(part.parent, []).append(part)
-        left = "cancelled" if record.state == "cancelled" else "waiting"
+        left = {"cancelled": "cancelled", "failed": "not_begun"}.get(record.state, "waiting")
         again = kind.again(stored.request) and not record.finished
         rows = []
         for target in shown:
@@ -196,16 +221,22 @@ class Fleets:
         slots = asyncio.Semaphore(fleet.request["max_in_flight"])
         watcher = asyncio.create_task(_tell_cancelled(progress, fleet))
         try:
-            async with asyncio.TaskGroup() as group:
-                for target in fleet.left():
-                    group.create_task(self._one(fleet, target, slots, progress))
+            for batch in fleet.batches():
+                async with asyncio.TaskGroup() as group:
+                    for target in fleet.left():
+                        if target in batch:
+                            group.create_task(self._one(fleet, batch, target, slots, progress))
+                if fleet.too_many_failed(batch):
+                    break
         finally:
             watcher.cancel()
         if fleet.cancelled.is_set() and fleet.left():
             raise _cancelled(fleet)
         return _verdict(fleet)
 
-    async def _one(self, fleet: _Fleet, target: Json, slots: asyncio.Semaphore, progress: Progress) -> None:
+    async def _one(
+        self, fleet: _Fleet, batch: Sequence[Json], target: Json, slots: asyncio.Semaphore, progress: Progress
+    ) -> None:
         async def wait() -> None:
             if fleet.resumed:
                 await fleet.kind.before_again(fleet.request, target)
@@ -213,7 +244,7 @@ class Fleets:
 
         await _unless(fleet.cancelled, wait())
         async with slots:
-            task = await self._part(fleet, target)
+            task = None if fleet.too_many_failed(batch) else await self._part(fleet, target)
         if task is not None:
             fleet.ended[target["vm_uuid"]] = task
             await _tell(progress, fleet)
@@ -316,14 +347,19 @@ def _verdict(fleet: _Fleet) -> Json:
         raise OpenNGTError(
             error["code"], said if name in said else f"VM {name}: {said}", error["details"], error["remedy"]
         )
+    left = len(fleet.left())
+    text = f"{len(failed)} of {total} VMs were not {fleet.kind.done}: {_named(failed)}"
+    if left:
+        text += f"; that is more than {fleet.request['max_fail_percentage']} %, {left} were not begun"
+    details = {
+        fleet.kind.done: total - left - len(failed),
+        "failed": len(failed),
+        "codes": dict(Counter(str(error["code"]) for _, error in failed)),
+    }
     raise OpenNGTError(
         "TASK_FAILED",
-        f"{len(failed)} of {total} VMs were not {fleet.kind.done}: {_named(failed)}",
-        {
-            fleet.kind.done: total - len(failed),
-            "failed": len(failed),
-            "codes": dict(Counter(str(error["code"]) for _, error in failed)),
-        },
+        text,
+        {**details, "not_begun": left} if left else details,
         f"read each VM's row: {fleet.kind.rows}, with this task's id",
     )
 

@@ -2,28 +2,20 @@
 """A refresh of one VM or of many: whose it is, and what became of each. `fleet.py` runs it."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from openngt import effects
-from openngt.errors import OpenNGTError
 
-from ..hypervisors.base import HypervisorVm
-from ..store.registry import Vm, near_names
 from ..store.task_rows import RequestKey, TaskRecord
+from .candidates import Candidates
 from .engine import Progress
-from .fleet import FleetKind, FleetRow, Fleets
+from .fleet import FleetKind, FleetRow, Fleets, until_back
 from .links import Links
 from .parts import Parts
 from .refresh import RefreshRequest, refresh
-from .refresh_plan import Ask, Candidate, Lives, Planned, check_ask, plan_refresh, row_of
+from .refresh_plan import Ask, Lives, Planned, check_ask, plan_refresh, row_of
 
 __all__ = ["Refreshes"]
-
-RESUME_SECONDS = 20.0
-"""Agents are back within 15 s after a restart; who comes too early finds no link and would take the longer way."""
-NAMED_IN_ERROR = 5
 
 Json = dict[str, Any]
 
@@ -32,6 +24,7 @@ class Refreshes:
     def __init__(self, parts: Parts, links: Links, fleets: Fleets) -> None:
         self._parts = parts
         self._links = links
+        self._candidates = Candidates(parts, links)
         self._fleets = fleets
         self._kind = FleetKind(
             "fleet_refresh",
@@ -39,7 +32,7 @@ class Refreshes:
             done="refreshed",
             rows="openngt refresh show",
             perform=self._perform,
-            before_again=self._until_back,
+            before_again=until_back(links),
         )
         fleets.add(self._kind)
         self._random = random.Random()  # noqa: S311  spreads load, no secret
@@ -81,66 +74,7 @@ class Refreshes:
             now=now,
             several=ask.vm is None or len(ask.vm) > 1,
         )
-        return plan_refresh(await self._candidates(ask), ask, now), lives
-
-    async def _candidates(self, ask: Ask) -> list[Candidate]:
-        registry = self._parts.store.registry
-        if ask.vm is None:
-            candidates = [self._candidate(vm) for vm in registry.all()]
-        else:
-            candidates = await self._named(ask.vm)
-        if ask.via == "link" or all(candidate.linked for candidate in candidates if candidate.enrolled):
-            return candidates  # drives do not matter
-        seen = {vm.vm_uuid: vm for vm in await self._parts.hypervisor.list_vms()}
-        return [replace(candidate, seen=seen.get(candidate.vm_uuid)) for candidate in candidates]
-
-    def _candidate(self, vm: Vm) -> Candidate:
-        store, view = self._parts.store, self._links.view(vm.vm_uuid)
-        return Candidate(
-            vm.vm_uuid,
-            vm.vm_name,
-            certificate=store.ledger.certificate_of(vm.vm_uuid),
-            has_agent=view.row.agent_version is not None,
-            linked=self._parts.gateway.session(vm.vm_uuid) is not None,
-            mount=store.mounts.get(vm.vm_uuid),
-        )
-
-    async def _named(self, names: Sequence[str]) -> list[Candidate]:
-        """Each VM once, in the order of the names. All names that are none or several are told at once."""
-        found: dict[str, Candidate] = {}
-        problems: list[OpenNGTError] = []
-        for name in names:
-            try:
-                candidate = await self._one(name)
-            except OpenNGTError as exc:
-                if exc.code not in ("VM_NOT_FOUND", "VM_AMBIGUOUS"):
-                    raise
-                problems.append(exc)
-            else:
-                found.setdefault(candidate.vm_uuid, candidate)
-        if problems:
-            text = "; ".join(exc.message for exc in problems[:NAMED_IN_ERROR])
-            listed = [{"code": exc.code, "message": exc.message, **exc.details} for exc in problems]
-            raise OpenNGTError(problems[0].code, text, {"problems": listed})
-        return list(found.values())
-
-    async def _one(self, name: str) -> Candidate:
-        """Of the registry; else one of the hypervisor's that is not enrolled. VM_NOT_FOUND, VM_AMBIGUOUS."""
-        registry = self._parts.store.registry
-        try:
-            return self._candidate(registry.find(name))
-        except OpenNGTError as exc:
-            if exc.code != "NOT_ENROLLED":
-                raise
-        try:
-            stranger: HypervisorVm = await self._parts.hypervisor.one(name)
-        except OpenNGTError as exc:
-            if exc.code != "VM_NOT_FOUND":
-                raise
-            near = near_names(name, (vm.vm_name for vm in registry.all()))
-            hint = f"; near names: {', '.join(near)}" if near else ""
-            raise OpenNGTError("VM_NOT_FOUND", f"no VM has the name or UUID {name}{hint}", {"vm": name}) from exc
-        return Candidate(stranger.vm_uuid, stranger.vm_name, enrolled=False, seen=stranger)
+        return plan_refresh(await self._candidates.of(ask.vm, drives=ask.via != "link"), ask, now), lives
 
     def _target(self, row: Planned, lives: Lives) -> Json:
         old = row.candidate.certificate
@@ -158,9 +92,6 @@ class Refreshes:
             target["vm_uuid"], target["old_serial"], target["validity_days"], request["via"], request["wait_seconds"]
         )
         return await refresh(self._parts, self._links, wanted, actor, progress)
-
-    async def _until_back(self, request: Json, target: Json) -> None:
-        await self._links.until(target["vm_uuid"], lambda session: True, RESUME_SECONDS)
 
 
 def _row(row: FleetRow) -> Json:

@@ -20,7 +20,7 @@ from ..store.ledger import Issued, IssueRequest
 from ..store.registry import Vm
 from .parts import Parts
 
-__all__ = ["Handover", "KeyMaker", "deliver", "prepare"]
+__all__ = ["Handover", "KeyMaker", "call_agent", "deliver", "prepare"]
 
 KeyMaker = Literal["agent", "service"]
 """Who made the private key."""
@@ -68,7 +68,7 @@ async def prepare(
 
 async def deliver(parts: Parts, handover: Handover) -> None:
     """Returns when the agent has stored it. `details.outcome` of an error says whether it may have all the same."""
-    await _call(parts, handover.entry.vm_uuid, "identity.rotate", handover.params)
+    await call_agent(parts, handover.entry.vm_uuid, "identity.rotate", handover.params)
 
 
 def _pem(issued: Issued) -> dict[str, str]:
@@ -81,7 +81,7 @@ def _pem(issued: Issued) -> dict[str, str]:
 async def _public_key(parts: Parts, vm: Vm, *, own_key_only: bool) -> bytes | None:
     """Of a key that the agent has made; None where it cannot make one."""
     try:
-        answer = await _call(parts, vm.vm_uuid, "identity.request", {})
+        answer = await call_agent(parts, vm.vm_uuid, "identity.request", {})
     except OpenNGTError as exc:
         if exc.code in NO_OPENSSL:
             return None
@@ -103,7 +103,8 @@ async def _public_key(parts: Parts, vm: Vm, *, own_key_only: bool) -> bytes | No
         raise OpenNGTError("AGENT_FAILED", f"the agent's request cannot be used: {exc.message}") from exc
 
 
-async def _call(parts: Parts, vm_uuid: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
+async def call_agent(parts: Parts, vm_uuid: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
+    """`GatewayPort.call`; a refusal of the agent's under the code that it gave, where that is one of ours."""
     try:
         return await parts.gateway.call(vm_uuid, method, params)
     except OpenNGTError as exc:

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.iso.layout import CONFIG
+from openngt.iso.manifest import Upgrade
 from openngt.iso.payload import config_payload, tools_payload
 from openngt.iso.template import Template, ensure_template
 from openngt.iso.tools_iso import Cluster, Unsigned, prepare, sweep, write_iso
@@ -68,13 +69,28 @@ class Media:
         return self.folder / f"{vm_uuid}.iso"
 
     async def prepare(
-        self, vm: Vm, *, generation: int, created: datetime.datetime, expires: datetime.datetime, config_only: bool
+        self,
+        vm: Vm,
+        *,
+        generation: int,
+        created: datetime.datetime,
+        expires: datetime.datetime,
+        config_only: bool,
+        upgrade: Upgrade | None = None,
     ) -> PreparedIso:
         """All of the VM's ISO but its certificate, in memory. NO_SPACE before anything is signed."""
         template = await self._template(config_only)
         await self._on_disk(self._require_space, template.size)
         iso_vm = IsoVm(vm.vm_uuid, vm.vm_name, vm.ngt_uuid, vm.capabilities.to_dict())
-        unsigned = prepare(template, iso_vm, self.cluster, generation=generation, created=created, expires=expires)
+        unsigned = prepare(
+            template,
+            iso_vm,
+            self.cluster,
+            generation=generation,
+            created=created,
+            expires=expires,
+            upgrade=upgrade,
+        )
         return PreparedIso(template, unsigned, self.path(vm.vm_uuid))
 
     async def write(self, iso: PreparedIso, client_pem: bytes) -> None:

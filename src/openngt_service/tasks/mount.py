@@ -15,6 +15,7 @@ import structlog
 from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.failpoints import failpoint
+from openngt.iso.manifest import Upgrade
 
 from ..hypervisors.base import Drive, HypervisorVm
 from ..store.audit import AuditEntry
@@ -44,6 +45,8 @@ class MountRequest:
     """The holder that the caller knows to be dead: its mount is taken over."""
     validity_days: int | None = None
     """Life of the certificate that follows the disc's, when it is not the settings'."""
+    upgrade: Upgrade | None = None
+    """The running agent shall change over to the one on the disc."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ async def mount(parts: Parts, request: MountRequest, actor: str, progress: Progr
     await parts.store.mounts.put(draft)
     failpoint("tasks.mount.reserved")
     try:
-        return _result(parts, await _apply(parts, vm, draft, actor, progress))
+        return _result(parts, await _apply(parts, vm, draft, request.upgrade, actor, progress))
     except OpenNGTError:
         await _undo(parts, vm.vm_uuid)
         raise
@@ -159,9 +162,9 @@ async def _extend(parts: Parts, held: Mount, request: MountRequest, now: datetim
     return kept
 
 
-async def _apply(parts: Parts, vm: Vm, draft: Mount, actor: str, progress: Progress) -> Mount:
+async def _apply(parts: Parts, vm: Vm, draft: Mount, upgrade: Upgrade | None, actor: str, progress: Progress) -> Mount:
     await progress.step(20, "issuing the certificate and writing the ISO")
-    prepared = await _author(parts, vm, draft, actor)
+    prepared = await _author(parts, vm, draft, upgrade, actor)
     failpoint("tasks.mount.authored")
     await progress.step(60, f"inserting the ISO into {draft.drive}")
     await parts.hypervisor.insert(vm.vm_uuid, draft.drive, parts.media.path(vm.vm_uuid))
@@ -173,12 +176,12 @@ async def _apply(parts: Parts, vm: Vm, draft: Mount, actor: str, progress: Progr
     return mounted
 
 
-async def _author(parts: Parts, vm: Vm, draft: Mount, actor: str) -> Mount:
+async def _author(parts: Parts, vm: Vm, draft: Mount, upgrade: Upgrade | None, actor: str) -> Mount:
     """Manifest, the certificate that vouches for it, the file; what was issued is noted in the mount's row."""
     generation, now = parts.store.registry.reserve_generation(vm.vm_uuid), draft.since
     life = parts.lifetime("bootstrap", now, draft.validity_days)
     iso = await parts.media.prepare(
-        vm, generation=generation, created=now, expires=now + life, config_only=draft.config_only
+        vm, generation=generation, created=now, expires=now + life, config_only=draft.config_only, upgrade=upgrade
     )
     request = IssueRequest(
         vm.vm_uuid, "bootstrap", life, generation, ngt_uuid=vm.ngt_uuid, manifest_sha256=iso.manifest_sha256

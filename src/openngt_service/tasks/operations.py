@@ -26,6 +26,7 @@ from .engine import Progress
 from .fleet import Fleets
 from .fleet_power import PowerAsk, Powers
 from .fleet_refresh import Refreshes
+from .fleet_upgrade import Upgrades
 from .links import Links
 from .listing import DEFAULT_SORT, Listing, Orders, Tally, next_page, order_of, parse_listing
 from .mount import MountRequest, mount
@@ -35,6 +36,7 @@ from .power_plan import PowerRequest
 from .record import Sight, hypervisor_record, vm_record
 from .refresh_plan import Ask
 from .titles import TITLES
+from .upgrade_plan import UpgradeAsk
 from .vm_fields import FIELDS
 
 __all__ = ["Operations", "task_record"]
@@ -61,6 +63,7 @@ class Operations:
         self.fleets = Fleets(parts)
         self.refreshes = Refreshes(parts, links, self.fleets)
         self.powers = Powers(parts, links, self.fleets)
+        self.upgrades = Upgrades(parts, links, self.fleets)
 
     async def hypervisor_vms(self, reference: str | None = None, *, clone_pending: bool | None = None) -> list[Json]:
         """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is.
@@ -233,6 +236,19 @@ class Operations:
     async def refresh_rows(self, task_id: str, *, limit: int = 500, page_token: str | None = None) -> Json:
         """`{"task", "items", "next_page_token"}`: how far a refresh is with each VM. NOT_FOUND."""
         rows = await self.refreshes.rows(task_id, limit=limit, page_token=page_token)
+        return {**rows, "task": task_record(rows["task"])}
+
+    async def plan_upgrade(self, ask: UpgradeAsk) -> Json:
+        """A row for each VM that was named or is enrolled: what `upgrade` would do. Changes nothing."""
+        return {"items": await self.upgrades.plan(ask)}
+
+    async def upgrade(self, ask: UpgradeAsk, *, actor: str, key: RequestKey | None = None) -> Json:
+        """The task. INVALID_INPUT, NOT_FOUND, VERSION_UNSUPPORTED, VM_NOT_FOUND, VM_AMBIGUOUS before any change."""
+        return task_record(await self.upgrades.submit(ask, actor=actor, key=key))
+
+    async def upgrade_rows(self, task_id: str, *, limit: int = 500, page_token: str | None = None) -> Json:
+        """`{"task", "items", "next_page_token"}`: how far an upgrade is with each VM. NOT_FOUND."""
+        rows = await self.upgrades.rows(task_id, limit=limit, page_token=page_token)
         return {**rows, "task": task_record(rows["task"])}
 
     async def task(self, task_id: str, *, wait: float = 0.0) -> Json:

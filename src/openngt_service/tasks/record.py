@@ -8,6 +8,7 @@ from typing import Any
 from openngt.pki.expiry import ExpiryState, bootstrap_state, days_left, expiry_state
 from openngt.version import __version__
 
+from ..compatibility.judge import judge
 from ..hypervisors.base import HypervisorVm, PowerState, SerialPortState
 from ..store.certificate_rows import Entry
 from ..store.mounts import Mount
@@ -73,6 +74,8 @@ def vm_record(sight: Sight, now: datetime.datetime) -> dict[str, Any]:
         "power_state": sight.power_state,
         "agent_version": link.row.agent_version,
         "available_version": __version__,
+        "agent_support": judge(link.row.agent_version, __version__).to_dict(),
+        "reboot_required": _reboot_required(link),
         "generation": vm.generation,
         "certificate": None if certificate is None else _certificate(certificate, now),
         "mount": None if mount is None else _mount(mount),
@@ -80,6 +83,12 @@ def vm_record(sight: Sight, now: datetime.datetime) -> dict[str, Any]:
         "vm_info": link.row.status,
         "enrolled_at": vm.enrolled_at,
     }
+
+
+def _reboot_required(link: LinkView) -> bool | None:
+    """As the guest said it last; null where nothing in it writes that down."""
+    required = (link.row.status or {}).get("reboot_required")
+    return required if isinstance(required, bool) else None
 
 
 def _communication_type(sight: Sight) -> str:

@@ -20,7 +20,7 @@ from openngt.failpoints import failpoint
 from ..ports import SessionInfo
 from ..store.certificate_rows import Entry
 from ..store.registry import Vm
-from .eject import clear, vm_busy
+from .eject import end_own_mount, vm_busy
 from .engine import Progress
 from .handover import KeyMaker, deliver, prepare
 from .links import Links
@@ -74,10 +74,10 @@ async def refresh(
             _Renewed(done, None, None) if done is not None else await _renew(parts, links, request, actor, progress)
         )
     except OpenNGTError:
-        await _take_disc_out(parts, request.vm_uuid, actor)
+        await end_own_mount(parts, request.vm_uuid, HOLDER, actor=actor)
         raise
     await progress.step(90, "taking the ISO out" if renewed.via == "iso" else "looking at the drives")
-    left = await _take_disc_out(parts, request.vm_uuid, actor)
+    left = await end_own_mount(parts, request.vm_uuid, HOLDER, actor=actor)
     entry = renewed.entry
     return {
         "via": renewed.via,
@@ -200,26 +200,3 @@ async def _come(links: Links, request: RefreshRequest, wanted: Callable[[Session
 def _on_disc_identity(exc: OpenNGTError, expires: str) -> OpenNGTError:
     message = f"{exc.message}; the agent has taken the disc's identity, which ends {expires}, and is asked again"
     return OpenNGTError(exc.code, message, exc.details)
-
-
-async def _take_disc_out(parts: Parts, vm_uuid: str, actor: str) -> str | None:
-    """End the mount of a refresh, whatever became of it: code of what prevents it; the reconciler then does it.
-
-    The serial stays: the agent may have read the disc this moment.
-    """
-    held = parts.store.mounts.get(vm_uuid)
-    if held is None or held.holder != HOLDER:
-        return None
-    try:
-        try:
-            await clear(parts, vm_uuid, actor=actor, force=False)
-        except OpenNGTError as exc:
-            if exc.code != "DRIVE_LOCKED":
-                raise
-            await clear(parts, vm_uuid, actor=actor, force=True)  # nobody in the guest works from this disc
-        failpoint("tasks.refresh.ejected")
-    except OpenNGTError as exc:
-        log.warning("refresh_disc_left", vm_uuid=vm_uuid, code=exc.code, message=exc.message)
-        await parts.store.mounts.put(replace(held, lease_ends=effects.now()))
-        return exc.code
-    return None

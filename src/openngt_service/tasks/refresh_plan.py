@@ -28,6 +28,7 @@ __all__ = [
     "Via",
     "check_ask",
     "not_installed",
+    "obstacle_of",
     "plan_refresh",
     "row_of",
 ]
@@ -72,8 +73,8 @@ class Candidate:
     vm_name: str
     enrolled: bool = True
     certificate: Entry | None = None
-    has_agent: bool = False
-    """An agent has connected once."""
+    agent_version: str | None = None
+    """None: no agent has ever connected."""
     linked: bool = False
     mount: Mount | None = None
     seen: HypervisorVm | None = None
@@ -155,7 +156,7 @@ def _plan(candidate: Candidate, ask: Ask, now: datetime.datetime) -> Planned:
     if not candidate.enrolled:
         enrol = OpenNGTError("NOT_ENROLLED", f"VM {candidate.vm_name} has no guest tools enabled")
         return Planned(candidate, True, "was named", obstacle=enrol)
-    if not usable and not candidate.has_agent:
+    if not usable and candidate.agent_version is None:
         if ask.vm is None:
             return Planned(candidate, False, "no agent has ever connected")
         return Planned(candidate, True, "was named", obstacle=not_installed(candidate.vm_name))
@@ -168,7 +169,7 @@ def _plan(candidate: Candidate, ask: Ask, now: datetime.datetime) -> Planned:
     if ask.threshold_days is None:
         reason = f"was named; {reason}"
     via = _way(candidate, ask.via)
-    return Planned(candidate, True, reason, via, _obstacle(candidate, via, now))
+    return Planned(candidate, True, reason, via, obstacle_of(candidate, via, now))
 
 
 def _way(candidate: Candidate, via: Via) -> Literal["link", "iso"]:
@@ -177,15 +178,22 @@ def _way(candidate: Candidate, via: Via) -> Literal["link", "iso"]:
     return via
 
 
-def _obstacle(candidate: Candidate, via: Literal["link", "iso"], now: datetime.datetime) -> OpenNGTError | None:
-    """What the refresh would meet, as far as it can be seen from here."""
+def obstacle_of(
+    candidate: Candidate,
+    via: Literal["link", "iso"],
+    now: datetime.datetime,
+    *,
+    holder: str = HOLDER,
+    verb: str = "refresh",
+) -> OpenNGTError | None:
+    """What the work would meet, as far as it can be seen from here. `holder`: in whose name it mounts."""
     name, seen, mount = candidate.vm_name, candidate.seen, candidate.mount
-    if mount is not None and mount.holder != HOLDER and mount.lease_ends > now:
+    if mount is not None and mount.holder != holder and mount.lease_ends > now:
         return vm_busy(mount)
     if via == "link":
         if candidate.linked:
             return None
-        remedy = "refresh with via: auto or iso, which need no link"
+        remedy = f"{verb} with via: auto or iso, which need no link"
         return OpenNGTError("LINK_NOT_ACTIVE", f"the agent of VM {name} is not connected", remedy=remedy)
     if seen is None:
         return OpenNGTError("VM_NOT_FOUND", f"the hypervisor has no VM {name} any more")

@@ -14,4 +14,6 @@ TITLES = {
     "power": "Switching VM",
     "fleet_power": "Switching VMs",
     "fleet_refresh": "Refreshing NGT certificates of VMs",
+    "upgrade": "Upgrading NGT on VM",
+    "fleet_upgrade": "Upgrading NGT on VMs",
 }

@@ -21,10 +21,12 @@ from support import FACTS, FakeSystemd, disc, files_below, guest_root, make_gues
 SETTLED = {
     "usr/local/openngt/agent/0.1.0/ngt_agent.pyz",
     "usr/local/openngt/agent/current",
+    "usr/local/openngt/agent/proven",
     "usr/local/openngt/config/identity.pem",
     "usr/local/openngt/config/ngt_config.json",
     "usr/local/openngt/masked_units",
     "usr/local/bin/ngtcli",
+    "etc/systemd/system/ngt_agent_upgrade.service",
     "etc/systemd/system/ngt_guest_agent.service",
 }
 
@@ -148,7 +150,7 @@ class Installing(Case):
         answer = install(self.guest, options("good-newer-agent"))
         self.assertIn("prune", answer["steps"])
         self.assertEqual(os.readlink(self.paths.current), "0.2.0")
-        self.assertEqual(sorted(os.listdir(self.paths.agent)), ["0.2.0", "current"])
+        self.assertEqual(sorted(os.listdir(self.paths.agent)), ["0.2.0", "current", "proven"])
         self.assertTrue(self.systemd.is_on("started-0.2.0"))
 
     def test_a_used_disc_brings_no_older_agent_back(self):

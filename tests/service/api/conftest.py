@@ -36,6 +36,7 @@ from openngt_service.tasks.engine import TaskEngine
 from openngt_service.tasks.fleet_power import PowerAsk
 from openngt_service.tasks.operations import task_record
 from openngt_service.tasks.refresh_plan import Ask
+from openngt_service.tasks.upgrade_plan import UpgradeAsk
 
 Json = dict[str, Any]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
@@ -188,6 +189,18 @@ class FakeOperations:
 
     async def refresh_rows(self, task_id: str, *, limit: int, page_token: str | None) -> Json:
         self.begin("refresh_rows", task_id, limit, page_token)
+        return {"task": await self.task(task_id), "items": [], "next_page_token": None}
+
+    async def plan_upgrade(self, ask: UpgradeAsk) -> Json:
+        self.begin("plan_upgrade", ask)
+        return {"items": []}
+
+    async def upgrade(self, ask: UpgradeAsk, *, actor: str, key: RequestKey | None) -> Json:
+        self.begin("upgrade", ask)
+        return self.make_task("fleet_upgrade", {"vm_uuid": None}, {"upgraded": len(ask.vm or ())})
+
+    async def upgrade_rows(self, task_id: str, *, limit: int, page_token: str | None) -> Json:
+        self.begin("upgrade_rows", task_id, limit, page_token)
         return {"task": await self.task(task_id), "items": [], "next_page_token": None}
 
     async def task(self, task_id: str, *, wait: float = 0.0) -> Json:

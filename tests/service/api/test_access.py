@@ -18,6 +18,7 @@ from openngt_service.api import (
     routes_power,
     routes_refresh,
     routes_rollover,
+    routes_upgrade,
     routes_vms,
 )
 from openngt_service.api.access import OPEN_CALLS, RULES
@@ -33,6 +34,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/power"): {"vm": ["a"], "verb": "on"},
     ("POST", "/v1/refresh/plan"): {"vm": ["a"]},
     ("POST", "/v1/refresh"): {"vm": ["a"]},
+    ("POST", "/v1/upgrade/plan"): {"vm": ["a"]},
+    ("POST", "/v1/upgrade"): {"vm": ["a"]},
     ("POST", "/v1/certificates/batch"): {"items": [{"vm_uuid": "0" * 8 + "-0000-0000-0000-" + "0" * 12}]},
     ("POST", "/v1/ca/adopt"): {"lines": []},
     ("POST", "/v1/ca/rollover"): {"step": "prepare"},
@@ -53,6 +56,7 @@ NAMES_NOTHING = {
     "/v1/tasks/{task_id}/cancel",
     "/v1/power/{task_id}",
     "/v1/refresh/{task_id}",
+    "/v1/upgrade/{task_id}",
     "/v1/health/alerts/{alert_id}/acknowledge",
 }
 
@@ -63,6 +67,7 @@ def routes() -> set[tuple[str, str]]:
         routes_vms,
         routes_power,
         routes_refresh,
+        routes_upgrade,
         routes_health,
         routes_admin,
         routes_open,
@@ -82,7 +87,12 @@ def test_every_route_stands_in_the_table_and_the_table_names_no_other() -> None:
 
 def test_what_changes_something_names_its_verb_and_is_closed_to_viewers() -> None:
     for (method, path), rule in RULES.items():
-        changes_nothing = method == "GET" or path in ("/v1/health/run", "/v1/power/plan", "/v1/refresh/plan")
+        changes_nothing = method == "GET" or path in (
+            "/v1/health/run",
+            "/v1/power/plan",
+            "/v1/refresh/plan",
+            "/v1/upgrade/plan",
+        )
         assert (rule.verb is None) == changes_nothing, path
         assert rule.verb is None or rule.role != "viewer", path
 

@@ -17,6 +17,7 @@ from openngt_service.api.errors import STATUS
 from openngt_service.api.middleware import MAX_BODY_BYTES
 from openngt_service.tasks.fleet_power import PowerAsk
 from openngt_service.tasks.refresh_plan import Ask
+from openngt_service.tasks.upgrade_plan import UpgradeAsk
 
 ROOT = Path(__file__).resolve().parents[3]
 # What can be raised in a call or a task; command line and lab answer nobody over the API.
@@ -348,6 +349,22 @@ def test_a_misspelt_switch_of_many_is_refused_by_name(api: Any, body: dict[str, 
         status, _, answer = send(api, "POST", path, body)
         assert status == 400 and [found["field"] for found in answer["error"]["details"]["problems"]] == [field]
     assert not api.operations.made
+
+
+def test_an_upgrade_is_planned_asked_for_and_followed(api: Any) -> None:
+    client = api.client()
+    assert client.plan_upgrade(version="0.1.1") == []
+    task = client.upgrade(vm=["web1"], batch=10, max_fail_percentage=0, rollback_seconds=60)
+    assert client.wait_task(task, 5)["result"] == {"upgraded": 1}
+    assert client.upgrade_rows(task["task_id"]) == []
+    asked = [call[1] for call in api.operations.calls if call[0] in ("plan_upgrade", "upgrade")]
+    assert asked == [
+        UpgradeAsk(version="0.1.1"),
+        UpgradeAsk(vm=("web1",), batch=10, max_fail_percentage=0, rollback_seconds=60),
+    ]
+    told = client.compatibility()
+    assert {"service": "0.1", "oldest_agent": "0.1", "newest_agent": "0.2"} in told["versions"]
+    assert "Debian" in [row["name"] for row in told["distributions"]]
 
 
 def test_a_refresh_is_planned_asked_for_and_followed(api: Any) -> None:

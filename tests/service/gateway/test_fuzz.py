@@ -22,7 +22,7 @@ from openngt_service.gateway.jsonrpc import FrameReader, Violation
 from openngt_service.gateway.limits import Limits
 from openngt_service.gateway.session import Session
 
-GOLDEN = Path(__file__).resolve().parents[2] / "fakes/messages"
+GOLDEN = Path(__file__).resolve().parents[2] / "fakes/messages/0.1"
 BODIES = [
     json.dumps(json.loads(path.read_text())["message"], separators=(",", ":")).encode()
     for path in sorted(GOLDEN.glob("*.json"))

@@ -13,7 +13,7 @@ import pytest
 from openngt.errors import OpenNGTError
 
 Play = Callable[[Callable[[], Any]], None]
-GOLDEN = Path(__file__).resolve().parents[2] / "fakes/messages"
+GOLDEN = Path(__file__).resolve().parents[2] / "fakes/messages/0.1"
 
 
 def golden(name: str) -> dict[str, Any]:

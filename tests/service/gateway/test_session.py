@@ -14,7 +14,7 @@ from openngt_service.gateway.jsonrpc import FrameReader, Violation
 from openngt_service.gateway.limits import Limits
 from openngt_service.gateway.session import Goodbye, Heartbeat, Hello, Reply, Session, State, Status
 
-GOLDEN = Path(__file__).resolve().parents[2] / "fakes/messages"
+GOLDEN = Path(__file__).resolve().parents[2] / "fakes/messages/0.1"
 WELCOME = {"protocol": 1, "session": "6f1c2d3e4f5a6b7c"}
 
 

@@ -113,6 +113,14 @@ def test_an_old_agent_is_reported_in_the_words_of_the_original() -> None:
     assert item["message"] == "VM: the-windows2022 - NGT installed version: 2.3.2, NGT latest version: 4.1.1"
 
 
+def test_an_agent_that_does_not_work_with_the_service_is_a_warning() -> None:
+    support = {"state": "too_new", "code": "VERSION_UNSUPPORTED", "message": "agent 9.0 is too new: …", "remedy": "…"}
+    result = judged("ngt_installer_version_check", facts(vm(agent_version="9.0", agent_support=support)))
+    [item] = result.items
+    assert result.state == item["state"] == "WARN"
+    assert item["message"].endswith("latest version: 4.1.1 (VERSION_UNSUPPORTED: agent 9.0 is too new: …)")
+
+
 @pytest.mark.parametrize(
     ("installed", "latest", "old"),
     [

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.agents import agents_of
+from tests.fakes.upgrading import upgradable_agents_of
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt import effects
+from openngt.version import __version__
 from openngt_service.ports import Accepted, Refused
 from openngt_service.tasks.ca_rollover import CaRollover
 
-from .victim import ACKNOWLEDGED, KEY, USERS, run
+from .victim import ACKNOWLEDGED, KEY, OLD_AGENT, USERS, run
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -72,9 +74,17 @@ ROLLOVER_STEPS = {
 """Where it is killed -> the phase in which the next start finds the CA."""
 
 
+UPGRADE_STEPS = {
+    "tasks.upgrade.offered": "link",
+    "tasks.upgrade.sent": "link",
+    "tasks.upgrade.committed": "link",
+    "tasks.upgrade.mounted": "iso",
+}
+
+
 def test_every_step_in_the_code_has_its_case(failpoints: Callable[[Path], set[str]]) -> None:
     service = ROOT / "src/openngt_service"
-    ours = {step for step in [*STEPS, *REFRESH_STEPS, *ROLLOVER_STEPS] if not step.startswith("iso.")}
+    ours = {step for step in [*STEPS, *REFRESH_STEPS, *ROLLOVER_STEPS, *UPGRADE_STEPS] if not step.startswith("iso.")}
     assert failpoints(service / "store") | failpoints(service / "tasks") == ours
 
 
@@ -151,6 +161,23 @@ def test_a_rollover_goes_on_where_it_was_killed_and_no_ca_is_lost(tmp_path: Path
             assert (await workshop.store.audit.verify()).problem is None
             verbs = [row.verb for row in await workshop.store.audit.page() if row.verb.startswith("ca.")]
             assert list(dict.fromkeys(verbs)) == ["ca.prepare", "ca.activate", "ca.retire"]
+
+
+@pytest.mark.parametrize(("step", "via"), UPGRADE_STEPS.items(), ids=UPGRADE_STEPS.keys())
+def test_an_upgrade_goes_on_at_the_next_start_and_the_agent_is_changed_over(
+    tmp_path: Path, step: str, via: str
+) -> None:
+    acknowledged = kill_at(tmp_path, step, f"upgrade_by_{via}")
+
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop, upgradable_agents_of(workshop) as agents:
+            agents.versions[VM] = OLD_AGENT
+            await agents.connect(VM)
+            assert await workshop.result({"task_id": acknowledged["upgrade"]}) == {"upgraded": 1}
+            assert agents.versions[VM] == __version__ and not agents.refused
+            await stored(workshop, acknowledged["upgrade"])
+            await consistent(workshop, is_off=False)
+            assert workshop.store.mounts.get(VM) is None
 
     asyncio.run(main())
 

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.agents import agents_of
+from tests.fakes.upgrading import upgradable_agents_of
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt_service.store.task_rows import request_key
 from openngt_service.tasks.ca_rollover import CaRollover
 from openngt_service.tasks.ca_rollover_plan import STEPS
-from openngt_service.tasks.refresh_plan import Ask
+from openngt_service.tasks.refresh_plan import Ask, Via
+from openngt_service.tasks.upgrade_plan import UpgradeAsk
 
 ACKNOWLEDGED = "acknowledged"
 USERS = "/isos/debian.iso"
+OLD_AGENT = "0.0.9"
 KEY = request_key("test", "the key", "mount", {"vm": VM})
 
 
@@ -84,7 +87,25 @@ async def roll_over(workshop: Workshop) -> None:
             acknowledge(workshop, step, (await rollover.step(step, actor="test", force=True))["phase"])
 
 
-DONE_BY = (mount, eject, disable, rotate, power, refresh, roll_over)
+async def upgrade(workshop: Workshop, via: Via) -> None:
+    async with upgradable_agents_of(workshop) as agents:
+        agents.versions[VM] = OLD_AGENT
+        await agents.install(VM, "web1", {"ide0": USERS, "ide1": None})
+        agents.gone.add(VM)  # it is changed over after the next start at the earliest
+        task = await workshop.operations.upgrade(UpgradeAsk(vm=(VM,), via=via, wait_seconds=30.0), actor="test")
+        acknowledge(workshop, "upgrade", task["task_id"])
+        acknowledge(workshop, "upgraded", await workshop.result(task))
+
+
+async def upgrade_by_link(workshop: Workshop) -> None:
+    await upgrade(workshop, "link")
+
+
+async def upgrade_by_iso(workshop: Workshop) -> None:
+    await upgrade(workshop, "iso")
+
+
+DONE_BY = (mount, eject, disable, rotate, power, refresh, roll_over, upgrade_by_link, upgrade_by_iso)
 OPERATIONS = {operation.__name__: operation for operation in DONE_BY}
 
 

@@ -7,7 +7,7 @@ import logging
 import selectors
 import threading
 import time
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Tuple
 
 from . import uevent
 from .disc import drives, is_loaded, mounted_privately
@@ -16,6 +16,7 @@ from .files import Runner, file_errors
 from .identity import Identity, check_newer, load, store
 from .machine import vm_uuid
 from .paths import Paths
+from .upgrade_disc import begin, lay_down, wanted_agent
 from .verify import Disc, Trust, is_tools_disc, read_disc, verify
 
 __all__ = ["DiscWatcher", "look"]
@@ -52,26 +53,30 @@ def look(paths: Paths, run: Runner, refused: Dict[str, str]) -> Optional[Identit
 
 
 def _take(paths: Paths, run: Runner, device: str) -> Optional[Identity]:
-    disc = _copy(paths, run, device)
-    return None if disc is None else take(paths, disc)
+    copied = _copy(paths, run, device)
+    return None if copied is None else take(paths, copied[0], copied[1], run)
 
 
-def take(paths: Paths, disc: Disc) -> Identity:
-    """Store a disc's identity if it may follow the stored one.
+def take(paths: Paths, disc: Disc, agent: Optional[bytes] = None, run: Optional[Runner] = None) -> Identity:
+    """Store a disc's identity if it may follow the stored one, and begin the upgrade that the disc asks for.
 
     Never on first use: an agent that lost its identity has no CA left to judge a disc by (IDENTITY_INVALID).
     """
     stored = load(paths)
     verified = verify(disc, Trust(vm_uuid(paths), stored, None))
     check_newer(stored, verified.identity)
+    # Laid down before the identity is: a disc that was used up asks for nothing any more.
+    upgrading = verified.manifest.upgrade is not None and lay_down(paths, verified.manifest, agent)
     store(paths, verified.identity, verified.config)
+    if upgrading and run is not None:
+        begin(paths, run)
     return verified.identity
 
 
-def _copy(paths: Paths, run: Runner, device: str) -> Optional[Disc]:
-    """The disc's words in memory, the disc unmounted again; None when it is no tools disc."""
+def _copy(paths: Paths, run: Runner, device: str) -> Optional[Tuple[Disc, Optional[bytes]]]:
+    """The disc's words in memory, with the agent when they ask for an upgrade; None when it is no tools disc."""
     with file_errors(paths.disc), mounted_privately(paths, device, run) as folder:
-        return read_disc(folder) if is_tools_disc(folder) else None
+        return (read_disc(folder), wanted_agent(folder)) if is_tools_disc(folder) else None
 
 
 class DiscWatcher(threading.Thread):

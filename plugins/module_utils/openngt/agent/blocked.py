@@ -11,8 +11,13 @@ from .paths import Paths
 __all__ = ["is_blocked", "parse"]
 
 MOST = 65536
-PART_OF = {"identity.request": "identity.rotate"}
-"""What is the first half of another method is blocked with it."""
+PART_OF = {
+    "identity.request": "identity.rotate",
+    "agent.upgrade.offer": "agent.upgrade",
+    "agent.upgrade.chunk": "agent.upgrade",
+    "agent.upgrade.commit": "agent.upgrade",
+}
+"""What is a part of another method, or of a whole that has no method of its own, is blocked with it."""
 
 
 def parse(text: str) -> FrozenSet[str]:

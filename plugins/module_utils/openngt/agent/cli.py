@@ -9,7 +9,7 @@ import sys
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
 from . import identity as identities
-from . import runtime_status, service, verify
+from . import runtime_status, service, upgrade_record, verify
 from .errors import AgentError
 from .guest import Guest, this_guest
 from .identity import check_newer
@@ -19,6 +19,7 @@ from .paths import UNIT, Paths
 from .systemd import properties
 from .times import text_of
 from .uninstall import uninstall
+from .upgrade import upgrade
 from .version import __version__
 
 __all__ = ["main"]
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--allow-unsupported-distribution", action="store_true", help="try it on any distribution")
     _add_output(one)
     _add_output(commands.add_parser("uninstall", help="remove the agent and all its files"))
+    _add_output(commands.add_parser("upgrade", help="carry out an upgrade that waits, as its systemd unit does"))
     one = commands.add_parser("verify", help="judge a mounted tools disc; change nothing")
     _add_disc(one)
     _add_output(one)
@@ -103,6 +105,10 @@ def _install(guest: Guest, options: argparse.Namespace) -> Answer:
 
 def _uninstall(guest: Guest, _options: argparse.Namespace) -> Answer:
     return uninstall(guest)
+
+
+def _upgrade(guest: Guest, _options: argparse.Namespace) -> Answer:
+    return upgrade(guest)
 
 
 def _verify(guest: Guest, options: argparse.Namespace) -> Answer:
@@ -146,6 +152,7 @@ def _status(guest: Guest, _options: argparse.Namespace) -> Answer:
         "link": link,
         "serial_port": said.get("serial_port"),
         "capabilities": said.get("capabilities") or {},
+        "upgrade": upgrade_record.shown(guest.paths),
     }
 
 
@@ -166,6 +173,10 @@ def _words_of_change(answer: Answer) -> str:
     return "Done: {0}".format(", ".join(answer["steps"])) if answer["changed"] else "Nothing to do."
 
 
+def _words_of_upgrade(answer: Answer) -> str:
+    return "Nothing to do." if answer["state"] is None else "Agent {version}: {state}.".format(**answer)
+
+
 def _words_of_disc(answer: Answer) -> str:
     return "The disc is good: VM {vm_uuid}, generation {generation}, agent {version}, {trusted_by}.".format(**answer)
 
@@ -180,7 +191,14 @@ def _words_of_status(answer: Answer) -> str:
         ("Serial port", _words_of_port(answer["serial_port"])),
         ("Capabilities", ", ".join(sorted(name for name, on in answer["capabilities"].items() if on)) or "none"),
     ]
+    if answer["upgrade"]:
+        rows.append(("Upgrade", _words_of_last_upgrade(answer["upgrade"])))
     return "\n".join("{0:<13} {1}".format(name + ":", text) for name, text in rows)
+
+
+def _words_of_last_upgrade(upgrade: Dict[str, Any]) -> str:
+    text = "to {version}: {state}, {at}".format(**upgrade)
+    return "{0} ({1}: {2})".format(text, upgrade["code"], upgrade["message"]) if upgrade.get("code") else text
 
 
 def _words_of_link(link: Dict[str, Any]) -> str:
@@ -206,6 +224,7 @@ def _words_of_port(port: Optional[Dict[str, Any]]) -> str:
 COMMANDS: Dict[str, Callable[[Guest, argparse.Namespace], Answer]] = {
     "install": _install,
     "uninstall": _uninstall,
+    "upgrade": _upgrade,
     "verify": _verify,
     "status": _status,
 }
@@ -213,6 +232,7 @@ COMMANDS: Dict[str, Callable[[Guest, argparse.Namespace], Answer]] = {
 IN_WORDS: Dict[str, Callable[[Answer], str]] = {
     "install": _words_of_change,
     "uninstall": _words_of_change,
+    "upgrade": _words_of_upgrade,
     "verify": _words_of_disc,
     "status": _words_of_status,
 }

@@ -2,8 +2,8 @@
 # Runs in guests: Python 3.6, standard library only.
 """The distributions that the agent is installed on.
 
-The full table (families, package names, what is tested) is the library's install/support.py; the agent imports nothing
-of its siblings, so these rows stand here again and a test compares both.
+The full table (families, packages, what is tested) is `openngt_service/compatibility/distributions.json`; the agent
+carries these rows as Python, as it imports nothing of its siblings.
 """
 
 from typing import Dict, Mapping, NamedTuple, Tuple
@@ -11,6 +11,7 @@ from typing import Dict, Mapping, NamedTuple, Tuple
 __all__ = ["SUPPORTED", "Verdict", "judge"]
 
 # os-release ID -> VERSION_ID or its leading part; nothing listed: rolling, any.
+# begin of the table: written by scripts/compatibility.py
 SUPPORTED: Dict[str, Tuple[str, ...]] = {
     "almalinux": ("8", "9", "10"),
     "centos": ("8", "9", "10"),
@@ -27,6 +28,7 @@ SUPPORTED: Dict[str, Tuple[str, ...]] = {
     "sles_sap": ("15", "16"),
     "ubuntu": ("20.04", "22.04", "24.04", "26.04"),
 }
+# end of the table
 
 Verdict = NamedTuple("Verdict", [("supported", bool), ("message", str)])
 

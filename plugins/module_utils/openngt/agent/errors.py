@@ -23,6 +23,7 @@ REMEDIES: Dict[str, str] = {
     "DISC_OF_ANOTHER_VM": "attach the ISO that was made for this VM's UUID",
     "DISC_OLDER": "mount again: this disc's generation has been consumed or overtaken",
     "DISC_UNTRUSTED": "check the CA fingerprint that you gave against: openngt ca show",
+    "DOWNGRADE_REFUSED": "ask for it: allow_downgrade: true, or openngt upgrade run --allow-downgrade",
     "ENDPOINT_UNREACHABLE": "check endpoint and that the service runs: openngt serve",
     "FILE_UNUSABLE": "correct the named path: its folder must exist and it must be a regular file",
     "IDENTITY_INVALID": "install again from this VM's tools ISO: the stored identity cannot be used",
@@ -42,6 +43,9 @@ REMEDIES: Dict[str, str] = {
     "SERIAL_PORT_SILENT": "look whether the service runs and reaches the VM's port (openngt vm show)",
     "TLS_NOT_TRUSTED": "give the service's CA file (option ca_file); verification cannot be switched off",
     "UNSUPPORTED_DISTRIBUTION": "see the support table; allow_unsupported_distribution: true tries it all the same",
+    "UPGRADE_INVALID": "repeat the upgrade; when it happens again, compare the service's package and the guest's clock",
+    "UPGRADE_ROLLED_BACK": "the earlier agent serves; the message says what the new one did, the guest's journal more",
+    "UPGRADE_UNDER_WAY": "wait until the upgrade before this one has ended (ngtcli status in the guest)",
 }
 
 

@@ -8,7 +8,6 @@ left, the plan is made from what is there, so that the next run ends in the same
 
 import contextlib
 import os
-import re
 import stat
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -22,10 +21,12 @@ from .guest import Guest, interpreter, other_vendors
 from .identity import Identity, load_or_none, same_count
 from .install_steps import STEPS, Target, is_linked
 from .machine import vm_uuid
+from .paths import Paths
 from .runtime_status import read as read_status
 from .systemd import is_enabled, properties
-from .unit import command_text, unit_text
+from .unit import command_text, unit_text, upgrade_unit_text
 from .verify import Trust, VerifiedDisc, read_agent, read_disc, verify, verify_files
+from .version import version_order
 
 __all__ = ["Observed", "Options", "install", "plan"]
 
@@ -46,7 +47,10 @@ Observed = NamedTuple(
     "Observed",
     [
         ("agent_same", bool),
-        ("current", Optional[str]),  # version that the link points to
+        (
+            "current",
+            Optional[str],
+        ),  # version that both links point to; None: they do not agree, or an upgrade is half done
         ("other_versions", Tuple[str, ...]),
         ("identity_kept", bool),
         ("config_usable", bool),
@@ -117,12 +121,13 @@ def observe(guest: Guest, target: Target) -> Observed:
         kept = None
     return Observed(
         agent_same=_same(paths.zipapp(target.version), target.agent, 0o644),
-        current=os.readlink(paths.current) if os.path.islink(paths.current) else None,
+        current=_in_use(paths),
         other_versions=tuple(name for name in versions if name != target.version),
         identity_kept=kept is not None,
         config_usable=_config_usable(guest),
         command_same=_same(paths.command, command_text(paths, target.interpreter).encode(), 0o755),
-        unit_same=_same(paths.unit, unit_text(paths, target.interpreter).encode(), 0o644),
+        unit_same=_same(paths.unit, unit_text(paths, target.interpreter).encode(), 0o644)
+        and _same(paths.upgrade_unit, upgrade_unit_text(paths, target.interpreter).encode(), 0o644),
         open_gettys=tuple(open_gettys(guest, target.config)),
         reload_wanted=unit.get("NeedDaemonReload") == "yes",
         enabled=is_enabled(guest.run),
@@ -201,12 +206,15 @@ def _keeps(stored: Identity, offered: Identity) -> bool:
 def _check_not_older(current: str, version: str, kept: bool) -> None:
     """A disc that was used up already must not bring an older agent back."""
     installed = os.readlink(current) if os.path.islink(current) else ""
-    if kept and _numbers(installed) > _numbers(version):
+    if kept and version_order(installed) > version_order(version):
         raise AgentError("DISC_OLDER", "the disc carries agent {0}, {1} is installed".format(version, installed))
 
 
-def _numbers(version: str) -> List[int]:
-    return [int(number) for number in re.findall(r"\d{1,9}", version)]
+def _in_use(paths: Paths) -> Optional[str]:
+    if os.path.lexists(paths.trial) or os.path.lexists(paths.staged_upgrade):
+        return None
+    versions = {os.readlink(path) if os.path.islink(path) else None for path in (paths.current, paths.proven)}
+    return versions.pop() if len(versions) == 1 else None
 
 
 def _folders(path: str) -> List[str]:

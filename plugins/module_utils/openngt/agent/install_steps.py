@@ -16,7 +16,7 @@ from .identity import Identity, load, store
 from .paths import UNIT
 from .runtime_status import read as read_status
 from .systemd import systemctl
-from .unit import command_text, unit_text
+from .unit import command_text, unit_text, upgrade_unit_text
 
 __all__ = ["STEPS", "Target", "is_linked"]
 
@@ -58,6 +58,11 @@ def _current(guest: Guest, target: Target) -> None:
     if os.path.isdir(current) and not os.path.islink(current):
         shutil.rmtree(current)
     replace_link(current, target.version)
+    replace_link(guest.paths.proven, target.version)
+    # What an upgrade left half done is overtaken by this.
+    for path in (guest.paths.staged_upgrade, guest.paths.trial):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
     failpoint("agent.install.current")
 
 
@@ -85,7 +90,9 @@ def _command(guest: Guest, target: Target) -> None:
 
 def _unit(guest: Guest, target: Target) -> None:
     make_folder(os.path.dirname(guest.paths.unit))
-    replace_file(guest.paths.unit, unit_text(guest.paths, target.interpreter).encode("utf-8"))
+    paths = guest.paths
+    replace_file(paths.upgrade_unit, upgrade_unit_text(paths, target.interpreter).encode("utf-8"))
+    replace_file(paths.unit, unit_text(paths, target.interpreter).encode("utf-8"))
     failpoint("agent.install.unit")
 
 

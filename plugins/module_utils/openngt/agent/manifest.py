@@ -5,18 +5,34 @@
 import datetime
 import re
 import unicodedata
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from . import strict_json
 from .certificate import SHA256, UUID
 
-__all__ = ["AGENT", "CA", "CLIENT", "CONFIG", "FORMAT", "MOST_MANIFEST", "SLOTS", "FileEntry", "Manifest", "parse"]
+__all__ = [
+    "AGENT",
+    "CA",
+    "CLIENT",
+    "CONFIG",
+    "FORMAT",
+    "MOST_MANIFEST",
+    "SLOTS",
+    "VERSION",
+    "FileEntry",
+    "Manifest",
+    "UpgradeWish",
+    "parse",
+    "parse_time",
+    "upgrade_wish",
+]
 
 FORMAT = "openngt-manifest-1"
 MOST_MANIFEST = 32768
 MOST_FILES = 512
 MOST_FILE = 64 * 1024 * 1024
 MOST_EXTRA = 1 << 40
+ROLLBACK_SECONDS = (5, 3600)
 
 AGENT = "agent/ngt_agent.pyz"
 CONFIG = "config/ngt_config.json"
@@ -29,10 +45,12 @@ SLOTS = {"manifest.json": MOST_MANIFEST, CONFIG: 4096, CLIENT: 8192, CA: 8192}
 _UNSUITABLE = re.compile(r'[\x00-\x1f\x7f"*:<>?\\|]')
 MOST_LEVELS = 16
 # It becomes the name of a folder beside the link `current`: it starts with a digit.
-_VERSION = re.compile(r"[0-9][0-9A-Za-z.+_-]{0,63}")
+VERSION = re.compile(r"[0-9][0-9A-Za-z.+_-]{0,63}")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 
 FileEntry = NamedTuple("FileEntry", [("path", str), ("size", int), ("sha256", str)])
+
+UpgradeWish = NamedTuple("UpgradeWish", [("id", str), ("allow_downgrade", bool), ("rollback_seconds", int)])
 
 Manifest = NamedTuple(
     "Manifest",
@@ -46,6 +64,7 @@ Manifest = NamedTuple(
         ("expires", datetime.datetime),
         ("ca_sha256", str),
         ("files", Tuple[FileEntry, ...]),
+        ("upgrade", Optional[UpgradeWish]),  # None: the disc asks no running agent to change over
     ],
 )
 
@@ -62,7 +81,7 @@ def parse(content: bytes) -> Manifest:
         raise ValueError("ca_sha256 must be 64 lower-case hex digits")
     if found.get("kind") not in ("tools", "config"):
         raise ValueError("kind must be tools or config")
-    if not _VERSION.fullmatch(_text(found, "ngt_version")):
+    if not VERSION.fullmatch(_text(found, "ngt_version")):
         raise ValueError("ngt_version is malformed")
     return Manifest(
         found["vm_uuid"],
@@ -71,10 +90,29 @@ def parse(content: bytes) -> Manifest:
         _number(found, "generation", 1, 10**18),
         found["kind"],
         found["ngt_version"],
-        _time(_text(found, "expires")),
+        parse_time(_text(found, "expires")),
         found["ca_sha256"],
         _files(found),
+        _upgrade(found),
     )
+
+
+def upgrade_wish(found: Dict[str, Any]) -> UpgradeWish:
+    """What an offer and a disc have in common; ValueError names the field."""
+    if not UUID.fullmatch(_text(found, "id")):
+        raise ValueError("id must be a UUID in lower case")
+    if not isinstance(found.get("allow_downgrade"), bool):
+        raise ValueError("allow_downgrade must be true or false")
+    return UpgradeWish(found["id"], found["allow_downgrade"], _number(found, "rollback_seconds", *ROLLBACK_SECONDS))
+
+
+def _upgrade(found: Dict[str, Any]) -> Optional[UpgradeWish]:
+    wish = found.get("upgrade")
+    if wish is None:
+        return None
+    if not isinstance(wish, dict):
+        raise ValueError("upgrade must be an object")
+    return upgrade_wish(wish)
 
 
 def _files(found: Dict[str, Any]) -> Tuple[FileEntry, ...]:
@@ -126,7 +164,7 @@ def _number(found: Dict[str, Any], field: str, least: int, most: int) -> int:
     return value
 
 
-def _time(text: str) -> datetime.datetime:
+def parse_time(text: str) -> datetime.datetime:
     """RFC 3339 to aware time; Python 3.6 has no fromisoformat."""
     match = _TIME.fullmatch(text)
     if not match:

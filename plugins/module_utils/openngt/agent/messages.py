@@ -32,6 +32,7 @@ METHOD_NOT_FOUND = -32601
 BLOCKED = -32000
 REFUSED = -32001
 
+MOST_CHUNK_TEXT = 48 * 1024  # with what is around it, below the smallest message limit
 KINDS = ("bootstrap", "link", "external")
 HEARTBEATS = (1, 60)  # seconds; what a service may ask for
 
@@ -109,6 +110,26 @@ def _identity_request(params: Mapping[str, Any]) -> None:
     """Nothing is asked with it yet."""
 
 
+def _upgrade_offer(params: Mapping[str, Any]) -> None:
+    for field, most in (("offer", 4096), ("voucher_pem", 8192)):
+        if not isinstance(params.get(field), str) or not 0 < len(params[field]) <= most:
+            raise ValueError("{0} must be text of 1 to {1} characters".format(field, most))
+
+
+def _upgrade_chunk(params: Mapping[str, Any]) -> None:
+    _upgrade_commit(params)
+    offset, data = params.get("offset"), params.get("data")
+    if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
+        raise ValueError("offset must be a whole number of 0 or more")
+    if not isinstance(data, str) or not 0 < len(data) <= MOST_CHUNK_TEXT:
+        raise ValueError("data must be text of 1 to {0} characters".format(MOST_CHUNK_TEXT))
+
+
+def _upgrade_commit(params: Mapping[str, Any]) -> None:
+    if not isinstance(params.get("id"), str) or not UUID.fullmatch(params["id"]):
+        raise ValueError("id must be a UUID in lower case")
+
+
 def _capabilities_set(params: Mapping[str, Any]) -> None:
     check_capabilities(params.get("capabilities"))
 
@@ -122,6 +143,9 @@ OPERATIONS: Dict[str, Callable[[Mapping[str, Any]], None]] = {
     "identity.request": _identity_request,
     "identity.rotate": _identity_rotate,
     "capabilities.set": _capabilities_set,
+    "agent.upgrade.offer": _upgrade_offer,
+    "agent.upgrade.chunk": _upgrade_chunk,
+    "agent.upgrade.commit": _upgrade_commit,
     "guest.shutdown": _nothing,
     "guest.reboot": _nothing,
 }

@@ -4,9 +4,10 @@
 
 import os
 
-__all__ = ["MANIFEST", "OTHER_VENDOR_UNIT", "UNIT", "Paths"]
+__all__ = ["MANIFEST", "OTHER_VENDOR_UNIT", "UNIT", "UPGRADE_UNIT", "Paths"]
 
 UNIT = "ngt_guest_agent.service"
+UPGRADE_UNIT = "ngt_agent_upgrade.service"
 OTHER_VENDOR_UNIT = "nutanix-guest-agent.service"
 MANIFEST = "manifest.json"
 
@@ -19,14 +20,19 @@ class Paths:
         self.home = self.at("usr/local/openngt")
         self.agent = os.path.join(self.home, "agent")
         self.current = os.path.join(self.agent, "current")
+        self.proven = os.path.join(self.agent, "proven")
+        self.trial = os.path.join(self.agent, ".trial")
         self.unfinished = os.path.join(self.agent, ".unfinished")
         self.config = os.path.join(self.home, "config")
         self.identity = os.path.join(self.config, "identity.pem")
         self.ngt_config = os.path.join(self.config, "ngt_config.json")
         self.blocked_methods = os.path.join(self.config, "blocked_methods")
+        self.staged_upgrade = os.path.join(self.config, "upgrade.staged")
+        self.upgrade = os.path.join(self.config, "upgrade.json")
         self.masked_units = os.path.join(self.home, "masked_units")
         self.command = self.at("usr/local/bin/ngtcli")
         self.unit = self.at("etc/systemd/system", UNIT)
+        self.upgrade_unit = self.at("etc/systemd/system", UPGRADE_UNIT)
         self.unit_folders = [
             self.at(folder)
             for folder in ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")

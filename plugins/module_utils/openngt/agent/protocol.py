@@ -18,12 +18,13 @@ from .messages import Answer, Call, RequestId
 from .times import now_text
 from .tls import TlsClient
 
-__all__ = ["MISSES", "Active", "Closed", "Event", "LinkProtocol", "Operation", "Welcomed"]
+__all__ = ["MISSES", "Active", "Closed", "Event", "LinkProtocol", "Operation", "Steady", "Welcomed"]
 
 HANDSHAKE_SECONDS = 5.0
 WELCOME_SECONDS = 5.0
 HELLO_SECONDS = 10.0
 MISSES = 2.0
+STEADY = 3  # answered heartbeats
 MOST_OUTGOING = 2 * framing.MOST_AFTER_HELLO
 # So much is encrypted ahead of the transport; what waits behind it can still be overtaken by a heartbeat.
 AHEAD = 16 * 1024
@@ -36,7 +37,8 @@ Welcomed = NamedTuple("Welcomed", [("session", str), ("generation", int), ("kind
 Active = NamedTuple("Active", [("capabilities", Dict[str, bool])])
 Operation = NamedTuple("Operation", [("id", RequestId), ("method", str), ("params", Dict[str, Any])])
 Closed = NamedTuple("Closed", [("code", Optional[str]), ("message", str)])  # code None: it said goodbye
-Event = Union[Welcomed, Active, Operation, Closed]
+Steady = NamedTuple("Steady", [("heartbeats", int)])  # so many were answered: the link holds
+Event = Union[Welcomed, Active, Steady, Operation, Closed]
 
 _Pending = NamedTuple("_Pending", [("method", str), ("deadline", float)])
 
@@ -79,6 +81,7 @@ class LinkProtocol:
         self._last_id = 0
         self._heartbeat_seconds = 0.0
         self._next_heartbeat = 0.0
+        self._beats = 0  # heartbeats that were answered
         self._give_up = now + HANDSHAKE_SECONDS
         self._tls.start()
 
@@ -230,7 +233,8 @@ class LinkProtocol:
         if not isinstance(answer.result, dict):
             raise ValueError("result of {0} must be an object".format(pending.method))
         if pending.method != "hello":
-            return []
+            self._beats += 1
+            return [Steady(self._beats)] if self._beats == STEADY else []
         capabilities = check_capabilities(answer.result.get("capabilities", {}))
         self.state = "active"
         self._frames.limit = self._most

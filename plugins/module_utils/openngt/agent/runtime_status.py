@@ -24,7 +24,7 @@ MOST = 65536
 def no_link(code: Optional[str] = None, message: str = "") -> Dict[str, Any]:
     """The `link` of an agent that is not connected."""
     error = None if code is None else {"code": code, "message": message}
-    return {"active": False, "transport": None, "peer": None, "since": None, "last_error": error}
+    return {"active": False, "steady": False, "transport": None, "peer": None, "since": None, "last_error": error}
 
 
 def identity_shown(identity: Identity) -> Dict[str, Any]:
@@ -63,8 +63,19 @@ class RuntimeStatus:
         self._change(identity=None if identity is None else identity_shown(identity))
 
     def connected(self, transport: str, peer: str, capabilities: Dict[str, bool]) -> None:
-        link = {"active": True, "transport": transport, "peer": peer, "since": now_text(), "last_error": None}
+        link = {
+            "active": True,
+            "steady": False,
+            "transport": transport,
+            "peer": peer,
+            "since": now_text(),
+            "last_error": None,
+        }
         self._change(link=link, capabilities=capabilities)
+
+    def steady(self) -> None:
+        """The link has held for some heartbeats."""
+        self._change(link=dict(self._record["link"], steady=True))
 
     def serial_port(
         self, device: Optional[str], state: str, message: str = "", held_until: Optional[str] = None

@@ -24,17 +24,20 @@ from .identity import Identity
 from .key_request import make_request, run_briefly
 from .machine import vm_uuid
 from .messages import PROTOCOL
-from .paths import Paths
-from .protocol import Active, Closed, Event, LinkProtocol, Operation, Welcomed
+from .paths import UPGRADE_UNIT, Paths
+from .protocol import Active, Closed, Event, LinkProtocol, Operation, Steady, Welcomed
 from .runtime_status import RuntimeStatus
 from .serial_port import open_first
 from .serial_view import SerialView
-from .systemd import Notifier
+from .systemd import Notifier, systemctl
 from .times import now_text
 from .tls import TlsClient, certificates_in, client_context, fingerprint
 from .transport_policy import TransportPolicy
 from .transport_serial import Probe, call
 from .transport_tls import connect
+from .upgrade import check_space
+from .upgrade_offer import Receiver, verify_offer
+from .upgrade_record import Stage, forget_stage, stage
 from .version import __version__
 from .waiter import Waiter
 from .wire import Wire, drive
@@ -44,6 +47,7 @@ __all__ = ["Agent", "serve"]
 log = logging.getLogger("openngt.agent")
 
 STATUS_SECONDS = 60.0
+TRIAL_SECONDS = 2.0  # how often, while an upgrade is on trial: the service waits for its end
 # A guest that is told to go down ends the agent long before; one that does not is worth a new link.
 GOING_DOWN_SECONDS = 120.0
 CLOCK_SECONDS = 60.0  # how often the service is told what time it is here
@@ -77,6 +81,7 @@ class Agent:
         self._reported: Optional[Dict[str, Any]] = None
         self._clock_told = 0.0
         self._leave: Optional[str] = None  # why the running session should end
+        self._receiver = Receiver()
         self._going_down: Optional[str] = None  # the operation that was answered and is to be carried out
 
     def identity_taken(self, identity: Identity) -> None:
@@ -139,7 +144,7 @@ class Agent:
             wire.most_message,
             wire.misses,
         )
-        next_status = self._waiter.monotonic() + STATUS_SECONDS
+        next_status = self._waiter.monotonic() + TRIAL_SECONDS
         probe = Probe(lambda: open_first(config["serial_ports"], self._paths))
 
         def on_event(event: Event) -> None:
@@ -147,14 +152,16 @@ class Agent:
                 log.info("connected to %s with generation %d (%s)", wire.peer, identity.generation, identity.kind)
             elif isinstance(event, Active):
                 self._active(wire, event)
+            elif isinstance(event, Steady):
+                self._shown.steady()
             elif isinstance(event, Operation):
                 self._operate(protocol, event, identity)
 
         def on_turn(now: float) -> Optional[str]:
             nonlocal next_status
             if now >= next_status:
-                next_status = now + STATUS_SECONDS
                 self._report_changes(protocol)
+                next_status = now + self._status_seconds()
             if self._linked and wire.transport != self._order[0]:
                 self._consider_return(probe, now)
             return "stopping" if self._waiter.stopping else self._leave
@@ -258,6 +265,10 @@ class Agent:
             self._reported = record
             protocol.status(record)
 
+    def _status_seconds(self) -> float:
+        upgrade = (self._reported or {}).get("upgrade") or {}
+        return TRIAL_SECONDS if upgrade.get("state") == "on_trial" else STATUS_SECONDS
+
     def _operate(self, protocol: LinkProtocol, operation: Operation, identity: Identity) -> None:
         """What the table of operations lets through, done."""
         try:
@@ -272,6 +283,8 @@ class Agent:
             elif operation.method == "capabilities.set":
                 self._shown.capabilities(operation.params["capabilities"])
                 protocol.answer(operation, {})
+            elif operation.method.startswith("agent.upgrade."):
+                protocol.answer(operation, self._upgrade(operation, identity))
             elif operation.method in COMMANDS:
                 protocol.answer(operation, {})
                 self._going_down = operation.method
@@ -280,6 +293,20 @@ class Agent:
                 raise AssertionError("an operation in the table that nobody does: {0}".format(operation.method))
         except AgentError as exc:
             protocol.refuse(operation, exc)
+
+    def _upgrade(self, operation: Operation, identity: Identity) -> Dict[str, Any]:
+        """One step of an upgrade over the link; the last lays the package down for its own unit and starts that."""
+        params = operation.params
+        if operation.method == "agent.upgrade.chunk":
+            return {"offset": self._receiver.add(params)}
+        if os.path.lexists(self._paths.trial):
+            raise AgentError("UPGRADE_UNDER_WAY", "an upgrade before this one is still on trial")
+        if operation.method == "agent.upgrade.offer":
+            offer = verify_offer(params["offer"], params["voucher_pem"], identity, __version__)
+            check_space(self._paths.config, offer.size)
+            return {"offset": self._receiver.begin(offer)}
+        start_upgrade(self._paths, self._runner, self._receiver.finish(params))
+        return {}
 
     def _rotate(self, params: Mapping[str, Any], current: Identity) -> None:
         """Store the identity that came over the link, durably. INVALID_INPUT or DISC_OLDER leave the old one."""
@@ -318,6 +345,17 @@ def _signer(ca_pem: str, current: Identity) -> str:
     if not fingerprints or current.ca_sha256 in fingerprints:
         return current.ca_sha256
     return fingerprints[0]
+
+
+def start_upgrade(paths: Paths, run: Runner, staged: Stage) -> None:
+    """Hand a verified package to ngt_agent_upgrade.service. A failure leaves nothing."""
+    stage(paths, staged)
+    try:
+        systemctl(run, "start", "--no-block", UPGRADE_UNIT)
+    except AgentError:
+        forget_stage(paths)
+        raise
+    log.info("agent %s is staged; %s changes over to it", staged.version, UPGRADE_UNIT)
 
 
 def serve(paths: Paths, runner: Runner = run_program, environment: Optional[Mapping[str, str]] = None) -> int:

@@ -9,14 +9,18 @@ import re
 import socket
 from typing import Any, Callable, Dict, List, Optional
 
-from . import network, os_release
+from . import network, os_release, upgrade_record
 from .files import read_text
 from .paths import Paths
 from .version import __version__
 
-__all__ = ["boot_id", "changed", "gather"]
+__all__ = ["boot_id", "changed", "gather", "reboot_required"]
 
 ZONE = re.compile(r".*/zoneinfo/(?:posix/|right/)?([A-Za-z0-9_+/-]{1,64})")
+# What package managers leave for people and tools to look at (Debian and Ubuntu; libzypp of SUSE).
+REBOOT_MARKS = ("run/reboot-required", "run/reboot-needed")
+# Who leaves them: where none is there, the lack of a mark says nothing.
+REBOOT_MARKERS = ("usr/share/update-notifier/notify-reboot-required", "usr/bin/zypper")
 # The original's pair of hooks around a snapshot.
 BACKUP_SCRIPTS = ("usr/local/sbin/pre_freeze", "usr/local/sbin/post_thaw")
 
@@ -45,6 +49,8 @@ def gather(
         "network_interfaces": interfaces(),
         "serial_port": serial_port,
         "components": {"guest_agent": __version__},
+        "upgrade": upgrade_record.shown(paths),
+        "reboot_required": reboot_required(paths),
         "backup_scripts_installed": all(os.path.isfile(paths.at(script)) for script in BACKUP_SCRIPTS),
     }
 
@@ -52,6 +58,13 @@ def gather(
 def changed(old: Optional[Dict[str, Any]], new: Dict[str, Any]) -> bool:
     """Is there something to report? That the boot moved by a second, as the clock is adjusted, is nothing."""
     return old is None or dict(old, boot_time=None) != dict(new, boot_time=None)
+
+
+def reboot_required(paths: Paths) -> Optional[bool]:
+    """Do updates wait for a restart of the guest? None where nothing in the guest writes that down."""
+    if any(os.path.exists(paths.at(mark)) for mark in REBOOT_MARKS):
+        return True
+    return False if any(os.path.exists(paths.at(marker)) for marker in REBOOT_MARKERS) else None
 
 
 def boot_id(paths: Paths) -> Optional[str]:

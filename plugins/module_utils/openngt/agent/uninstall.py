@@ -12,7 +12,7 @@ from .errors import AgentError
 from .failpoints import failpoint
 from .files import TEMPORARY, file_errors, read_text
 from .guest import Guest
-from .paths import UNIT, Paths
+from .paths import UNIT, UPGRADE_UNIT, Paths
 from .systemd import systemctl
 from .unit import is_ours
 
@@ -47,9 +47,11 @@ def plan(paths: Paths) -> List[str]:
 
 
 def _unit_files(paths: Paths) -> List[str]:
-    """Our unit, its enabling, and what a killed run left half-written."""
+    """Our units, the agent's enabling, and what a killed run left half-written."""
     folder = os.path.dirname(paths.unit)
-    half = _half_written(folder, UNIT)
+    half = _half_written(folder, UNIT) + _half_written(folder, UPGRADE_UNIT)
+    if is_ours(read_text(paths.upgrade_unit) or ""):
+        half.append(paths.upgrade_unit)
     if os.path.lexists(paths.unit) and not is_ours(read_text(paths.unit) or ""):
         return half
     return [path for path in (paths.enabled, paths.unit) if os.path.lexists(path)] + half
@@ -69,6 +71,7 @@ def _half_written(folder: str, name: str) -> List[str]:
 def _stop(guest: Guest) -> None:
     """The service is stopped and starts no more."""
     systemctl(guest.run, "disable", "--no-reload", "--now", UNIT)
+    guest.run(["systemctl", "stop", UPGRADE_UNIT])  # fails where there is none, which is as well
     failpoint("agent.uninstall.stop")
 
 

@@ -4,7 +4,7 @@
 
 from .paths import Paths
 
-__all__ = ["command_text", "is_ours", "unit_text"]
+__all__ = ["command_text", "is_ours", "unit_text", "upgrade_unit_text"]
 
 # What the agent needs, and nothing else: write its configuration and /run/openngt, read the firmware's UUID, speak over
 # a serial or virtio port, ask CD-ROM drives for their state, mount a disc where nobody else sees it (its own mount
@@ -14,6 +14,7 @@ UNIT_TEXT = """\
 [Unit]
 Description=Starts, stops Nutanix Guest Agent.
 After=network.target
+Wants=ngt_agent_upgrade.service
 StartLimitIntervalSec=0
 
 [Service]
@@ -57,6 +58,45 @@ TasksMax=32
 WantedBy=multi-user.target
 """
 
+# Puts an upgrade in place and takes it back when it does not hold its link. It starts whenever the agent does, at boot
+# too, and has something to do only while an upgrade is under way; it runs the version that was proven last, so that a
+# new one that does not even start cannot end it. It writes below the agent's folder and asks systemd, nothing else.
+UPGRADE_UNIT_TEXT = """\
+# Written by openngt's installer; ngtcli and the playbooks know it by /usr/local/openngt/.
+[Unit]
+Description=Upgrades Nutanix Guest Agent, and takes an upgrade back that fails.
+ConditionPathExists=|{staged}
+ConditionPathExists=|{trial}
+
+[Service]
+ExecStart={interpreter} -I {zipapp} upgrade
+Restart=on-failure
+RestartSec=5
+UMask=0077
+OOMScoreAdjust=-500
+
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ReadWritePaths={home}
+ProtectHome=yes
+PrivateTmp=yes
+PrivateNetwork=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictAddressFamilies=AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+TasksMax=16
+"""
+
 COMMAND_TEXT = """\
 #!/bin/sh
 # Written by openngt's installer.
@@ -71,6 +111,17 @@ def _zipapp(paths: Paths) -> str:
 def unit_text(paths: Paths, interpreter: str) -> str:
     """ngt_guest_agent.service"""
     return UNIT_TEXT.format(interpreter=interpreter, zipapp=_zipapp(paths), config=paths.config)
+
+
+def upgrade_unit_text(paths: Paths, interpreter: str) -> str:
+    """ngt_agent_upgrade.service"""
+    return UPGRADE_UNIT_TEXT.format(
+        interpreter=interpreter,
+        zipapp="{0}/ngt_agent.pyz".format(paths.proven),
+        staged=paths.staged_upgrade,
+        trial=paths.trial,
+        home=paths.home,
+    )
 
 
 def command_text(paths: Paths, interpreter: str) -> str:

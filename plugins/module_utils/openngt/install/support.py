@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Runs on targets: Python 3.6, standard library only.
-"""The one table of distributions that an agent is installed on, and the judgement of an os-release by it.
+"""The distributions that an agent is installed on, and the judgement of an os-release by them.
 
-A row is `tested` when a guest of that release is installed and proven by this project's own tests; the others are
-written from the distribution's own files and package lists. docs/prerequisites.md prints the table from here
+The table is `openngt_service/compatibility/distributions.json`: data files do not travel to a target, so it stands
+here as Python. A row is `tested` when a guest of that release is installed and proven by this project's own tests; the
+others are written from the distribution's own files and package lists. docs/prerequisites.md prints it
 (scripts/support_table.py).
 """
 
@@ -25,6 +26,18 @@ Family = NamedTuple(
     ],
 )
 
+Distribution = NamedTuple(
+    "Distribution",
+    [
+        ("ids", Tuple[str, ...]),  # os-release ID
+        ("name", str),
+        ("family", str),
+        ("versions", Tuple[str, ...]),  # VERSION_ID or its leading part; empty: rolling, any
+        ("tested", Tuple[str, ...]),  # those of `versions` that our tests install on
+    ],
+)
+
+# begin of the table: written by scripts/compatibility.py
 FAMILIES: Tuple[Family, ...] = (
     Family(
         "debian",
@@ -36,13 +49,7 @@ FAMILIES: Tuple[Family, ...] = (
         False,
     ),
     Family(
-        "rhel",
-        ("rhel", "fedora", "centos"),
-        "dnf",
-        "",
-        "dnf -q -y install",
-        {"python": "python3", "tar": "tar"},
-        False,
+        "rhel", ("rhel", "fedora", "centos"), "dnf", "", "dnf -q -y install", {"python": "python3", "tar": "tar"}, False
     ),
     Family(
         "suse",
@@ -64,17 +71,6 @@ FAMILIES: Tuple[Family, ...] = (
     ),
 )
 
-Distribution = NamedTuple(
-    "Distribution",
-    [
-        ("ids", Tuple[str, ...]),  # os-release ID
-        ("name", str),
-        ("family", str),
-        ("versions", Tuple[str, ...]),  # VERSION_ID or its leading part; empty: rolling, any
-        ("tested", Tuple[str, ...]),  # those of `versions` that our tests install on
-    ],
-)
-
 DISTRIBUTIONS: Tuple[Distribution, ...] = (
     Distribution(("debian",), "Debian", "debian", ("11", "12", "13"), ("12",)),
     Distribution(("ubuntu",), "Ubuntu", "debian", ("20.04", "22.04", "24.04", "26.04"), ()),
@@ -89,6 +85,7 @@ DISTRIBUTIONS: Tuple[Distribution, ...] = (
     Distribution(("opensuse-tumbleweed",), "openSUSE Tumbleweed", "suse", (), ()),
     Distribution(("sle-micro", "sl-micro"), "SUSE Linux Enterprise Micro", "suse-transactional", ("5", "6"), ()),
 )
+# end of the table
 
 Verdict = NamedTuple(
     "Verdict",

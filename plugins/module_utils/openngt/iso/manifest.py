@@ -18,11 +18,23 @@ from typing import Any, NoReturn, get_args
 from ..errors import OpenNGTError
 from .layout import CA, CLIENT, CONFIG, EXTRAS, MANIFEST, MOST_BYTES, MOST_FILES, SLOTS, IsoKind, check_paths
 
-__all__ = ["FORMAT", "FileEntry", "Manifest", "canonical_json", "format_time", "parse_json_object", "parse_manifest"]
+__all__ = [
+    "FORMAT",
+    "ROLLBACK_SECONDS",
+    "FileEntry",
+    "Manifest",
+    "Upgrade",
+    "canonical_json",
+    "format_time",
+    "parse_json_object",
+    "parse_manifest",
+]
 
 FORMAT = "openngt-manifest-1"
 
 MOST_DEPTH = 8
+ROLLBACK_SECONDS = (5, 3600)
+"""How long an agent may be given to prove itself, at least and at most."""
 LONGEST_NUMBER = 18
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -48,6 +60,16 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
+class Upgrade:
+    """What a disc says that wants the running agent to change over to its own."""
+
+    id: str
+    """UUID by which the agent reports what became of it."""
+    allow_downgrade: bool = False
+    rollback_seconds: int = 120
+
+
+@dataclass(frozen=True)
 class Manifest:
     vm_uuid: str
     ngt_uuid: str
@@ -60,6 +82,7 @@ class Manifest:
     ca_sha256: str
     files: tuple[FileEntry, ...]
     """Sorted by path; every file of the disc but `manifest.json` and `config/client.pem`."""
+    upgrade: Upgrade | None = None
 
     def to_bytes(self) -> bytes:
         """Canonical form. What is written can be read back: the values go through the same checks as a stranger's.
@@ -68,7 +91,8 @@ class Manifest:
         """
         content = canonical_json(
             {
-                **vars(self),
+                **{name: value for name, value in vars(self).items() if name != "upgrade"},
+                **({} if self.upgrade is None else {"upgrade": vars(self.upgrade)}),
                 "files": [vars(entry) for entry in self.files],
                 "format": FORMAT,
                 "created": format_time(self.created),
@@ -147,7 +171,23 @@ def parse_manifest(content: bytes) -> Manifest:
         expires=expires,
         ca_sha256=_text(values, "ca_sha256", SHA256),
         files=_files(values, kind),
+        upgrade=_upgrade(values),
     )
+
+
+def _upgrade(values: Mapping[str, Any]) -> Upgrade | None:
+    wish = values.get("upgrade")
+    if wish is None:
+        return None
+    if not isinstance(wish, dict):
+        raise _refusal(f"{MANIFEST}: upgrade is not an object", "upgrade")
+    if not isinstance(wish.get("allow_downgrade"), bool):
+        raise _refusal(f"{MANIFEST}: upgrade.allow_downgrade is not true or false", "upgrade.allow_downgrade")
+    least, most = ROLLBACK_SECONDS
+    seconds = _integer(wish, "rollback_seconds", at_least=least, within="upgrade")
+    if seconds > most:
+        raise _refusal(f"{MANIFEST}: upgrade.rollback_seconds is more than {most}", "upgrade.rollback_seconds")
+    return Upgrade(_text(wish, "id", UUID, within="upgrade"), wish["allow_downgrade"], seconds)
 
 
 def _files(values: Mapping[str, Any], kind: IsoKind) -> tuple[FileEntry, ...]:

@@ -24,7 +24,7 @@ from ..version import __version__
 from ._unfinished import sweep
 from .clone import CloneMethod, clone
 from .layout import CA, CLIENT, CONFIG, MANIFEST
-from .manifest import FileEntry, Manifest, canonical_json
+from .manifest import FileEntry, Manifest, Upgrade, canonical_json
 from .template import Template, padded
 
 __all__ = ["CAPABILITIES", "Cluster", "Unsigned", "Vm", "prepare", "service_name", "sweep", "write_iso"]
@@ -107,10 +107,12 @@ def prepare(
     generation: int,
     created: datetime.datetime,
     expires: datetime.datetime,
+    upgrade: Upgrade | None = None,
 ) -> Unsigned:
     """Write the VM's configuration and the manifest over it and the template's files. Pure.
 
-    Give the certificate the same `expires`. INVALID_INPUT names the field that does not do, ISO_TOO_LARGE the slot.
+    Give the certificate the same `expires`. With `upgrade` a running agent changes over to the one on the disc.
+    INVALID_INPUT names the field that does not do, ISO_TOO_LARGE the slot.
     """
     config = canonical_json(
         {
@@ -142,6 +144,7 @@ def prepare(
         expires=expires,
         ca_sha256=cluster.ca_sha256,
         files=tuple(sorted((*template.files, *own), key=lambda entry: entry.path)),
+        upgrade=upgrade,
     )
     slots[MANIFEST] = manifest.to_bytes()
     return Unsigned(manifest, hashlib.sha256(slots[MANIFEST]).hexdigest(), MappingProxyType(slots))

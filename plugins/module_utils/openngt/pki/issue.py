@@ -30,6 +30,7 @@ __all__ = [
     "check_validity",
     "issue_service_certificate",
     "issue_vm_certificate",
+    "issue_voucher",
 ]
 
 CertificateKind = Literal["bootstrap", "link", "external"]
@@ -38,6 +39,7 @@ CERTIFICATE_KINDS: tuple[CertificateKind, ...] = get_args(CertificateKind)
 VM_VALIDITY = datetime.timedelta(days=1000)
 
 SERVICE_COMMON_NAME = "openngt service"
+VOUCHER_COMMON_NAME = "openngt upgrade"
 DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MOST_GENERATIONS = 10**18
@@ -153,6 +155,28 @@ def issue_service_certificate(
         common_name=SERVICE_COMMON_NAME,
         names=names,
         usage="serverAuth",
+        public_key=key.public_key(),
+        private_key_pem=_x509.private_key_pem(key),
+        validity=validity,
+        now=now,
+    )
+
+
+def issue_voucher(
+    authority: Authority, *, offer_sha256: str, validity: datetime.timedelta, now: datetime.datetime
+) -> IssuedCertificate:
+    """A certificate that vouches for one offer of an agent, by its digest, and names no VM: it opens no link.
+
+    Its key is worth nothing else and travels with it: the one signature check of an agent is a handshake with itself.
+    """
+    if SHA256.fullmatch(offer_sha256) is None:
+        raise OpenNGTError("INVALID_INPUT", "offer_sha256 must be 64 lower-case hex digits", {"field": "offer_sha256"})
+    key = _x509.generate_key(DEFAULT_KEY_TYPE)
+    return _issue_leaf(
+        authority,
+        common_name=VOUCHER_COMMON_NAME,
+        names=[_x509.x509.UniformResourceIdentifier(f"urn:openngt:upgrade:sha256:{offer_sha256}")],
+        usage="clientAuth",
         public_key=key.public_key(),
         private_key_pem=_x509.private_key_pem(key),
         validity=validity,
