@@ -80,14 +80,18 @@ class FleetQuery:
     name: str = ""
     sort: str = DEFAULT_SORT
     page_token: str | None = None
+    usual: str = DEFAULT_SORT
+    """The page's order where its address says none."""
 
     @property
     def all_filters(self) -> list[str]:
         return [*self.filters, *([f"vm_name=*{self.name}*"] if self.name else [])]
 
-    def href(self, *place: str) -> str:
-        sort = None if self.sort == DEFAULT_SORT else self.sort
-        return address(*place, filter=list(self.filters), name=self.name, sort=sort, page_token=self.page_token)
+    def href(self, *place: str, **more: str) -> str:
+        """`place` and `more`: of another page than the fleet's that lists VMs, and what else its address says."""
+        sort = None if self.sort == self.usual else self.sort
+        filters = list(self.filters)
+        return address(*place, **more, filter=filters, name=self.name, sort=sort, page_token=self.page_token)
 
     def sorted_by(self, field: str) -> str:
         """Where the list stands in this order; a second time, in the reverse one."""
@@ -126,7 +130,7 @@ class FleetQuery:
         return [text for text in self.filters if text not in known]
 
 
-def parse_query(given: Sequence[tuple[str, str]]) -> FleetQuery:
+def parse_query(given: Sequence[tuple[str, str]], usual: str = DEFAULT_SORT) -> FleetQuery:
     """From an address as a browser sends it, empty fields of the form included. INVALID_INPUT names the field."""
     filters = [value.strip() for name, value in given if name == "filter" and value.strip()]
     last = dict(given)
@@ -139,8 +143,9 @@ def parse_query(given: Sequence[tuple[str, str]]) -> FleetQuery:
     return FleetQuery(
         tuple(dict.fromkeys(filters)),
         last.get("name", "").strip(),
-        last.get("sort") or DEFAULT_SORT,
+        last.get("sort") or usual,
         last.get("page_token") or None,
+        usual,
     )
 
 

@@ -77,14 +77,14 @@ async def hypervisor(visit: Visit) -> Response:
 async def expiry(visit: Visit) -> Response:
     """The VMs whose certificate ends first on top; the colours are the history's, by the thresholds of the check."""
     params = visit.request.query_params
-    check, days = params.get("check", EXPIRY_CHECK), whole_number(visit, "days", DAYS[0], 366)
-    query = parse_query([("sort", URGENT_FIRST), *params.multi_items()])
+    check, days = params.get("check", EXPIRY_CHECK), whole_number(visit, "days", DAYS[0], 366) or DAYS[0]
+    query = parse_query(params.multi_items(), URGENT_FIRST)
     found = await visit.operations.vms(
         filters=query.all_filters, sort=query.sort, limit=VMS_OF_A_PAGE, page_token=query.page_token
     )
     uuids = [vm["vm_uuid"] for vm in found["items"]]
     names = [] if check == ALL_CHECKS else [check]
-    history = await visit.health.history(names, uuids, days=days or DAYS[0], limit=VMS_OF_A_PAGE)
+    history = await visit.health.history(names, uuids, days=days, limit=VMS_OF_A_PAGE)
     return visit.render(
         "expiry.html",
         query=query,
@@ -94,13 +94,13 @@ async def expiry(visit: Visit) -> Response:
         all_days=DAYS,
         check=check,
         checks=visit.health.checks(),
-        next_page=next_of(query, found, "expiry"),
+        next_page=next_of(query, found, "expiry", check=check, days=str(days)),
         legend=LEGEND,
     )
 
 
-def next_of(query: FleetQuery, found: dict[str, Any], *place: str) -> str | None:
-    return query.at(found["next_page_token"]).href(*place) if found["next_page_token"] else None
+def next_of(query: FleetQuery, found: dict[str, Any], *place: str, **more: str) -> str | None:
+    return query.at(found["next_page_token"]).href(*place, **more) if found["next_page_token"] else None
 
 
 def whole_number(visit: Visit, name: str, default: int, most: int) -> int:

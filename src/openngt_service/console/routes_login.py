@@ -40,7 +40,7 @@ async def log_in(request: Request) -> Response:
     desk, form = desk_of(request), await read_form(request)
     wanted = form.text("next", longest=2048)
     try:
-        desk.logins.attempt(request.client.host if request.client else "")
+        desk.logins.attempt(request.client.host if request.client else "::")
         desk.login_forms.require(request.cookies.get(LOGIN_COOKIE, ""), form.text("csrf"))
         token = desk.context.tokens.authenticate(form.text("token", longest=LONGEST_TOKEN))
         if token is None:

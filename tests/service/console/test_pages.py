@@ -92,11 +92,15 @@ def test_pages_of_a_fleet_show_each_vm_once(play: Play) -> None:
             console.workshop.hypervisor.add(vm, f"vm{number:03}", {})
             await console.workshop.operations.enable(vm, {}, actor="test")
         browser = await console.somebody("viewer")
-        seen, pages = names(browser), 1
-        while more := browser.page.select("a[rel=next]"):
-            await browser.open(str(more[0]["href"]))
-            seen, pages = seen + names(browser), pages + 1
-        assert seen == [f"vm{number:03}" for number in range(230)] and pages == 3
+        for path, cells in (("/console/", 0), ("/console/expiry?days=14&check=ngt_link_check&sort=vm_name", 14)):
+            await browser.open(path)
+            seen, pages = names(browser), 1
+            while more := browser.page.select("a[rel=next]"):
+                await browser.open(str(more[0]["href"]))
+                seen, pages = seen + names(browser), pages + 1
+                assert len(browser.form("tr[data-vm]").select(".cell")) == cells, "the next page is of the same kind"
+            assert seen == [f"vm{number:03}" for number in range(230)] and pages == 3
+        assert browser.form("#check option[selected]")["value"] == "ngt_link_check"
 
     play(scenario)
 
