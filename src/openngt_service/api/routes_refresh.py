@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Certificate refresh: what would be done, doing it, and how far it is with each VM."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 
 from ..tasks.refresh_plan import Ask
 from . import models
 from .access import GuardedRoute
 from .context import Context
-from .ids import ID, Plain
-from .routes_vms import IdempotencyKey, Limit, PageToken
+from .routes_vms import IdempotencyKey, Limit, PageToken, TaskId
 
 __all__ = ["router"]
 
@@ -42,7 +41,7 @@ async def refresh(
 @router.get("/v1/refresh/{task_id}", response_model=models.RefreshProgress, tags=["Refresh"])
 async def show_refresh(
     context: Context,
-    task_id: Annotated[str, Path(max_length=64, pattern=ID), Plain],
+    task_id: TaskId,
     limit: Limit = 500,
     page_token: PageToken = None,
 ) -> Any:

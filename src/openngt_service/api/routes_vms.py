@@ -20,6 +20,7 @@ PathVm = Annotated[models.VmReference, Path()]
 QueryVm = Annotated[models.VmReference | None, Query()]
 QueryVms = Annotated[list[models.VmReference], Query(max_length=1000)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
+TaskId = Annotated[str, Path(max_length=64, pattern=ID), Plain]
 PageToken = Annotated[str | None, Query(max_length=64, pattern=ID)]
 Filters = Annotated[
     list[Annotated[str, Query(max_length=1024)]],
@@ -155,7 +156,7 @@ async def list_tasks(context: Context, vm: QueryVm = None, limit: Limit = 100, p
 @router.get("/v1/tasks/{task_id}", response_model=models.Task, tags=["Tasks"])
 async def show_task(
     context: Context,
-    task_id: Annotated[str, Path(max_length=64, pattern=ID), Plain],
+    task_id: TaskId,
     wait: Annotated[int, Query(ge=0, le=30, description="seconds to wait for the task's end")] = 0,
 ) -> Any:
     waiting = asyncio.ensure_future(context.operations.task(task_id, wait=wait))

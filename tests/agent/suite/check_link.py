@@ -20,7 +20,6 @@ from openngt_agent.files import Finished
 from openngt_agent.key_request import run_briefly
 from openngt_agent.service import CLOCK_SECONDS, Agent
 from openngt_agent.tls import split_client_pem
-from openngt_agent.transport_tls import connect
 from openngt_agent.waiter import Waiter
 from support import FACTS, disc, frame, golden, guest_root, server_context, text, write
 
@@ -372,19 +371,6 @@ class Links(Case):
         self.start()
         found = self.until(lambda said: said["link"]["last_error"])
         self.assertEqual(found["link"]["last_error"]["code"], "ENDPOINT_UNREACHABLE")
-
-    def test_an_address_of_a_family_that_the_kernel_does_not_have_is_passed_over(self):
-        known = socket.getaddrinfo("127.0.0.1", self.gateway.port, 0, socket.SOCK_STREAM)
-        strange = (socket.AF_IPX,) + known[0][1:]
-        with self.assertRaises(OSError):
-            socket.socket(*strange[:3]).close()
-        with unittest.mock.patch("socket.getaddrinfo", lambda *_: [strange] + known):
-            waiter = Waiter()
-            self.addCleanup(waiter.close)
-            connect("service.example", self.gateway.port, waiter).close()
-        with unittest.mock.patch("socket.getaddrinfo", lambda *_: [strange]), self.assertRaises(AgentError) as caught:
-            connect("service.example", self.gateway.port, waiter)
-        self.assertEqual(caught.exception.code, "ENDPOINT_UNREACHABLE")
 
     def test_a_clone_does_not_speak_with_its_parents_identity(self):
         store(self.paths, self.gateway.port)
