@@ -50,9 +50,9 @@ __all__ = ["Foundation", "Service"]
 log = structlog.get_logger(__name__)
 
 HEALTH_PAGE = 1000
+NO_VM = str(uuid.UUID(int=0))
 PORT_NAMES = {"serial": "serial port 1", "virtio": "virtio port"}
 ENDPOINT_FILE = "api.endpoint"
-NO_VM = str(uuid.UUID(int=0))
 
 
 @dataclass(frozen=True)

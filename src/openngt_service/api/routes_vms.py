@@ -20,7 +20,6 @@ PathVm = Annotated[models.VmReference, Path()]
 QueryVm = Annotated[models.VmReference | None, Query()]
 QueryVms = Annotated[list[models.VmReference], Query(max_length=1000)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
-TaskId = Annotated[str, Path(max_length=64, pattern=ID), Plain]
 PageToken = Annotated[str | None, Query(max_length=64, pattern=ID)]
 Filters = Annotated[
     list[Annotated[str, Query(max_length=1024)]],
@@ -28,6 +27,7 @@ Filters = Annotated[
 ]
 Sort = Annotated[str, Query(max_length=64, description="a field's name; - before it reverses the order")]
 VmPageToken = Annotated[str | None, Query(max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
+TaskId = Annotated[str, Path(max_length=64, pattern=ID), Plain]
 # Read by the guard; named here so that OpenAPI has it.
 IdempotencyKey = Annotated[str | None, Header(description="Same key, same request: same answer, the work done once")]
 

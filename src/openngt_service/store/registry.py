@@ -28,12 +28,13 @@ __all__ = [
     "save",
 ]
 
+MOST_COMPARED = 100
+
 RAISE_GENERATION = (
     update(schema.vms)
     .where(schema.vms.c.vm_uuid == bindparam("of_vm"), schema.vms.c.generation < bindparam("to"))
     .values(generation=bindparam("to"))
 )
-MOST_COMPARED = 100
 
 
 @dataclass(frozen=True)
