@@ -26,8 +26,8 @@ Filters = Annotated[
     Query(max_length=32, description="FIELD=VALUE[,VALUE…]; also != < <= > >=. May repeat: all must hold"),
 ]
 Sort = Annotated[str, Query(max_length=64, description="a field's name; - before it reverses the order")]
-VmPageToken = Annotated[str | None, Query(max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
 TaskId = Annotated[str, Path(max_length=64, pattern=ID), Plain]
+VmPageToken = Annotated[str | None, Query(max_length=4096, pattern=r"^[A-Za-z0-9_-]+$")]
 # Read by the guard; named here so that OpenAPI has it.
 IdempotencyKey = Annotated[str | None, Header(description="Same key, same request: same answer, the work done once")]
 
