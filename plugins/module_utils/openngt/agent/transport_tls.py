@@ -48,7 +48,11 @@ def connect(host: str, port: int, waiter: Waiter) -> SocketWire:
         raise AgentError("ENDPOINT_UNREACHABLE", "{0}: {1}".format(host, exc.strerror or exc)) from exc
     why = "no address"
     for family, kind, protocol, _name, address in addresses[:4]:
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)  # a kernel without IPv6 has none of that family
+        except OSError as exc:
+            why = exc.strerror or str(exc)
+            continue
         try:
             _finish_connect(sock, address, waiter)
         except OSError as exc:
