@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test judges a time: a machine that is busy with others does each example more slowly.
+settings.register_profile("openngt", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("openngt")
 
 ROOT = Path(__file__).resolve().parents[1]
 ARTEFACTS = ROOT / "build/test-collections"

@@ -20,7 +20,7 @@ HERE = [page for page in ALL if any(not on_guests(one) and not not_run(one) for 
 SLOW = {"README.md"}
 # Its VM is a QEMU process without an operating system.
 REAL_HYPERVISOR = {"docs/lab.md"}
-LIMIT_SECONDS = 120.0
+LIMIT_SECONDS = 300.0
 
 OPENNGT = f"""\
 #!/bin/sh
