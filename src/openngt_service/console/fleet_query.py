@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from openngt.errors import OpenNGTError
 
-from ..tasks.listing import DEFAULT_SORT
+from ..tasks.listing import DEFAULT_SORT, TALLIED
 from ..tasks.vm_fields import FIELDS, NONE
 from .rendering import address
 
@@ -24,7 +24,6 @@ CHOICES: Final = (
     ("tools_iso_mounted", "ISO mounted"),
 )
 """Fields with a list of their values beside the free filter: name, label."""
-COUNTED: Final = ("link", "expiry", "version", "tools_iso_mounted")
 BADGES: Final[Mapping[str, str]] = {
     "active": "PASS",
     "inactive": "WARN",
@@ -154,7 +153,7 @@ def counts_of(tally: Mapping[str, Any]) -> list[Count]:
     labels = dict(CHOICES)
     return [
         Count(labels[name], value, number, BADGES.get(value, "OFF"), address(filter=[f"{name}={value}"]))
-        for name in COUNTED
+        for name in TALLIED
         for value, number in tally["counts"][name].items()
         if number
     ]

@@ -14,13 +14,13 @@ from markupsafe import Markup
 from openngt.version import __version__
 
 from ..health.report import one_line
+from .views import NOTHING
 
 __all__ = ["BASE", "STATIC", "address", "environment"]
 
 BASE = "/console"
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
-NOTHING = "–"  # noqa: RUF001  the dash of an empty cell
 LONGEST = 16_384
 """Characters of one value on a page; a guest may send more."""
 

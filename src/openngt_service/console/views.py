@@ -9,6 +9,7 @@ from ..store.task_rows import FINISHED
 
 __all__ = [
     "LEGEND",
+    "NOTHING",
     "STATES",
     "Badge",
     "Cell",
@@ -54,6 +55,7 @@ TASK_STATES: Final[Mapping[str, State]] = {
     "ok": "PASS",
     "not_made": "OFF",
 }
+NOTHING: Final = "–"  # noqa: RUF001  the dash of an empty cell
 MOST_FACTS, LONGEST_FACT = 100, 500
 
 
@@ -114,10 +116,7 @@ def expiry_badge(certificate: Json | None) -> Badge:
 
 
 def cells_of(days: Sequence[str], states: Sequence[State | None]) -> tuple[Cell, ...]:
-    return tuple(
-        Cell(day, state or "OFF", state or "–")  # noqa: RUF001  as empty cells everywhere
-        for day, state in zip(days, states, strict=True)
-    )
+    return tuple(Cell(day, state or "OFF", state or NOTHING) for day, state in zip(days, states, strict=True))
 
 
 def grid_rows(vms: Sequence[Json], history: Json) -> list[GridRow]:

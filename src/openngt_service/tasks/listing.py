@@ -25,7 +25,7 @@ from ..store.registry import Vm
 from .record import Sight
 from .vm_fields import FIELDS, NONE, Field, Filter, Value, field_of, parse_filter
 
-__all__ = ["DEFAULT_SORT", "Key", "Listing", "Orders", "Tally", "next_page", "order_of", "parse_listing"]
+__all__ = ["DEFAULT_SORT", "TALLIED", "Key", "Listing", "Orders", "Tally", "next_page", "order_of", "parse_listing"]
 
 DEFAULT_SORT = "vm_name"
 KEEP_SECONDS = 5.0
