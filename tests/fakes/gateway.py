@@ -50,6 +50,9 @@ class FakeGateway:
             self.events.refused(verdict.reason, "198.51.100.7:40000", verdict.vm_uuid, serial)
             return verdict
         accepted = await self.ledger.promote(serial)
+        verdict = self.ledger.judge(serial, now)
+        if isinstance(verdict, Refused):
+            return verdict  # revoked meanwhile: the real one cuts a connection also before its session is up
         session = SessionInfo(
             accepted.vm_uuid,
             accepted.ngt_uuid,

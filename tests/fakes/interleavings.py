@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Power, mount, refresh and deletion of a VM at once, in an order and at a pace that a seed decides.
+"""Power, mount, refresh and deletion of a VM at once, in an order and at a pace that are drawn at random.
 
 Many VMs are at it in one service, each in rounds of its own. After a round everything of its VM must be in order.
 """
@@ -29,15 +29,15 @@ __all__ = ["LEGAL", "interleave"]
 LEGAL = frozenset(
     {
         "done", "VM_BUSY", "VM_POWERED_OFF", "NOT_ENROLLED", "LINK_NOT_ACTIVE", "ACPI_IGNORED", "NO_EMPTY_DRIVE",
-        "GUEST_NOT_BACK", "GUEST_STILL_RUNS", "AGENT_TIMED_OUT", "AGENT_NOT_INSTALLED", "INVALID_INPUT",
+        "GUEST_NOT_BACK", "GUEST_STILL_RUNS", "AGENT_TIMED_OUT", "AGENT_NOT_INSTALLED", "AUTHENTICATION_FAILED",
     }
 )  # fmt: skip
-"""How a deed may end beside another. INVALID_INPUT: a fallback that the verb does not know, drawn at random."""
+"""How a deed may end beside another. AUTHENTICATION_FAILED: an agent's certificate was revoked as it was shown."""
 Json = dict[str, Any]
 AT_ONCE = 4
 PACE_SECONDS = 0.02
 WAIT_SECONDS = 0.05
-TURN_SECONDS = 30.0
+TURN_SECONDS = 120.0
 
 
 @contextlib.contextmanager
