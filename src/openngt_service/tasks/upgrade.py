@@ -185,33 +185,32 @@ async def _verdict(parts: Parts, links: Links, request: UpgradeRequest, actor: s
     await progress.step(60, f"waiting for agent {request.package.version} to hold its link")
     limit = request.rollback_seconds + 2 * request.wait_seconds
     ends = asyncio.get_running_loop().time() + limit
-    rotated: set[str] = set()
+    rotated: dict[str, bool] = {}  # sessions on a disc's identity that were given their own: has the agent taken it?
 
     def news(session: SessionInfo) -> bool:
-        return _fate(links, request) is not None or _on_disc_identity(session, rotated)
+        if session.kind == "bootstrap" and rotated.get(session.session, True):
+            return session.session not in rotated  # one that has taken its own comes back with it
+        return _fate(links, request) is not None
 
     while True:
         left = max(0.0, ends - asyncio.get_running_loop().time())
         session = await links.until(request.vm_uuid, news, left)
         if session is None:
             raise _no_word(links, request, limit)
-        if _on_disc_identity(session, rotated):
-            rotated.add(session.session)
-            await _rotate(parts, request, actor)
+        if session.kind == "bootstrap" and session.session not in rotated:
+            rotated[session.session] = await _rotate(parts, request, actor)
             continue
         _judge(_fate(links, request) or {}, request)
         return
 
 
-def _on_disc_identity(session: SessionInfo, rotated: set[str]) -> bool:
-    return session.kind == "bootstrap" and session.session not in rotated
-
-
-async def _rotate(parts: Parts, request: UpgradeRequest, actor: str) -> None:
+async def _rotate(parts: Parts, request: UpgradeRequest, actor: str) -> bool:
     try:
         await deliver(parts, await prepare(parts, parts.enrolled(request.vm_uuid), None, actor=actor))
     except OpenNGTError as exc:  # it changes over in this moment; the one that comes then is asked again
         log.info("upgrade_rotation_failed", vm_uuid=request.vm_uuid, code=exc.code)
+        return False
+    return True
 
 
 def _reported(links: Links, request: UpgradeRequest) -> Json | None:
