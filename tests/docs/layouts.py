@@ -71,6 +71,8 @@ BEFORE: Mapping[str, list[str]] = {
     ],
     "docs/modules-without-service.md": ISSUED,
     "docs/refresh.md": ENROLLED,
+    "docs/upgrade.md": ENROLLED,
+    "plugins/modules/upgrade.py": ENROLLED,
     "plugins/modules/ca.py": ["mkdir -p /etc/openngt"],
     "plugins/modules/certificate.py": ["mkdir -p certificates /etc/openngt/certificates", *CAS],
     "plugins/modules/certificate_info.py": ["mkdir -p /etc/openngt/certificates", *CAS, LEAF],

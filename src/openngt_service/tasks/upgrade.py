@@ -21,13 +21,12 @@ from ..ports import SessionInfo
 from ..store.audit import AuditEntry
 from .eject import end_own_mount, vm_busy
 from .engine import Progress
-from .handover import call_agent
+from .handover import call_agent, deliver, prepare
 from .links import Links
 from .mount import MountRequest, mount
 from .packages import Package, make_offer, pieces
 from .parts import Parts
 from .refresh_plan import Via
-from .rotate import rotate
 from .upgrade_plan import HOLDER
 
 __all__ = ["UpgradeRequest", "upgrade"]
@@ -79,7 +78,7 @@ async def upgrade(
         raise vm_busy(held)
     try:
         via = await _change_over(parts, links, request, own_version, actor, progress)
-        await _verdict(parts, links, request, progress)
+        await _verdict(parts, links, request, actor, progress)
     finally:
         left = await end_own_mount(parts, request.vm_uuid, HOLDER, actor=actor)
     status = links.view(request.vm_uuid).row.status or {}
@@ -181,38 +180,37 @@ async def _by_disc(parts: Parts, request: UpgradeRequest, actor: str, progress: 
     failpoint("tasks.upgrade.mounted")
 
 
-async def _verdict(parts: Parts, links: Links, request: UpgradeRequest, progress: Progress) -> None:
+async def _verdict(parts: Parts, links: Links, request: UpgradeRequest, actor: str, progress: Progress) -> None:
     """Wait until the guest says what became of it. An agent that came with a disc's identity gets its own meanwhile."""
     await progress.step(60, f"waiting for agent {request.package.version} to hold its link")
     limit = request.rollback_seconds + 2 * request.wait_seconds
     ends = asyncio.get_running_loop().time() + limit
-    rotated: set[str] = set()
+    rotated: dict[str, bool] = {}  # sessions on a disc's identity that were given their own: has the agent taken it?
 
     def news(session: SessionInfo) -> bool:
-        return _fate(links, request) is not None or _on_disc_identity(session, rotated)
+        if session.kind == "bootstrap" and rotated.get(session.session, True):
+            return session.session not in rotated  # one that has taken its own comes back with it
+        return _fate(links, request) is not None
 
     while True:
         left = max(0.0, ends - asyncio.get_running_loop().time())
         session = await links.until(request.vm_uuid, news, left)
         if session is None:
             raise _no_word(links, request, limit)
-        if _on_disc_identity(session, rotated):
-            rotated.add(session.session)
-            await _rotate(parts, request, progress)
+        if session.kind == "bootstrap" and session.session not in rotated:
+            rotated[session.session] = await _rotate(parts, request, actor)
             continue
         _judge(_fate(links, request) or {}, request)
         return
 
 
-def _on_disc_identity(session: SessionInfo, rotated: set[str]) -> bool:
-    return session.kind == "bootstrap" and session.session not in rotated
-
-
-async def _rotate(parts: Parts, request: UpgradeRequest, progress: Progress) -> None:
+async def _rotate(parts: Parts, request: UpgradeRequest, actor: str) -> bool:
     try:
-        await rotate(parts, request.vm_uuid, progress)
+        await deliver(parts, await prepare(parts, parts.enrolled(request.vm_uuid), None, actor=actor))
     except OpenNGTError as exc:  # it changes over in this moment; the one that comes then is asked again
         log.info("upgrade_rotation_failed", vm_uuid=request.vm_uuid, code=exc.code)
+        return False
+    return True
 
 
 def _reported(links: Links, request: UpgradeRequest) -> Json | None:

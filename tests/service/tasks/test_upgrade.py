@@ -67,7 +67,7 @@ def test_the_agent_runs_the_services_version_and_a_second_run_changes_nothing(tm
         before = len(workshop.gateway.calls)
         task, rows = await upgraded(workshop, vm=("web1",), via=via)
         assert (task["result"], rows, len(workshop.gateway.calls)) == ({"upgraded": 0}, [], before)
-        verbs = [entry.verb for entry in (await workshop.store.audit.page()).items]
+        verbs = [entry.verb for entry in await workshop.store.audit.page()]
         assert verbs.count("agent.upgrade") == 1
 
     scenario(tmp_path, story)

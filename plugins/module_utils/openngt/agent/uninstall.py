@@ -70,8 +70,9 @@ def _half_written(folder: str, name: str) -> List[str]:
 
 def _stop(guest: Guest) -> None:
     """The service is stopped and starts no more."""
+    # First who would start the agent again. It fails where there is none, which is as well.
+    guest.run(["systemctl", "stop", UPGRADE_UNIT])
     systemctl(guest.run, "disable", "--no-reload", "--now", UNIT)
-    guest.run(["systemctl", "stop", UPGRADE_UNIT])  # fails where there is none, which is as well
     failpoint("agent.uninstall.stop")
 
 

@@ -4,6 +4,7 @@
 
 import hashlib
 import logging
+import os
 from typing import Optional
 
 from . import manifest as manifests
@@ -42,6 +43,8 @@ def lay_down(paths: Paths, manifest: Manifest, agent: Optional[bytes]) -> bool:
     wish = manifest.upgrade
     assert wish is not None, "called for a disc that asks"
     host_log.info("%s: asked by the disc, to %s", METHOD, manifest.ngt_version)
+    if manifest.ngt_version == __version__ or os.path.lexists(paths.trial):
+        return False  # it came over the link as well: what becomes of that is written down by who carries it out
     try:
         if is_blocked(paths, METHOD):
             raise AgentError("METHOD_BLOCKED", "{0} is blocked by the guest's administrator".format(METHOD))
