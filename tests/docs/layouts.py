@@ -69,6 +69,7 @@ BEFORE: Mapping[str, list[str]] = {
     "plugins/modules/vm.py": [*ENROLLED, "openngt vm enable db1", "mkdir -p /etc/openngt && cp ca.pem /etc/openngt"],
     "plugins/modules/diagnosis_info.py": ENROLLED,
     "plugins/modules/health_info.py": ENROLLED,
+    "plugins/modules/health_policy.py": SERVICE,
 }
 """By page; what is missing here stands on the page itself."""
 

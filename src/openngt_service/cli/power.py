@@ -11,7 +11,7 @@ import typer
 from openngt import powering
 
 from .connect import connect
-from .fleet import MaxInFlight, leaving
+from .fleet import MaxInFlight, WaitForEnd, leaving
 from .output import Column, Form, Output, show_list
 from .vm import Wait
 
@@ -99,7 +99,7 @@ def power(
 def show(
     context: typer.Context,
     task_id: str,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = False,
+    wait: WaitForEnd = False,
     output: Output = Form.table,
 ) -> None:
     """Show how far a `vm power` is with each VM."""

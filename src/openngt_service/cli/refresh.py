@@ -11,7 +11,7 @@ from openngt.client import Client
 from openngt.following import follow_fleet
 
 from .connect import connect
-from .fleet import MaxInFlight, leaving, require_success
+from .fleet import MaxInFlight, WaitForEnd, leaving, require_success
 from .output import Column, Form, Output, print_json, show_list
 
 __all__ = ["app"]
@@ -108,7 +108,7 @@ def run(
     jitter_days: Jitter = None,
     spread_seconds: Spread = 0.0,
     wait_seconds: StepSeconds = 180.0,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
+    wait: WaitForEnd = True,
     output: Output = Form.table,
 ) -> None:
     """Give VMs new certificates while their agents run; exit status 1 when one of them did not get it."""
@@ -135,7 +135,7 @@ def run(
 def show(
     context: typer.Context,
     task_id: str,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = False,
+    wait: WaitForEnd = False,
     output: Output = Form.table,
 ) -> None:
     """Show how far a refresh is with each VM."""

@@ -25,6 +25,7 @@ __all__ = [
     "raise_generations",
     "read_vms",
     "save",
+    "vm_not_found",
 ]
 
 RAISE_GENERATION = (
@@ -59,6 +60,13 @@ class Vm:
 def near_names(wanted: str, names: Iterable[str]) -> list[str]:
     """Up to five names that somebody who wrote `wanted` may have meant."""
     return difflib.get_close_matches(wanted, sorted(set(names)), n=5, cutoff=0.5)
+
+
+def vm_not_found(reference: str, message: str, names: Iterable[str]) -> OpenNGTError:
+    """VM_NOT_FOUND with those of the names that are like the one that was asked for."""
+    near = near_names(reference, names)
+    hint = f"; near names: {', '.join(near)}" if near else ""
+    return OpenNGTError("VM_NOT_FOUND", message + hint, {"vm": reference, "near": near})
 
 
 def not_enrolled(reference: str, near: Sequence[str] = ()) -> OpenNGTError:

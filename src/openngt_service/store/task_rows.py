@@ -15,6 +15,7 @@ from openngt.errors import OpenNGTError
 
 from . import audit, schema
 from .database import Database
+from .pages import foreign_page_token
 
 __all__ = [
     "FINISHED",
@@ -214,7 +215,7 @@ def _page(connection: Connection, vm_uuid: str | None, limit: int, page_token: s
     if page_token is not None:
         last = _get(connection, page_token)
         if last is None:
-            raise OpenNGTError("INVALID_INPUT", "page_token: give one that a list has returned")
+            raise foreign_page_token()
         query = query.where(tuple_(table.c.created, table.c.task_id) < tuple_(last.created, last.task_id))
     items = [_record(row) for row in connection.execute(query)]
     return TaskPage(items[:limit], items[limit - 1].task_id if len(items) > limit else None)

@@ -16,6 +16,7 @@ import structlog
 
 from openngt.errors import OpenNGTError
 
+from ..store.pages import foreign_page_token
 from ..store.task_rows import RequestKey, TaskRecord
 from .engine import Progress, Work
 from .parts import Parts
@@ -348,4 +349,4 @@ def _position(page_token: str | None) -> int:
     try:
         return int(page_token, 16)
     except ValueError:
-        raise OpenNGTError("INVALID_INPUT", "page_token: give one that a list has returned") from None
+        raise foreign_page_token() from None
