@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A refresh of one VM or of many: whose it is, and what became of each. `fleet.py` runs it."""
+"""A refresh of one VM or of many: whose it is, and what became of each. `fleets.py` runs it."""
 
 import random
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from ..hypervisors.base import HypervisorVm
 from ..store.registry import Vm, vm_not_found
 from ..store.task_rows import RequestKey, TaskRecord
 from .engine import Progress
-from .fleet import FleetKind, FleetRow, Fleets
+from .fleets import FleetKind, FleetRow, Fleets
 from .links import Links
 from .parts import Parts
 from .refresh import RefreshRequest, refresh

@@ -21,9 +21,9 @@ from .announce import Announcer
 from .diagnosis import diagnose
 from .eject import EjectRequest, eject
 from .engine import Progress
-from .fleet import Fleets
 from .fleet_power import PowerAsk, Powers
 from .fleet_refresh import Refreshes
+from .fleets import Fleets
 from .links import Links
 from .listing import DEFAULT_SORT, Listing, Orders, next_page, order_of, parse_listing
 from .mount import MountRequest, mount
