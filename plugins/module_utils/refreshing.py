@@ -6,25 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from .openngt.client import FINISHED, Client
+from .openngt import following
+from .openngt.client import Client
 from .openngt.errors import OpenNGTError
-from .openngt.following import follow_fleet
+from .openngt.following import Outcome
 
 __all__ = ["Outcome", "begin", "failure_of", "look", "predict", "result_of", "wait"]
 
 Json = dict[str, Any]
-
-
-class Outcome(NamedTuple):
-    task_id: str | None
-    """None where nothing was begun: in check mode, or when no VM is due."""
-    finished: bool
-    rows: list[Json]
-    """A row for each VM, as ARCHITECTURE.md section 6 has it."""
-    error: Json | None = None
-    """Of the service's task, when a VM was not refreshed."""
 
 
 def predict(client: Client, ask: Json) -> Outcome:
@@ -45,17 +36,12 @@ def begin(client: Client, ask: Json) -> Outcome:
 
 def look(client: Client, task_id: str) -> Outcome:
     """How far an earlier refresh is."""
-    task = client.task(task_id)  # first: the rows of a task that has ended are its last
-    return Outcome(task_id, task["state"] in FINISHED, client.refresh_rows(task_id), task["error"])
+    return following.look(client, task_id, client.refresh_rows)
 
 
 def wait(client: Client, begun: Outcome) -> Outcome:
     """The end of it; VMs that were not due stay in the rows."""
-    if begun.task_id is None:
-        return begun
-    task, rows = follow_fleet(client, begun.task_id, client.refresh_rows)
-    unchanged = [row for row in begun.rows if row["state"] == "unchanged"]
-    return Outcome(begun.task_id, True, [*rows, *unchanged], task["error"])
+    return following.wait(client, begun, client.refresh_rows)
 
 
 def result_of(outcome: Outcome) -> Json:
@@ -71,19 +57,8 @@ def result_of(outcome: Outcome) -> Json:
 
 
 def failure_of(outcome: Outcome) -> OpenNGTError | None:
-    """Why it failed, or would: the one VM's own reason, or TASK_FAILED with each VM's code in the message."""
-    bad = [row for row in outcome.rows if row["state"] in ("failed", "blocked")]
-    if outcome.error is not None:
-        error = outcome.error
-        return OpenNGTError(error["code"], error["message"], error["details"], error["remedy"])
-    if not bad:
-        return None
-    if len(bad) == 1:
-        return OpenNGTError(bad[0]["code"], bad[0]["message"], {"vm": bad[0]["vm_name"]}, bad[0]["remedy"])
-    named = ", ".join(f"{row['vm_name']} ({row['code']})" for row in bad)
-    return OpenNGTError(
-        "TASK_FAILED", f"{len(bad)} VMs cannot be refreshed: {named}", {}, "follow the remedy of each row in vms"
-    )
+    """Why it failed, or would."""
+    return following.failure_of(outcome, "refreshed")
 
 
 def _dates(rows: Sequence[Json], field: str) -> Json:

@@ -172,7 +172,6 @@ from ..module_utils import upgrading
 from ..module_utils.argspec import client_of, service_spec
 from ..module_utils.failure import fail
 from ..module_utils.openngt.errors import OpenNGTError
-from ..module_utils.refreshing import Outcome
 
 ASK = (
     "vm",
@@ -210,7 +209,7 @@ def define_module() -> AnsibleModule:
     )
 
 
-def run(params: dict[str, Any], *, check_mode: bool) -> Outcome:
+def run(params: dict[str, Any], *, check_mode: bool) -> upgrading.Outcome:
     """Plan, apply unless `check_mode`."""
     ask = {name: params[name] for name in ASK}
     with client_of(params) as client:

@@ -82,6 +82,7 @@ BEFORE: Mapping[str, list[str]] = {
     "plugins/modules/ca_rollover.py": ENROLLED,
     "plugins/modules/diagnosis_info.py": ENROLLED,
     "plugins/modules/health_info.py": ENROLLED,
+    "plugins/modules/health_policy.py": SERVICE,
 }
 """By page; what is missing here stands on the page itself."""
 

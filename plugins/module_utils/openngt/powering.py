@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from .client import FINISHED, Client
+from . import following
+from .client import Client
 from .errors import OpenNGTError
-from .following import follow_fleet
+from .following import Outcome
 
 __all__ = ["FALLBACKS", "VERBS", "Outcome", "begin", "failure_of", "look", "predict", "wait"]
 
@@ -16,16 +17,6 @@ Json = dict[str, Any]
 
 VERBS = ("on", "off", "shutdown", "reset", "power_cycle", "guest_shutdown", "guest_reboot")
 FALLBACKS = ("none", "acpi", "off")
-
-
-class Outcome(NamedTuple):
-    task_id: str | None
-    """None where nothing was begun: of a prediction."""
-    finished: bool
-    rows: list[Json]
-    """A row for each VM, as ARCHITECTURE.md section 6 has it, in the order of the request."""
-    error: Json | None = None
-    """Of the service's task, when it did not succeed."""
 
 
 def predict(client: Client, ask: Json) -> Outcome:
@@ -42,16 +33,12 @@ def begin(client: Client, ask: Json) -> Outcome:
 
 def look(client: Client, task_id: str) -> Outcome:
     """How far an earlier one is."""
-    task = client.task(task_id)  # first: the rows of a task that has ended are its last
-    return Outcome(task_id, task["state"] in FINISHED, client.power_rows(task_id), task["error"])
+    return following.look(client, task_id, client.power_rows)
 
 
 def wait(client: Client, begun: Outcome, on_row: Callable[[Json], None] = lambda row: None) -> Outcome:
     """The end of it; `on_row` as of `follow_fleet`."""
-    if begun.task_id is None:
-        return begun
-    task, rows = follow_fleet(client, begun.task_id, client.power_rows, on_row)
-    return Outcome(begun.task_id, True, rows, task["error"])
+    return following.wait(client, begun, client.power_rows, on_row)
 
 
 def failure_of(outcome: Outcome) -> OpenNGTError | None:

@@ -10,9 +10,10 @@ import typer
 
 from openngt.errors import OpenNGTError
 
-__all__ = ["MaxInFlight", "leaving", "require_success"]
+__all__ = ["MaxInFlight", "WaitForEnd", "leaving", "require_success"]
 
 MaxInFlight = Annotated[int, typer.Option("--max-in-flight", help="How many VMs at a time.")]
+WaitForEnd = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")]
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 

@@ -2,7 +2,6 @@
 """`openngt vm power VERB VM…`, and how far it is."""
 
 import enum
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,8 +10,8 @@ import typer
 from openngt import powering
 
 from .connect import connect
-from .fleet import MaxInFlight, leaving
-from .output import Column, Form, Output, show_list
+from .fleet import MaxInFlight, WaitForEnd, leaving
+from .output import Column, Form, Output, say, show_list
 from .vm import Wait
 
 __all__ = ["Fallback", "Verb", "power", "show"]
@@ -59,7 +58,7 @@ SHOW = "openngt vm power-show"
 def tell(row: Mapping[str, Any]) -> None:
     """The VM's task as it is now, on stderr."""
     for task in row["tasks"]:
-        sys.stderr.write(f"{row['vm']}: {task['progress']:3d} %  {task['step']}\n")
+        say(f"{row['vm']}: {task['progress']:3d} %  {task['step']}")
 
 
 def power(
@@ -92,14 +91,14 @@ def power(
         begun = powering.begin(client, ask)
         with leaving(str(begun.task_id), SHOW):
             if len(begun.rows) > 1 or not wait:
-                sys.stderr.write(f"follow it: {SHOW} {begun.task_id}\n")
+                say(f"follow it: {SHOW} {begun.task_id}")
             finish(powering.wait(client, begun, tell) if wait else begun, output)
 
 
 def show(
     context: typer.Context,
     task_id: str,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = False,
+    wait: WaitForEnd = False,
     output: Output = Form.table,
 ) -> None:
     """Show how far a `vm power` is with each VM."""

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`openngt refresh`: new certificates for agents that run."""
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,8 +10,8 @@ from openngt.client import Client
 from openngt.following import follow_fleet
 
 from .connect import connect
-from .fleet import MaxInFlight, leaving, require_success
-from .output import Column, Form, Output, print_json, show_list
+from .fleet import MaxInFlight, WaitForEnd, leaving, require_success
+from .output import Column, Form, Output, print_json, say, show_list
 
 __all__ = ["app"]
 
@@ -58,7 +57,7 @@ COLUMNS = [
 def tell(row: Mapping[str, Any]) -> None:
     """The VM's tasks as they are now, on stderr."""
     for task in row["tasks"]:
-        sys.stderr.write(f"{row['vm_name']}: {task['title']}  {task['progress']:3d} %  {task['step']}\n")
+        say(f"{row['vm_name']}: {task['title']}  {task['progress']:3d} %  {task['step']}")
 
 
 def finish(client: Client, task_id: str, output: Form) -> None:
@@ -108,7 +107,7 @@ def run(
     jitter_days: Jitter = None,
     spread_seconds: Spread = 0.0,
     wait_seconds: StepSeconds = 180.0,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
+    wait: WaitForEnd = True,
     output: Output = Form.table,
 ) -> None:
     """Give VMs new certificates while their agents run; exit status 1 when one of them did not get it."""
@@ -124,7 +123,7 @@ def run(
             wait_seconds=wait_seconds,
         )
         with leaving(task["task_id"], SHOW):
-            sys.stderr.write(f"follow it: {SHOW} {task['task_id']}\n")
+            say(f"follow it: {SHOW} {task['task_id']}")
             if wait:
                 finish(client, task["task_id"], output)
             else:
@@ -135,7 +134,7 @@ def run(
 def show(
     context: typer.Context,
     task_id: str,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = False,
+    wait: WaitForEnd = False,
     output: Output = Form.table,
 ) -> None:
     """Show how far a refresh is with each VM."""

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`openngt upgrade`: another agent for guests that run."""
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from openngt.following import follow_fleet
 
 from .connect import connect
 from .fleet import MaxInFlight, leaving, require_success
-from .output import Column, Form, Output, print_json, show_list
+from .output import Column, Form, Output, print_json, say, show_list
 from .refresh import Spread, StepSeconds, Via, tell
 
 __all__ = ["app"]
@@ -108,7 +107,7 @@ def run(
             wait_seconds=wait_seconds,
         )
         with leaving(task["task_id"], SHOW):
-            sys.stderr.write(f"follow it: {SHOW} {task['task_id']}\n")
+            say(f"follow it: {SHOW} {task['task_id']}")
             if wait:
                 finish(client, task["task_id"], output)
             else:

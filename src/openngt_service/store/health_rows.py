@@ -17,6 +17,7 @@ from openngt.pki.expiry import ExpiryState
 
 from . import audit, schema
 from .database import Database
+from .pages import foreign_page_token
 
 __all__ = ["SAME_AGAIN", "Alert", "AlertPage", "AlertState", "Changes", "HealthRows", "Place", "PolicyRow", "Span"]
 
@@ -263,7 +264,7 @@ def _alert_page(
     if page_token is not None:
         last = _alert(connection, page_token)
         if last is None:
-            raise OpenNGTError("INVALID_INPUT", "page_token: give one that a list has returned")
+            raise foreign_page_token()
         query = query.where(tuple_(table.c.raised_at, table.c.alert_id) < tuple_(last.raised_at, last.alert_id))
     items = [_alert_of(row) for row in connection.execute(query)]
     return AlertPage(items[:limit], items[limit - 1].alert_id if len(items) > limit else None)

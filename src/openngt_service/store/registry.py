@@ -26,6 +26,7 @@ __all__ = [
     "raise_generations",
     "read_vms",
     "save",
+    "vm_not_found",
 ]
 
 MOST_AHEAD = 1_000_000
@@ -73,6 +74,13 @@ def near_names(wanted: str, names: Iterable[str]) -> list[str]:
         place = bisect.bisect(known, wanted.casefold())
         known = known[max(0, place - MOST_COMPARED // 2) : place + MOST_COMPARED // 2]
     return [folded[name] for name in difflib.get_close_matches(wanted.casefold(), known, n=5, cutoff=0.5)]
+
+
+def vm_not_found(reference: str, message: str, names: Iterable[str]) -> OpenNGTError:
+    """VM_NOT_FOUND with those of the names that are like the one that was asked for."""
+    near = near_names(reference, names)
+    hint = f"; near names: {', '.join(near)}" if near else ""
+    return OpenNGTError("VM_NOT_FOUND", message + hint, {"vm": reference, "near": near})
 
 
 def not_enrolled(reference: str, near: Sequence[str] = ()) -> OpenNGTError:

@@ -4,7 +4,7 @@
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from openngt.errors import OpenNGTError
 
 from . import audit, schema
 from .database import Database
+from .pages import foreign_page_token
 
 __all__ = [
     "FINISHED",
@@ -134,9 +135,9 @@ class TaskRows:
             raise OpenNGTError("INVALID_INPUT", "limit: give a whole number above 0")
         return await self._database.read(lambda connection: _page(connection, vm_uuid, limit, page_token))
 
-    async def parts_of(self, parents: Sequence[str]) -> list[TaskRecord]:
-        """The tasks that are parts of those, for each parent oldest first."""
-        return await self._database.read(lambda connection: _parts(connection, parents))
+    async def parts_of(self, parents: Sequence[str], vm_uuids: Sequence[str] | None = None) -> list[TaskRecord]:
+        """The tasks that are parts of those, of these VMs or (None) of all, for each parent oldest first."""
+        return await self._database.read(lambda connection: _parts(connection, parents, vm_uuids))
 
     async def unfinished(self) -> list[TaskRecord]:
         """Tasks with a request that were queued or running when the service ended, oldest first: they can go on."""
@@ -183,14 +184,24 @@ def _made_by(connection: Connection, key: RequestKey) -> TaskRecord | None:
     return _get(connection, row.task_id)
 
 
-def _parts(connection: Connection, parents: Sequence[str]) -> list[TaskRecord]:
+def _parts(connection: Connection, parents: Sequence[str], vm_uuids: Sequence[str] | None) -> list[TaskRecord]:
     table = schema.tasks
     found: list[TaskRecord] = []
-    for start in range(0, len(parents), NAMES_IN_ONE_STATEMENT):
-        some = table.c.parent.in_(parents[start : start + NAMES_IN_ONE_STATEMENT])
-        query = select(table).where(some).order_by(table.c.created, table.c.task_id)
-        found += [_record(row) for row in connection.execute(query)]
+    for some_parents in _some_at_a_time(parents):
+        query = select(table).where(table.c.parent.in_(some_parents)).order_by(table.c.created, table.c.task_id)
+        wanted = (
+            [query]
+            if vm_uuids is None
+            else [query.where(table.c.vm_uuid.in_(some_vms)) for some_vms in _some_at_a_time(vm_uuids)]
+        )
+        for each in wanted:
+            found += [_record(row) for row in connection.execute(each)]
     return found
+
+
+def _some_at_a_time(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), NAMES_IN_ONE_STATEMENT):
+        yield names[start : start + NAMES_IN_ONE_STATEMENT]
 
 
 def _values(record: TaskRecord) -> dict[str, Any]:
@@ -214,7 +225,7 @@ def _page(connection: Connection, vm_uuid: str | None, limit: int, page_token: s
     if page_token is not None:
         last = _get(connection, page_token)
         if last is None:
-            raise OpenNGTError("INVALID_INPUT", "page_token: give one that a list has returned")
+            raise foreign_page_token()
         query = query.where(tuple_(table.c.created, table.c.task_id) < tuple_(last.created, last.task_id))
     items = [_record(row) for row in connection.execute(query)]
     return TaskPage(items[:limit], items[limit - 1].task_id if len(items) > limit else None)

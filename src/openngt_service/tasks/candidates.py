@@ -7,7 +7,7 @@ from dataclasses import replace
 from openngt.errors import OpenNGTError
 
 from ..hypervisors.base import HypervisorVm
-from ..store.registry import Vm, near_names
+from ..store.registry import Vm, vm_not_found
 from .links import Links
 from .parts import Parts
 from .refresh_plan import Candidate
@@ -77,7 +77,6 @@ class Candidates:
         except OpenNGTError as exc:
             if exc.code != "VM_NOT_FOUND":
                 raise
-            near = near_names(name, (vm.vm_name for vm in registry.all()))
-            hint = f"; near names: {', '.join(near)}" if near else ""
-            raise OpenNGTError("VM_NOT_FOUND", f"no VM has the name or UUID {name}{hint}", {"vm": name}) from exc
+            names = (vm.vm_name for vm in registry.all())
+            raise vm_not_found(name, f"no VM has the name or UUID {name}", names) from exc
         return Candidate(stranger.vm_uuid, stranger.vm_name, enrolled=False, seen=stranger)

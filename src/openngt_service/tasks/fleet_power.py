@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A power verb for many VMs: which they are, and what became of each. `fleet.py` runs it, `power.py` switches one."""
+"""A power verb for many VMs: which they are, and what became of each. `fleets.py` runs it, `power.py` switches one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from openngt.errors import OpenNGTError
 from ..hypervisors.base import HypervisorVm
 from ..store.task_rows import RequestKey, TaskRecord
 from .engine import Progress
-from .fleet import FleetKind, FleetRow, Fleets
+from .fleets import FleetKind, FleetRow, Fleets
 from .links import Links
 from .parts import Parts
 from .power import power

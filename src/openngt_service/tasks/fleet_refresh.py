@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A refresh of one VM or of many: whose it is, and what became of each. `fleet.py` runs it."""
+"""A refresh of one VM or of many: whose it is, and what became of each. `fleets.py` runs it."""
 
 import random
 from typing import Any
@@ -9,7 +9,7 @@ from openngt import effects
 from ..store.task_rows import RequestKey, TaskRecord
 from .candidates import Candidates
 from .engine import Progress
-from .fleet import FleetKind, FleetRow, Fleets, until_back
+from .fleets import FleetKind, FleetRow, Fleets, until_back
 from .links import Links
 from .parts import Parts
 from .refresh import RefreshRequest, refresh

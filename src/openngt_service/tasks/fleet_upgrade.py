@@ -11,7 +11,7 @@ from openngt.version import __version__
 from ..store.task_rows import RequestKey, TaskRecord
 from .candidates import Candidates
 from .engine import Progress
-from .fleet import FleetKind, FleetRow, Fleets, until_back
+from .fleets import FleetKind, FleetRow, Fleets, until_back
 from .links import Links
 from .packages import Packages
 from .parts import Parts

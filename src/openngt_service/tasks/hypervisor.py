@@ -9,7 +9,7 @@ from typing import TypeVar
 from openngt.errors import OpenNGTError
 
 from ..hypervisors.base import Described, Hypervisor, HypervisorVm, PowerAction, PowerState, SerialChannel
-from ..store.registry import near_names
+from ..store.registry import vm_not_found
 
 __all__ = ["PatientHypervisor", "require_known"]
 
@@ -85,13 +85,8 @@ class PatientHypervisor:
         return answers
 
     def _not_found(self, reference: str, seen: Sequence[HypervisorVm]) -> OpenNGTError:
-        near = near_names(reference, (vm.vm_name for vm in seen))
-        hint = f"; near names: {', '.join(near)}" if near else ""
-        return OpenNGTError(
-            "VM_NOT_FOUND",
-            f"{self._adapter.name} has no VM of the name or UUID {reference}{hint}",
-            {"vm": reference, "near": near},
-        )
+        message = f"{self._adapter.name} has no VM of the name or UUID {reference}"
+        return vm_not_found(reference, message, (vm.vm_name for vm in seen))
 
     async def insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
         """Put the file into an empty drive. Where the answer does not tell, the drive is looked at."""

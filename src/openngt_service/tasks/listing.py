@@ -21,6 +21,7 @@ from typing import Any
 
 from openngt.errors import OpenNGTError
 
+from ..store.pages import foreign_page_token
 from ..store.registry import Vm
 from .record import Sight
 from .vm_fields import FIELDS, NONE, Field, Filter, Value, field_of, parse_filter
@@ -176,9 +177,9 @@ def read_token(token: str, listing: Listing) -> Key:
         content = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         digest, text, name, vm_uuid = json.loads(content.decode("utf-8", "surrogatepass"))
     except (binascii.Error, UnicodeDecodeError, ValueError, TypeError, RecursionError) as exc:
-        raise OpenNGTError("INVALID_INPUT", "page_token: give one that a list has returned") from exc
+        raise foreign_page_token() from exc
     if not all(isinstance(part, str) for part in (text, name, vm_uuid)):
-        raise OpenNGTError("INVALID_INPUT", "page_token: give one that a list has returned")
+        raise foreign_page_token()
     if digest != listing.digest:
         message = "page_token: it belongs to a list with other names, filters or order; repeat those with each page"
         raise OpenNGTError("INVALID_INPUT", message)

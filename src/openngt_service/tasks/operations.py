@@ -23,10 +23,10 @@ from .clones import Clones
 from .diagnosis import diagnose
 from .eject import EjectRequest, eject
 from .engine import Progress
-from .fleet import Fleets
 from .fleet_power import PowerAsk, Powers
 from .fleet_refresh import Refreshes
 from .fleet_upgrade import Upgrades
+from .fleets import Fleets
 from .links import Links
 from .listing import DEFAULT_SORT, Listing, Orders, Tally, next_page, order_of, parse_listing
 from .mount import MountRequest, mount
@@ -222,8 +222,7 @@ class Operations:
 
     async def power_rows(self, task_id: str, *, limit: int = 500, page_token: str | None = None) -> Json:
         """`{"task", "items", "next_page_token"}`: how far it is with each VM. NOT_FOUND."""
-        rows = await self.powers.rows(task_id, limit=limit, page_token=page_token)
-        return {**rows, "task": task_record(rows["task"])}
+        return _with_task(await self.powers.rows(task_id, limit=limit, page_token=page_token))
 
     async def plan_refresh(self, ask: Ask) -> Json:
         """A row for each VM that was named or is enrolled: what `refresh` would do. Changes nothing."""
@@ -235,8 +234,7 @@ class Operations:
 
     async def refresh_rows(self, task_id: str, *, limit: int = 500, page_token: str | None = None) -> Json:
         """`{"task", "items", "next_page_token"}`: how far a refresh is with each VM. NOT_FOUND."""
-        rows = await self.refreshes.rows(task_id, limit=limit, page_token=page_token)
-        return {**rows, "task": task_record(rows["task"])}
+        return _with_task(await self.refreshes.rows(task_id, limit=limit, page_token=page_token))
 
     async def plan_upgrade(self, ask: UpgradeAsk) -> Json:
         """A row for each VM that was named or is enrolled: what `upgrade` would do. Changes nothing."""
@@ -248,8 +246,7 @@ class Operations:
 
     async def upgrade_rows(self, task_id: str, *, limit: int = 500, page_token: str | None = None) -> Json:
         """`{"task", "items", "next_page_token"}`: how far an upgrade is with each VM. NOT_FOUND."""
-        rows = await self.upgrades.rows(task_id, limit=limit, page_token=page_token)
-        return {**rows, "task": task_record(rows["task"])}
+        return _with_task(await self.upgrades.rows(task_id, limit=limit, page_token=page_token))
 
     async def task(self, task_id: str, *, wait: float = 0.0) -> Json:
         """The task when it has ended, or after `wait` seconds as it is then. NOT_FOUND."""
@@ -354,6 +351,10 @@ def task_record(record: TaskRecord) -> Json:
     hidden = ("actor", "cancelled_by", "request")
     shown = {name: value for name, value in vars(record).items() if name not in hidden}
     return {**shown, "title": TITLES.get(record.kind, record.kind)}
+
+
+def _with_task(rows: Json) -> Json:
+    return {**rows, "task": task_record(rows["task"])}
 
 
 def _issued(issued: Issued) -> Json:

@@ -16,6 +16,7 @@ import structlog
 
 from openngt.errors import OpenNGTError
 
+from ..store.pages import foreign_page_token
 from ..store.task_rows import RequestKey, TaskRecord
 from .engine import Progress, Work
 from .links import Links
@@ -187,8 +188,8 @@ class Fleets:
         record = await self._parts.engine.wait(task_id, 0.0) or stored
         start = _position(page_token)
         targets: list[Json] = stored.request["targets"]
-        latest = await self._latest(kind, task_id)
         shown = targets[start : start + limit]
+        latest = await self._latest(kind, task_id, [target["vm_uuid"] for target in shown])
         parts: dict[str | None, list[TaskRecord]] = {}
         for part in await tasks.parts_of([latest[t["vm_uuid"]].task_id for t in shown if t["vm_uuid"] in latest]):
             parts.setdefault(part.parent, []).append(part)
@@ -269,9 +270,12 @@ class Fleets:
                 return cast(TaskRecord, await engine.wait(record.task_id, 0.0))
         return None
 
-    async def _latest(self, kind: FleetKind, task_id: str) -> dict[str, TaskRecord]:
-        """Each VM's last task: one that was interrupted may be followed by another."""
-        stored = [task for task in await self._parts.store.tasks.parts_of([task_id]) if task.kind == kind.part]
+    async def _latest(
+        self, kind: FleetKind, task_id: str, vm_uuids: Sequence[str] | None = None
+    ) -> dict[str, TaskRecord]:
+        """Each VM's last task: one that was interrupted may be followed by another. None: of all VMs."""
+        parts = await self._parts.store.tasks.parts_of([task_id], vm_uuids)
+        stored = [task for task in parts if task.kind == kind.part]
         return {str(task.vm_uuid): task for task in stored}
 
 
@@ -387,4 +391,4 @@ def _position(page_token: str | None) -> int:
     try:
         return int(page_token, 16)
     except ValueError:
-        raise OpenNGTError("INVALID_INPUT", "page_token: give one that a list has returned") from None
+        raise foreign_page_token() from None
