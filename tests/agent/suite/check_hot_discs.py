@@ -49,7 +49,7 @@ class HotDiscs(Case):
             if command[0] == "mount":
                 os.rmdir(self.paths.disc)
                 os.symlink(disc(name), self.paths.disc)
-            else:
+            elif command[0] == "umount":
                 os.unlink(self.paths.disc)
                 os.mkdir(self.paths.disc)
             return Finished(0, "", "")
@@ -71,7 +71,7 @@ class HotDiscs(Case):
                     with unittest.mock.patch("openngt_agent.adopt.log.log", lambda *said: refused.append(said[3])):
                         watcher._look()
                 generation = identity.load(self.paths).generation
-                if name in ("good-newer", "good-newer-agent", "two-cas"):
+                if name in ("good-newer", "good-newer-agent", "good-upgrade", "two-cas"):
                     self.assertEqual((len(taken), refused), (1, []), name)
                     continue
                 self.assertEqual((taken, generation), ([], 4), name)
@@ -99,7 +99,7 @@ class HotDiscs(Case):
             if command[0] == "mount":
                 os.rmdir(self.paths.disc)
                 os.symlink(disc("other-ca" if command[-2].endswith("sr0") else "good-newer"), self.paths.disc)
-            else:
+            elif command[0] == "umount":
                 os.unlink(self.paths.disc)
                 os.mkdir(self.paths.disc)
             return Finished(0, "", "")

@@ -10,8 +10,8 @@ import unittest
 import zlib
 
 from check_install import link_status, options, ours
-from check_link import Case as LinkCase
-from check_link import no_programs, store
+from link_case import Case as LinkCase
+from link_case import no_programs, store
 from openngt_agent import adopt, identity, runtime_status, status, upgrade_offer, upgrade_record
 from openngt_agent.blocked import is_blocked
 from openngt_agent.errors import AgentError

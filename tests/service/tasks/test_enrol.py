@@ -19,9 +19,8 @@ RECORD = (
     "vm_uuid, vm_name, ngt_uuid, ngt_enabled, tools_iso_mounted, vss_snapshot, self_service_restore, "
     "agent_capabilities, communication_type, communication_link_active, communication_link_over_serial_port_active, "
     "transport, serial_port, serial_port_held_until, "
-    "power_state, agent_version, available_version, generation, certificate, mount, link, "
-    "vm_info, "
-    "enrolled_at"
+    "power_state, agent_version, available_version, agent_support, reboot_required, "
+    "generation, certificate, mount, link, vm_info, enrolled_at"
 )
 
 
