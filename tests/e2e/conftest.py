@@ -5,6 +5,7 @@ Who works on these tests spares himself the boot: OPENNGT_TEST_LAB=<folder> keep
 session (`openngt lab down --directory <folder>/lab` ends them). Each worker of several has its own below it.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from openngt_service.lab.vm import Lab, LabVm
 
 from ..conftest import program
 from .hands import monitor
+from .last_will import ended_with_us
 from .plays import Ansible, prepare
 
 # Whatever state a test left: no disc mounted, no installer at work, no file of the agent, Python and SSH as they were.
@@ -81,7 +83,10 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
     image = ensure_image(report)
     accelerator = choose_accelerator(image, report)
     lab = Lab(folder / "lab", report)
-    try:
+    with contextlib.ExitStack() as end:
+        if not kept:
+            end.enter_context(ended_with_us("lab", lab.directory))
+            end.callback(lab.down)
         web = lab.start("web", image, accelerator)
         db = lab.start("db", image, accelerator, cdrom=users_disc)
         guests = Guests(lab, WarmVm(**vars(web)), WarmVm(**vars(db)), users_disc)
@@ -92,9 +97,6 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guests]:
         yield guests
         for vm in guests.both:
             vm.hang_up()
-    finally:
-        if not kept:
-            lab.down()
 
 
 @pytest.fixture
@@ -108,12 +110,13 @@ def service(guests: Guests, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     directory = tmp_path_factory.mktemp("service")
     service = ServiceProcess(directory, Path(program("openngt")), directory / "service.log")
     service.configure(guests.lab.directory)
-    try:
-        service.start()
-        restore(guests, service)  # kept guests may be as a killed session left them
-        yield service
-    finally:
-        status = service.stop()
+    with ended_with_us("service", directory):
+        try:
+            service.start()
+            restore(guests, service)  # kept guests may be as a killed session left them
+            yield service
+        finally:
+            status = service.stop()
     assert status == 0, service.log.read_text(encoding="utf-8")[-4000:]
 
 
