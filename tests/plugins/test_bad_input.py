@@ -21,12 +21,13 @@ MODULES = Path(__file__).resolve().parents[2] / "plugins/modules"
 BAD: list[Row] = [
     *[
         (module, {"vm": reference if module not in LISTS else [reference], **more}, code, reference)
-        for LISTS in [("power", "refresh")]
+        for LISTS in [("power", "refresh", "upgrade")]
         for module, more, unknown in [
             ("vm", {}, "VM_NOT_FOUND"),
             ("mount", {}, "VM_NOT_FOUND"),
             ("power", {"verb": "reset"}, "VM_NOT_FOUND"),
             ("refresh", {}, "VM_NOT_FOUND"),
+            ("upgrade", {}, "VM_NOT_FOUND"),
             ("diagnosis_info", {}, "VM_NOT_FOUND"),
         ]
         for reference, code in [(NOBODY, unknown), ("twin", "VM_AMBIGUOUS")]
@@ -49,6 +50,17 @@ BAD: list[Row] = [
     ("refresh", {"vm": ["full"], "via": "iso"}, "NO_EMPTY_DRIVE", "full"),
     ("refresh", {"vm": ["silent"], "via": "link"}, "LINK_NOT_ACTIVE", "silent"),
     ("refresh", {"vm": ["plain"]}, "NOT_ENROLLED", "plain"),
+    ("upgrade", {"vm": []}, "INVALID_INPUT", "vm"),
+    ("upgrade", {"vm": ["silent"], "version": "9.9.9"}, "VERSION_UNSUPPORTED", "9.9.9"),
+    ("upgrade", {"vm": ["plain"]}, "NOT_ENROLLED", "plain"),
+    ("ca_rollover", {"step": "prepare"}, "CA_ROLLOVER_BLOCKED", "life"),
+    ("health_policy", {"check": "no_such_check"}, "NOT_FOUND", "no_such_check"),
+    (
+        "health_policy",
+        {"check": "ngt_link_check", "thresholds": {"warn_minutes": "soon"}},
+        "INVALID_INPUT",
+        "warn_minutes",
+    ),
     ("vm_info", {"filters": ["colour=red"]}, "INVALID_INPUT", "filter"),
     ("vm_info", {"sort": "colour"}, "INVALID_INPUT", "sort"),
     ("health_info", {"checks": ["no_such_check"]}, "INVALID_INPUT", "no_such_check"),
@@ -62,6 +74,9 @@ FORBIDDEN_TO_VIEWERS: list[tuple[str, dict[str, Any]]] = [
     ("power", {"vm": ["silent"], "verb": "reset"}),
     ("refresh", {"vm": ["silent"], "validity_days": 30}),
     ("health_info", {"run": True}),
+    ("health_policy", {"check": "ngt_link_check", "enabled": False}),
+    ("upgrade", {"vm": ["plain"]}),
+    ("ca_rollover", {"step": "prepare", "force": True}),
 ]
 LOOK_ONLY = {"vm_info", "diagnosis_info", "health_info"}
 

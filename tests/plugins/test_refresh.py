@@ -40,6 +40,10 @@ def agents(fleet: Fleet, tmp_path: Path) -> Iterator[dict[str, AgentProcess]]:
         agent.stop()
 
 
+HEARS_CTRL_C = ["env", "--default-signal=INT"]
+"""What a script runs in its background was started with SIGINT ignored, and would hand that on."""
+
+
 def test_each_step_and_its_check_mode(fleet: Fleet, agents: dict[str, AgentProcess], run_tasks: RunTasks) -> None:
     """By threshold: nothing due; a short life by name; then it is due; then nothing again. Each first in check mode."""
     due = {"threshold_days": 45}
@@ -117,7 +121,18 @@ def test_the_command_line_shows_progress_rows_and_a_failure(fleet: Fleet, agents
 def test_a_refresh_is_left_and_cancelled_at_the_command_line(fleet: Fleet, agents: dict[str, AgentProcess]) -> None:
     """Ctrl-C ends the watching alone, and says how to come back and how to end it."""
     watching = subprocess.Popen(
-        [program("openngt"), "refresh", "run", "web01", "web02", "--spread-seconds", "86400"],
+        # What runs in the background of a script was started with SIGINT ignored.
+        [
+            "env",
+            "--default-signal=INT",
+            program("openngt"),
+            "refresh",
+            "run",
+            "web01",
+            "web02",
+            "--spread-seconds",
+            "86400",
+        ],
         env=fleet.service.environment,
         stderr=subprocess.PIPE,
         text=True,

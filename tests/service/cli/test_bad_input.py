@@ -19,7 +19,7 @@ from openngt_service.cli.main import app
 LOCAL = {
     "serve", "restore", "ca create", "iso build", "iso inspect", "backup create", "backup inspect", "compat remove",
     "audit verify", "lab image", "lab up", "lab list", "lab ssh", "lab console", "lab down", "lab serve",
-    "lab inventory",
+    "lab inventory", "lab clone", "lab snapshot", "lab revert", "ca rollover recover", "compatibility",
 }  # fmt: skip
 """They work on files of this host or on the lab's VMs; the service's roles have no say."""
 # Of the others: a call that makes sense, and the least role that may make it.
@@ -32,14 +32,25 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "vm mount": (["silent"], "operator"),
     "vm eject": (["silent"], "operator"),
     "vm power": (["reset", "silent"], "operator"),
+    "vm power-show": (["ffff"], "viewer"),
+    "vm clones": ([], "viewer"),
     "refresh plan": (["silent"], "viewer"),
     "refresh run": (["silent", "--via", "link"], "operator"),
     "refresh show": (["ffff"], "viewer"),
+    "upgrade plan": (["silent"], "viewer"),
+    "upgrade run": (["silent"], "operator"),
+    "upgrade show": (["ffff"], "viewer"),
     "task list": ([], "viewer"),
     "task show": (["ffff"], "viewer"),
+    "task cancel": (["ffff"], "operator"),
     "ca show": ([], "viewer"),
     "ca export": ([], "viewer"),
     "ca adopt": (["{issue_log}"], "admin"),
+    "ca rollover status": ([], "viewer"),
+    "ca rollover prepare": ([], "admin"),
+    "ca rollover activate": ([], "admin"),
+    "ca rollover retire": ([], "admin"),
+    "ca rollover abort": ([], "admin"),
     "health run": ([], "operator"),
     "health report": ([], "viewer"),
     "health checks": ([], "viewer"),
@@ -140,6 +151,13 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["health", "run", "no_such_check"], "INVALID_INPUT", "no_such_check"),
     (["token", "delete", NOBODY], "NOT_FOUND", NOBODY),
     (["task", "show", "ffff"], "NOT_FOUND", "ffff"),
+    (["task", "cancel", "ffff"], "NOT_FOUND", "ffff"),
+    (["upgrade", "run", "plain"], "NOT_ENROLLED", "plain"),
+    (["upgrade", "run", "silent", "--version", "9.9.9"], "VERSION_UNSUPPORTED", "9.9.9"),
+    (["upgrade", "run", "silent", "--rollback-seconds", "0"], "INVALID_INPUT", "rollback_seconds"),
+    (["upgrade", "run", "silent", "--max-fail-percentage", "-1"], "INVALID_INPUT", "max_fail_percentage"),
+    (["upgrade", "run", "silent", "--via", "usb"], "INVALID_INPUT", "via"),
+    (["ca", "rollover", "prepare"], "CA_ROLLOVER_BLOCKED", "life"),
     (["task", "show", "not an id"], "INVALID_INPUT", "task_id"),
 ]
 

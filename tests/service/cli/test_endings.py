@@ -47,6 +47,8 @@ def test_a_closed_stream_and_a_reader_that_has_gone_make_no_noise(service: Servi
     assert (gone.returncode, gone.stderr) == (1, "")
 
 
+HEARS_CTRL_C = ["env", "--default-signal=INT"]
+"""What a script runs in its background was started with SIGINT ignored, and would hand that on."""
 WAITING = """
 import signal, sys
 from openngt_service.cli.endings import exit_status, no_longer_waiting
@@ -62,7 +64,7 @@ sys.exit(exit_status(follow, print))
 
 def test_after_ctrl_c_somebody_knows_that_the_service_goes_on() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*HEARS_CTRL_C, sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None and process.stdout.readline() == "waiting\n"
     process.send_signal(signal.SIGINT)

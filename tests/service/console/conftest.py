@@ -23,6 +23,7 @@ from openngt_service.health.checks import Facts
 from openngt_service.health.health import Health
 from openngt_service.health.runner import HealthRunner
 from openngt_service.store.tokens import ROLES
+from openngt_service.tasks.ca_rollover import CaRollover
 
 ORIGIN = "https://console.example:2073"
 FORM = "application/x-www-form-urlencoded"
@@ -153,6 +154,7 @@ async def open_console(folder: Path) -> AsyncIterator[Console]:
             audit=store.audit,
             health=health,
             ca=dict,
+            rollover=CaRollover(workshop.parts, lambda succession: None),
             ready=ready,
             metrics=registry,
             console_names=frozenset({"console.example", "::1"}),
