@@ -53,7 +53,7 @@ BAD: list[Row] = [
     ("upgrade", {"vm": []}, "INVALID_INPUT", "vm"),
     ("upgrade", {"vm": ["silent"], "version": "9.9.9"}, "VERSION_UNSUPPORTED", "9.9.9"),
     ("upgrade", {"vm": ["plain"]}, "NOT_ENROLLED", "plain"),
-    ("ca_rollover", {"step": "prepare"}, "CA_ROLLOVER_BLOCKED", "life"),
+    ("ca_rollover", {"step": "prepare", "replaces": "no fingerprint"}, "INVALID_INPUT", "replaces"),
     ("health_policy", {"check": "no_such_check"}, "NOT_FOUND", "no_such_check"),
     (
         "health_policy",

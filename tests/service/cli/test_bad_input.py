@@ -157,7 +157,7 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["upgrade", "run", "silent", "--rollback-seconds", "0"], "INVALID_INPUT", "rollback_seconds"),
     (["upgrade", "run", "silent", "--max-fail-percentage", "-1"], "INVALID_INPUT", "max_fail_percentage"),
     (["upgrade", "run", "silent", "--via", "usb"], "INVALID_INPUT", "via"),
-    (["ca", "rollover", "prepare"], "CA_ROLLOVER_BLOCKED", "life"),
+    (["ca", "rollover", "prepare", "--replaces", "no fingerprint"], "INVALID_INPUT", "replaces"),
     (["task", "show", "not an id"], "INVALID_INPUT", "task_id"),
 ]
 
