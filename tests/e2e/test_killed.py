@@ -60,7 +60,7 @@ def test_the_agents_installer_and_uninstaller_converge_from_a_kill_at_each_of_th
 
     assert killed == dict.fromkeys(steps, 128 + signal.SIGKILL)
     assert said(vm, install).endswith("Nothing to do.")
-    assert said(vm, "ls -A /usr/local/openngt/agent").split() == ["0.1.0", "current"]
+    assert said(vm, "ls -A /usr/local/openngt/agent").split() == ["0.1.0", "current", "proven"]
     assert said(vm, "pgrep -fc 'ngt_agent.pyz run'") == "1"
     assert said(vm, "find /usr/local /etc/systemd -name '.*' -type f") == ""
     eject(client, vm)

@@ -47,7 +47,7 @@ def test_the_port_is_used_first_and_shown_as_the_original_does(linked: LabVm, cl
     assert record["communication_link_active"] and record["communication_link_over_serial_port_active"]
     assert record["certificate"]["kind"] == "link", "it was rotated over the port"
     assert (record["serial_port"], record["link"]["peer"]) == ("ready", "serial port 1")
-    assert record["vm_info"]["serial_port"] == {"device": "/dev/ttyS1", "state": "present"}
+    assert record["vm_info"]["serial_port"] == {"device": "/dev/ttyS1", "state": "present", "held_until": None}
     assert "active over serial to /dev/ttyS1" in said(linked, "ngtcli status")
     assert linked.ssh("systemctl is-enabled serial-getty@ttyS1.service").stdout.strip() == "masked"
 
