@@ -11,6 +11,7 @@ Verification of the service's certificate cannot be switched off, and proxies of
 from __future__ import annotations
 
 import json
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ class Client:
     ) -> None:
         self._transport = Transport(parse_endpoint(endpoint), ca_file, pause)
         self._token = check_token(token)
-        if not timeout > 0:
+        if not math.isfinite(timeout) or timeout <= 0:
             raise OpenNGTError("INVALID_INPUT", f"timeout: give seconds above 0, not {timeout:g}")
         self._timeout = timeout
         self._pause = pause

@@ -65,7 +65,8 @@ class SerialView:
         self._tell()
 
     def _tell(self) -> None:
-        assert self._view is not None, "there is something to tell"
+        if self._view is None:
+            raise AssertionError("there is nothing to tell yet")
         device, state = self._view["device"], self._view["state"]
         there = state in ("linked", "answers", "silent")
         held_until = None if self._held_until is None else text_of(self._held_until)

@@ -11,7 +11,7 @@ from . import manifest as manifests
 from .blocked import is_blocked
 from .errors import AgentError
 from .files import Runner, read_capped
-from .manifest import AGENT, Manifest
+from .manifest import AGENT, Manifest, UpgradeWish
 from .paths import MANIFEST, UPGRADE_UNIT, Paths
 from .systemd import systemctl
 from .upgrade import check_space
@@ -41,7 +41,8 @@ def lay_down(paths: Paths, manifest: Manifest, agent: Optional[bytes]) -> bool:
     The disc's identity is taken all the same.
     """
     wish = manifest.upgrade
-    assert wish is not None, "called for a disc that asks"
+    if wish is None:
+        raise AssertionError("called for a disc that asks for nothing")
     host_log.info("%s: asked by the disc, to %s", METHOD, manifest.ngt_version)
     if manifest.ngt_version == __version__ or os.path.lexists(paths.trial):
         return False  # it came over the link as well: what becomes of that is written down by who carries it out
@@ -56,7 +57,7 @@ def lay_down(paths: Paths, manifest: Manifest, agent: Optional[bytes]) -> bool:
         stage(paths, Stage(wish.id, manifest.ngt_version, wish.rollback_seconds, agent))
     except AgentError as exc:
         host_log.warning("%s: refused: %s: %s", METHOD, exc.code, exc.message)
-        _tell(paths, manifest, exc)
+        _tell(paths, manifest.ngt_version, wish, exc)
         return False
     return True
 
@@ -69,10 +70,8 @@ def begin(paths: Paths, run: Runner) -> None:
         host_log.warning("%s: not begun: %s: %s", METHOD, exc.code, exc.message)
 
 
-def _tell(paths: Paths, manifest: Manifest, exc: AgentError) -> None:
-    wish = manifest.upgrade
-    assert wish is not None, "called for a disc that asks"
-    refused = Trial(wish.id, manifest.ngt_version, __version__, wish.rollback_seconds, "failed", exc.message)
+def _tell(paths: Paths, version: str, wish: UpgradeWish, exc: AgentError) -> None:
+    refused = Trial(wish.id, version, __version__, wish.rollback_seconds, "failed", exc.message)
     try:
         tell(paths, refused, exc.code)
     except AgentError as why:
