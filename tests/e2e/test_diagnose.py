@@ -42,10 +42,16 @@ def at_once(*work: tuple[WarmVm, str]) -> None:
 
 @pytest.fixture(scope="module")
 def linked(guests: Guests, service: ServiceProcess) -> Iterator[None]:
-    with service.client() as client, ThreadPoolExecutor(2) as threads:
-        list(threads.map(lambda vm: install(client, vm), guests.both))
+    def installed(vm: WarmVm) -> None:
+        with service.client() as client:  # one for each thread, as it has one connection
+            install(client, vm)
+
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(installed, guests.both))
         yield
-    restore(guests, service)
+    finally:
+        restore(guests, service)
 
 
 @pytest.fixture
