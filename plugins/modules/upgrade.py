@@ -123,7 +123,8 @@ RETURN = r"""
 vms:
   description:
     - A row for each VM, also after a failure. C(state) is V(upgraded), V(failed), V(not_begun) or V(unchanged);
-      V(waiting) or V(running) before the end; V(due) or V(blocked) in check mode.
+      V(waiting) or V(running) before the end; V(cancelled) of one that was not begun when somebody cancelled it;
+      V(due) or V(blocked) in check mode.
   returned: always but for a request that makes no sense
   type: list
   elements: dict

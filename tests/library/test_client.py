@@ -1,139 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The client against real TLS servers on loopback: what it sends, repeats, refuses and how it names each failure."""
 
-import datetime
 import http.server
 import ipaddress
-import json
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.fakes.prepared_service import TOKEN, PreparedService, QuietServer, Reply, make_certificates
 
 from openngt.client import Client
 from openngt.errors import OpenNGTError
-
-TOKEN = "canary-token-7f1c"  # a made-up secret that must show nowhere
-
-Reply = tuple[int, Any, dict[str, str]]
-
-
-class Seen(NamedTuple):
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: Any
-
-
-def make_certificates(folder: Path, *names: x509.GeneralName) -> None:
-    """`ca.pem` and `server.pem` (key and leaf for `names`) in the folder."""
-    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
-
-    def builder(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder(issuer_name=issuer, subject_name=subject, public_key=public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(start)
-            .not_valid_after(start + datetime.timedelta(days=1))
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        )
-
-    usage = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"), False
-    )
-    ca = (
-        builder(issuer, ca_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(
-            x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, decipher_only=False, **usage),
-            critical=True,
-        )
-        .sign(ca_key, hashes.SHA256())
-    )
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test server")])
-    leaf = (
-        builder(subject, key.public_key())
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    (folder / "server.pem").write_bytes(private + leaf.public_bytes(serialization.Encoding.PEM))
-
-
-class QuietServer(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_: Any) -> None:
-        """A client that hangs up is what some tests are about; no traceback on the console."""
-
-
-class Service:
-    """A TLS server that gives the prepared replies in order, the last one again and again, and keeps what it saw."""
-
-    def __init__(self, folder: Path, certificate: str = "server.pem") -> None:
-        self.seen: list[Seen] = []
-        self.replies: list[Reply | None] = [(200, {}, {})]
-        self.ca_file = str(folder / "ca.pem")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(str(folder / certificate))
-        self._server = QuietServer(("127.0.0.1", 0), self._handler())
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-
-    @property
-    def endpoint(self) -> str:
-        return f"https://127.0.0.1:{self._server.server_address[1]}"
-
-    def client(self, timeout: float = 10.0) -> Client:
-        return Client(self.endpoint, TOKEN, self.ca_file, timeout, pause=lambda _: None)
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        service = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def answer(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
-                service.seen.append(Seen(self.command, self.path, dict(self.headers), body))
-                reply = service.replies.pop(0) if len(service.replies) > 1 else service.replies[0]
-                if reply is None:  # the connection is lost after the request was taken
-                    self.close_connection = True
-                    self.connection.shutdown(socket.SHUT_RDWR)
-                    return
-                status, content, headers = reply
-                data = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(data)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_GET = do_POST = do_PUT = do_DELETE = answer
-
-            def log_message(self, *_: Any) -> None:
-                """Quiet: the test looks at `seen`."""
-
-        return Handler
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +25,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def service(certificates: Path) -> Iterator[Service]:
-    running = Service(certificates)
+def service(certificates: Path) -> Iterator[PreparedService]:
+    running = PreparedService(certificates)
     yield running
     running.stop()
 
@@ -249,7 +130,7 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
 
 @pytest.mark.parametrize(("call", "method", "path", "body"), [c[1:] for c in CALLS], ids=[c[0] for c in CALLS])
 def test_each_method_is_one_call_of_the_api(
-    service: Service, call: Callable[[Client], Any], method: str, path: str, body: Any
+    service: PreparedService, call: Callable[[Client], Any], method: str, path: str, body: Any
 ) -> None:
     service.replies = [(200, {"items": [], "checks": [], "days": []}, {})]
     call(service.client())
@@ -259,7 +140,7 @@ def test_each_method_is_one_call_of_the_api(
     assert ("Idempotency-Key" in seen.headers) == (method in ("POST", "DELETE"))
 
 
-def test_every_page_of_a_list_is_read(service: Service) -> None:
+def test_every_page_of_a_list_is_read(service: PreparedService) -> None:
     service.replies = [
         (200, {"items": [{"vm_name": "a"}], "next_page_token": "p2"}, {}),
         (200, {"items": [{"vm_name": "b"}], "next_page_token": None}, {}),
@@ -268,7 +149,7 @@ def test_every_page_of_a_list_is_read(service: Service) -> None:
     assert [seen.path for seen in service.seen] == ["/v1/vms?limit=1000", "/v1/vms?limit=1000&page_token=p2"]
 
 
-def test_audit_is_read_until_nothing_follows(service: Service) -> None:
+def test_audit_is_read_until_nothing_follows(service: PreparedService) -> None:
     service.replies = [(200, {"items": [{"sequence": 1}, {"sequence": 2}]}, {}), (200, {"items": []}, {})]
     assert [row["sequence"] for row in service.client().audit()] == [1, 2]
     assert [seen.path for seen in service.seen] == ["/v1/audit?after=0", "/v1/audit?after=2"]
@@ -277,7 +158,7 @@ def test_audit_is_read_until_nothing_follows(service: Service) -> None:
 @pytest.mark.parametrize(
     "first", [None, (503, b"busy", {}), (429, {}, {"Retry-After": "0"})], ids=["lost", "503", "429"]
 )
-def test_a_repeated_post_keeps_its_idempotency_key(service: Service, first: Reply | None) -> None:
+def test_a_repeated_post_keeps_its_idempotency_key(service: PreparedService, first: Reply | None) -> None:
     service.replies = [first, (202, a_task("queued"), {})]
     client = service.client()
     assert client.mount("a", "me", 60)["task_id"] == "t1"
@@ -286,27 +167,27 @@ def test_a_repeated_post_keeps_its_idempotency_key(service: Service, first: Repl
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_a_token_is_never_asked_for_twice(service: Service) -> None:
+def test_a_token_is_never_asked_for_twice(service: PreparedService) -> None:
     service.replies = [None]
     assert error_of(lambda: service.client().create_token("ci", "viewer")).code == "ENDPOINT_UNREACHABLE"
     assert len(service.seen) == 1
 
 
-def test_repeating_ends(service: Service) -> None:
+def test_repeating_ends(service: PreparedService) -> None:
     service.replies = [None]
     error = error_of(lambda: service.client().ca())
     assert error.code == "ENDPOINT_UNREACHABLE"
     assert 1 < len(service.seen) < 10
 
 
-def test_a_wait_longer_than_the_timeout_is_not_begun(service: Service) -> None:
+def test_a_wait_longer_than_the_timeout_is_not_begun(service: PreparedService) -> None:
     busy = {"error": {"code": "RATE_LIMITED", "message": "too many", "remedy": "wait", "details": {}}}
     service.replies = [(429, busy, {"Retry-After": "3600"})]
     error = error_of(lambda: service.client().ca())
     assert (error.code, len(service.seen)) == ("RATE_LIMITED", 1)
 
 
-def test_the_services_error_arrives_whole(service: Service) -> None:
+def test_the_services_error_arrives_whole(service: PreparedService) -> None:
     sent = {
         "code": "VM_BUSY",
         "message": "held",
@@ -320,7 +201,7 @@ def test_the_services_error_arrives_whole(service: Service) -> None:
     assert error.details == {"holder": "root@a pid 1", "request_id": "r1"}
 
 
-def test_a_code_of_a_newer_service_is_kept(service: Service) -> None:
+def test_a_code_of_a_newer_service_is_kept(service: PreparedService) -> None:
     service.replies = [(409, {"error": {"code": "FROM_THE_FUTURE", "message": "m", "remedy": "r"}}, {})]
     assert error_of(lambda: service.client().ca()).code == "FROM_THE_FUTURE"
 
@@ -338,18 +219,18 @@ def test_a_code_of_a_newer_service_is_kept(service: Service) -> None:
     ],
     ids=["html-502", "html-200", "list", "no-utf8", "other-json", "redirect", "empty"],
 )
-def test_an_answer_that_is_not_the_apis_is_named_so(service: Service, reply: Reply) -> None:
+def test_an_answer_that_is_not_the_apis_is_named_so(service: PreparedService, reply: Reply) -> None:
     service.replies = [reply]
     error = error_of(lambda: service.client().ca())
     assert error.code == "API_ERROR"
     assert error.details["status"] == reply[0]
 
 
-def test_a_list_call_refuses_an_answer_without_its_list(service: Service) -> None:
+def test_a_list_call_refuses_an_answer_without_its_list(service: PreparedService) -> None:
     assert error_of(lambda: service.client().vms()).code == "API_ERROR"
 
 
-def test_an_untrusted_certificate_is_refused_and_the_ca_file_named(service: Service, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_refused_and_the_ca_file_named(service: PreparedService, tmp_path: Path) -> None:
     make_certificates(tmp_path, x509.DNSName("other.example"))
     other = str(tmp_path / "ca.pem")
     error = error_of(lambda: Client(service.endpoint, TOKEN, other).ca())
@@ -358,7 +239,7 @@ def test_an_untrusted_certificate_is_refused_and_the_ca_file_named(service: Serv
     assert service.seen == []
 
 
-def test_without_ca_file_the_systems_cas_decide(service: Service) -> None:
+def test_without_ca_file_the_systems_cas_decide(service: PreparedService) -> None:
     error = error_of(lambda: Client(service.endpoint, TOKEN).ca())
     assert error.code == "TLS_NOT_TRUSTED"
     assert "no ca_file" in error.message
@@ -366,7 +247,7 @@ def test_without_ca_file_the_systems_cas_decide(service: Service) -> None:
 
 def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
     make_certificates(tmp_path, x509.DNSName("other.example"))
-    service = Service(tmp_path)
+    service = PreparedService(tmp_path)
     try:
         error = error_of(lambda: service.client().ca())
     finally:
@@ -448,13 +329,13 @@ def test_repr_shows_where_and_not_the_token() -> None:
     assert repr(Client("https://host:2073/api/", TOKEN)) == "Client('https://host:2073/api')"
 
 
-def test_a_path_prefix_is_kept(service: Service) -> None:
+def test_a_path_prefix_is_kept(service: PreparedService) -> None:
     with Client(service.endpoint + "/openngt/", TOKEN, service.ca_file) as client:
         client.ca()
     assert service.seen[0].path == "/openngt/v1/ca"
 
 
-def test_waiting_reports_each_change_and_returns_the_finished_task(service: Service) -> None:
+def test_waiting_reports_each_change_and_returns_the_finished_task(service: PreparedService) -> None:
     done = a_task("succeeded", progress=100, step="done", result={"drive": "cd0"})
     service.replies = [
         (200, a_task("running", progress=40), {}),
@@ -470,32 +351,32 @@ def test_waiting_reports_each_change_and_returns_the_finished_task(service: Serv
     assert service.seen[0].path == "/v1/tasks/t1?wait=2"
 
 
-def test_a_finished_task_is_not_asked_for_again(service: Service) -> None:
+def test_a_finished_task_is_not_asked_for_again(service: PreparedService) -> None:
     assert service.client().wait_task(a_task("succeeded"), 0)["state"] == "succeeded"
     assert service.seen == []
 
 
-def test_a_failed_task_raises_its_own_error(service: Service) -> None:
+def test_a_failed_task_raises_its_own_error(service: PreparedService) -> None:
     inner = {"code": "NO_EMPTY_DRIVE", "message": "all full", "remedy": "empty one", "details": {"drives": []}}
     error = error_of(lambda: service.client().wait_task(a_task("failed", error=inner), 5))
     assert (error.code, error.message, error.remedy) == ("NO_EMPTY_DRIVE", "all full", "empty one")
     assert error.details == {"drives": [], "task_id": "t1"}
 
 
-def test_an_interrupted_task_without_error_is_task_failed(service: Service) -> None:
+def test_an_interrupted_task_without_error_is_task_failed(service: PreparedService) -> None:
     error = error_of(lambda: service.client().wait_task(a_task("interrupted"), 5))
     assert error.code == "TASK_FAILED"
     assert "interrupted" in error.message
 
 
-def test_a_task_that_takes_too_long_is_left_running(service: Service) -> None:
+def test_a_task_that_takes_too_long_is_left_running(service: PreparedService) -> None:
     service.replies = [(200, a_task("running"), {})]
     error = error_of(lambda: service.client().wait_task(a_task("queued"), 0.05))
     assert error.code == "TASK_TIMED_OUT"
     assert error.details["task"]["task_id"] == "t1"
 
 
-def test_waiting_outlives_a_restart_of_the_service(service: Service) -> None:
+def test_waiting_outlives_a_restart_of_the_service(service: PreparedService) -> None:
     service.replies = [None] * 6 + [(200, a_task("succeeded"), {})]
     assert service.client().wait_task(a_task("running"), 60)["state"] == "succeeded"
 

@@ -6,7 +6,6 @@ Real agents and the real service as processes, each with a clock of its own.
 
 import asyncio
 import datetime
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from tests.fakes.agent_process import AgentProcess
 from tests.fakes.service import ServiceProcess
 from tests.fakes.swarm import Swarm
+from tests.fakes.waiting import PATIENCE_SECONDS, until
 from tests.fakes.wrong_clock import LIBRARY, WrongClock
 
 from openngt import effects
@@ -25,20 +25,9 @@ from openngt.errors import OpenNGTError
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")]
 
-PATIENCE_SECONDS = 60
 AGENTS = 20
 SMALL = {"-1d": -86400, "-5m": -300, "+5m": 300, "+1d": 86400}
 LARGE = ["-3650d", "+3650d"]
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"not in time: {what}")
 
 
 @pytest.fixture(scope="module")

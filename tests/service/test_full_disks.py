@@ -4,7 +4,6 @@
 What is refused is refused by name, what lives on lives on, and all is well again by itself when there is space.
 """
 
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from tests.fakes.agent_process import AgentProcess
 from tests.fakes.service import ServiceProcess
 from tests.fakes.small_disk import MAY_MOUNT, SmallDisk
+from tests.fakes.waiting import PATIENCE_SECONDS, until
 
 from openngt.agent import identity
 from openngt.client import Client
@@ -21,20 +21,9 @@ from openngt.errors import OpenNGTError
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not MAY_MOUNT, reason="only root may mount a small file system")]
 
-PATIENCE_SECONDS = 60
 STATE_KIB = 128 * 1024
 """Enough for an ISO and what is kept free beside it."""
 Json = dict[str, Any]
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError(f"not in time: {what}")
 
 
 def code_of(work: Callable[[], Any]) -> str | None:

@@ -2,9 +2,8 @@
 """A connection that lives on for both ends while nothing comes through (F19); how fast: bench/timeouts.py."""
 
 import json
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,14 @@ import pytest
 from tests.fakes.agent_process import AgentProcess
 from tests.fakes.relay import Relay
 from tests.fakes.service import ServiceProcess
+from tests.fakes.waiting import PATIENCE_SECONDS, until
 
 from openngt.agent import identity, runtime_status
 from openngt.client import Client
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_SECONDS = 60
 Json = dict[str, Any]
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not in time: {what}")
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`openngt refresh`: new certificates for agents that run."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from openngt.client import Client
-from openngt.following import follow_fleet
 
 from .connect import connect
-from .fleet import MaxInFlight, WaitForEnd, leaving, require_success
-from .output import Column, Form, Output, print_json, say, show_list
+from .fleet import FleetCommand, MaxInFlight, WaitForEnd
+from .output import Column, Form, Output, show_list
 
 __all__ = ["app"]
 
@@ -36,8 +34,6 @@ Jitter = Annotated[
 Spread = Annotated[float, typer.Option("--spread-seconds", help="Begin each VM at a random time within so long.")]
 StepSeconds = Annotated[float, typer.Option("--wait-seconds", help="How long an agent may take for a step.")]
 
-SHOW = "openngt refresh show"
-
 COLUMNS = [
     Column("VM Name", lambda row: row["vm_name"]),
     Column("VM Id", lambda row: row["vm_uuid"]),
@@ -54,24 +50,7 @@ COLUMNS = [
 ]
 
 
-def tell(row: Mapping[str, Any]) -> None:
-    """The VM's tasks as they are now, on stderr."""
-    for task in row["tasks"]:
-        say(f"{row['vm_name']}: {task['title']}  {task['progress']:3d} %  {task['step']}")
-
-
-def finish(client: Client, task_id: str, output: Form) -> None:
-    """Follow to the end, show the rows; the task's failure is raised after that."""
-    task, rows = follow_fleet(client, task_id, client.refresh_rows, tell)
-    show_rows(task, rows, output)
-    require_success(task)
-
-
-def show_rows(task: Mapping[str, Any], rows: list[dict[str, Any]], output: Form) -> None:
-    if output is Form.json:
-        print_json({"task": task, "items": rows})
-    else:
-        show_list(rows, COLUMNS, output)
+FLEET = FleetCommand("openngt refresh show", Client.refresh_rows, COLUMNS)
 
 
 @app.command()
@@ -93,7 +72,7 @@ def plan(
             via=via,
             jitter_days=jitter_days,
         )
-    show_list(rows, COLUMNS, output)
+    show_list(rows, FLEET.columns, output)
 
 
 @app.command()
@@ -122,12 +101,7 @@ def run(
             spread_seconds=spread_seconds,
             wait_seconds=wait_seconds,
         )
-        with leaving(task["task_id"], SHOW):
-            say(f"follow it: {SHOW} {task['task_id']}")
-            if wait:
-                finish(client, task["task_id"], output)
-            else:
-                show_rows(task, client.refresh_rows(task["task_id"]), output)
+        FLEET.follow(client, task["task_id"], output, wait=wait, begun=True)
 
 
 @app.command()
@@ -139,8 +113,4 @@ def show(
 ) -> None:
     """Show how far a refresh is with each VM."""
     with connect(context) as client:
-        if wait:
-            with leaving(task_id, SHOW):
-                finish(client, task_id, output)
-        else:
-            show_rows(client.task(task_id), client.refresh_rows(task_id), output)
+        FLEET.follow(client, task_id, output, wait=wait)

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`openngt upgrade`: another agent for guests that run."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from openngt.client import Client
-from openngt.following import follow_fleet
 
 from .connect import connect
-from .fleet import MaxInFlight, leaving, require_success
-from .output import Column, Form, Output, print_json, say, show_list
-from .refresh import Spread, StepSeconds, Via, tell
+from .fleet import FleetCommand, MaxInFlight, WaitForEnd
+from .output import Column, Form, Output, show_list
+from .refresh import Spread, StepSeconds, Via
 
 __all__ = ["app"]
 
@@ -30,8 +28,6 @@ RollBack = Annotated[
     typer.Option("--rollback-seconds", help="How long a new agent may take to hold its link before it is taken back."),
 ]
 
-SHOW = "openngt upgrade show"
-
 COLUMNS = [
     Column("VM Name", lambda row: row["vm_name"]),
     Column("VM Id", lambda row: row["vm_uuid"]),
@@ -47,18 +43,7 @@ COLUMNS = [
 ]
 
 
-def finish(client: Client, task_id: str, output: Form) -> None:
-    """Follow to the end, show the rows; the task's failure is raised after that."""
-    task, rows = follow_fleet(client, task_id, client.upgrade_rows, tell)
-    show_rows(task, rows, output)
-    require_success(task)
-
-
-def show_rows(task: Mapping[str, Any], rows: list[dict[str, Any]], output: Form) -> None:
-    if output is Form.json:
-        print_json({"task": task, "items": rows})
-    else:
-        show_list(rows, COLUMNS, output)
+FLEET = FleetCommand("openngt upgrade show", Client.upgrade_rows, COLUMNS)
 
 
 @app.command()
@@ -73,7 +58,7 @@ def plan(
     """Show whose agent would be changed over, and what stands in the way. Changes nothing."""
     with connect(context) as client:
         rows = client.plan_upgrade(vm=vm or None, version=version, allow_downgrade=allow_downgrade, via=via)
-    show_list(rows, COLUMNS, output)
+    show_list(rows, FLEET.columns, output)
 
 
 @app.command()
@@ -89,7 +74,7 @@ def run(
     rollback_seconds: RollBack = 120,
     spread_seconds: Spread = 0.0,
     wait_seconds: StepSeconds = 180.0,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
+    wait: WaitForEnd = True,
     output: Output = Form.table,
 ) -> None:
     """Change agents over while their guests run; exit status 1 when one of them was not upgraded."""
@@ -106,25 +91,16 @@ def run(
             spread_seconds=spread_seconds,
             wait_seconds=wait_seconds,
         )
-        with leaving(task["task_id"], SHOW):
-            say(f"follow it: {SHOW} {task['task_id']}")
-            if wait:
-                finish(client, task["task_id"], output)
-            else:
-                show_rows(task, client.upgrade_rows(task["task_id"]), output)
+        FLEET.follow(client, task["task_id"], output, wait=wait, begun=True)
 
 
 @app.command()
 def show(
     context: typer.Context,
     task_id: str,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = False,
+    wait: WaitForEnd = False,
     output: Output = Form.table,
 ) -> None:
     """Show how far an upgrade is with each VM."""
     with connect(context) as client:
-        if wait:
-            with leaving(task_id, SHOW):
-                finish(client, task_id, output)
-        else:
-            show_rows(client.task(task_id), client.upgrade_rows(task_id), output)
+        FLEET.follow(client, task_id, output, wait=wait)

@@ -8,7 +8,7 @@ goes on with it: what is done stays done. What a kind of work is about, its `Fle
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -91,6 +91,19 @@ class FleetRow:
 
 
 @dataclass
+class _Batch:
+    """VMs of which some are begun, and their end waited for, before the next ones."""
+
+    targets: Sequence[Json]
+    failed: int
+    """So many have come to nothing so far."""
+
+    def too_many_failed(self, most: float | None) -> bool:
+        """As Ansible counts: the percentage has to be exceeded, not reached. None: never."""
+        return most is not None and 100 * self.failed > most * len(self.targets)
+
+
+@dataclass
 class _Fleet:
     """One at work."""
 
@@ -101,30 +114,46 @@ class _Fleet:
     resumed: bool
     cancelled: asyncio.Event
     ended: dict[str, TaskRecord] = field(default_factory=dict)
+    refused: int = 0
+    failed: int = 0
+    """Counted as they come, the refused ones with them: to look through a fleet of thousands for each VM takes long."""
 
     @property
     def targets(self) -> Sequence[Json]:
         return cast(Sequence[Json], self.request["targets"])
+
+    @property
+    def most_failed(self) -> float | None:
+        return cast("float | None", self.request.get("max_fail_percentage"))
 
     def failures(self) -> list[tuple[str, Json]]:
         """(VM's name, error) of those that came to nothing."""
         judged = ((target, _failure(target, self.ended.get(target["vm_uuid"]))) for target in self.targets)
         return [(target["vm_name"], error) for target, error in judged if error is not None]
 
-    def left(self) -> list[Json]:
-        return [target for target in self.targets if not target.get("error") and target["vm_uuid"] not in self.ended]
+    def left(self, among: Sequence[Json] | None = None) -> list[Json]:
+        """The VMs of which nothing has come yet; of all, or among some."""
+        targets = self.targets if among is None else among
+        return [target for target in targets if not target.get("error") and target["vm_uuid"] not in self.ended]
 
-    def batches(self) -> list[Sequence[Json]]:
+    def begin_with(self, ended: Mapping[str, TaskRecord]) -> None:
+        """What an earlier process has brought to an end."""
+        self.ended.update(ended)
+        self.refused = sum(bool(target.get("error")) for target in self.targets)
+        self.failed = len(self.failures())
+
+    def batches(self) -> Iterator[_Batch]:
         size = self.request.get("batch") or max(1, len(self.targets))
-        return [self.targets[start : start + size] for start in range(0, len(self.targets), size)]
+        for start in range(0, len(self.targets), size):
+            some = self.targets[start : start + size]
+            failed = sum(_failure(target, self.ended.get(target["vm_uuid"])) is not None for target in some)
+            yield _Batch(some, failed)
 
-    def too_many_failed(self, batch: Sequence[Json]) -> bool:
-        """As Ansible counts: the percentage of a batch has to be exceeded, not reached."""
-        most: float | None = self.request.get("max_fail_percentage")
-        if most is None:
-            return False
-        failed = sum(_failure(target, self.ended.get(target["vm_uuid"])) is not None for target in batch)
-        return 100 * failed > most * len(batch)
+    def end(self, batch: _Batch, target: Json, task: TaskRecord) -> None:
+        self.ended[target["vm_uuid"]] = task
+        failed = _failure(target, task) is not None
+        batch.failed += failed
+        self.failed += failed
 
 
 class Fleets:
@@ -217,17 +246,16 @@ class Fleets:
     async def _run(self, fleet: _Fleet, progress: Progress) -> Json:
         again = fleet.kind.again(fleet.request)
         latest = await self._latest(fleet.kind, fleet.task_id)
-        fleet.ended.update({vm: task for vm, task in latest.items() if _is_done(task, again)})
+        fleet.begin_with({vm: task for vm, task in latest.items() if _is_done(task, again)})
         await _tell(progress, fleet)
         slots = asyncio.Semaphore(fleet.request["max_in_flight"])
         watcher = asyncio.create_task(_tell_cancelled(progress, fleet))
         try:
             for batch in fleet.batches():
                 async with asyncio.TaskGroup() as group:
-                    for target in fleet.left():
-                        if target in batch:
-                            group.create_task(self._one(fleet, batch, target, slots, progress))
-                if fleet.too_many_failed(batch):
+                    for target in fleet.left(batch.targets):
+                        group.create_task(self._one(fleet, batch, target, slots, progress))
+                if batch.too_many_failed(fleet.most_failed):
                     break
         finally:
             watcher.cancel()
@@ -236,7 +264,7 @@ class Fleets:
         return _verdict(fleet)
 
     async def _one(
-        self, fleet: _Fleet, batch: Sequence[Json], target: Json, slots: asyncio.Semaphore, progress: Progress
+        self, fleet: _Fleet, batch: _Batch, target: Json, slots: asyncio.Semaphore, progress: Progress
     ) -> None:
         async def wait() -> None:
             if fleet.resumed:
@@ -245,9 +273,9 @@ class Fleets:
 
         await _unless(fleet.cancelled, wait())
         async with slots:
-            task = None if fleet.too_many_failed(batch) else await self._part(fleet, target)
+            task = None if batch.too_many_failed(fleet.most_failed) else await self._part(fleet, target)
         if task is not None:
-            fleet.ended[target["vm_uuid"]] = task
+            fleet.end(batch, target, task)
             await _tell(progress, fleet)
 
     async def _part(self, fleet: _Fleet, target: Json) -> TaskRecord | None:
@@ -324,8 +352,8 @@ async def _unless(event: asyncio.Event, wait: Awaitable[None]) -> None:
 
 
 async def _tell(progress: Progress, fleet: _Fleet) -> None:
-    total, failed = len(fleet.targets), len(fleet.failures())
-    done = total - len(fleet.left())
+    total, failed = len(fleet.targets), fleet.failed
+    done = fleet.refused + len(fleet.ended)
     text = f"{done - failed} of {total} {fleet.kind.done}" + (f", {failed} failed" if failed else "")
     if fleet.cancelled.is_set():
         text += ", cancelled"
@@ -354,7 +382,7 @@ def _verdict(fleet: _Fleet) -> Json:
     left = len(fleet.left())
     text = f"{len(failed)} of {total} VMs were not {fleet.kind.done}: {_named(failed)}"
     if left:
-        text += f"; that is more than {fleet.request['max_fail_percentage']} %, {left} were not begun"
+        text += f"; that is more than {fleet.most_failed} %, {left} were not begun"
     details = {
         fleet.kind.done: total - left - len(failed),
         "failed": len(failed),

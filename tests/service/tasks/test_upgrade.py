@@ -187,6 +187,24 @@ def test_no_more_than_max_in_flight_at_a_time(tmp_path: Path) -> None:
     scenario(tmp_path, story)
 
 
+def test_it_is_cancelled_between_its_batches_too(tmp_path: Path) -> None:
+    async def story(workshop: Workshop, agents: UpgradableAgents) -> None:
+        for name, vm_uuid in fleet(6).items():
+            await installed(agents, vm_uuid, name)
+        asked = UpgradeAsk(wait_seconds=2.0, rollback_seconds=5, batch=2, max_in_flight=1)
+        task_id = (await workshop.operations.upgrade(asked, actor="alice"))["task_id"]
+        while (await workshop.operations.task(task_id))["progress"] == 0:
+            await asyncio.sleep(0.005)
+        await workshop.operations.cancel_task(task_id, actor="bob")
+        ended = await workshop.operations.task(task_id, wait=30.0)
+        assert (ended["state"], ended["error"]["code"]) == ("cancelled", "TASK_CANCELLED")
+        states = [row["state"] for row in (await workshop.operations.upgrade_rows(task_id))["items"]]
+        assert set(states) == {"upgraded", "cancelled"}
+        assert len(agents.received) == states.count("upgraded") == ended["error"]["details"]["upgraded"]
+
+    scenario(tmp_path, story)
+
+
 def test_the_plan_says_who_is_due_and_changes_nothing(tmp_path: Path) -> None:
     async def story(workshop: Workshop, agents: UpgradableAgents) -> None:
         for (name, vm_uuid), version in zip(fleet(3).items(), (OLD, __version__, "0.2.0"), strict=True):
