@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads a PowerShell script with tree-sitter's grammar: its syntax errors, and what it calls that PowerShell 3.0 has not.
+"""Reads a PowerShell script with tree-sitter's grammar: its errors, and what it calls that PowerShell 3.0 has not.
 
 No PowerShell runs here. The grammar is not PowerShell's own: it takes a few things for errors that are none (`1GB`
 behind `*`, a generic type's arity, labels). Write those in another way.
@@ -20,7 +20,22 @@ __all__ = ["Call", "Script", "foreign_to_powershell_3", "parse"]
 
 TABLE = Path(__file__).with_name("powershell3.json")
 PROGRAMS = frozenset(
-    ["certutil.exe", "cmd.exe", "icacls.exe", "msiexec.exe", "net.exe", "netsh.exe", "powershell.exe", "reg.exe", "sc.exe", "schtasks.exe", "shutdown.exe", "takeown.exe", "wevtutil.exe", "winrm.cmd"]
+    [
+        "certutil.exe",
+        "cmd.exe",
+        "icacls.exe",
+        "msiexec.exe",
+        "net.exe",
+        "netsh.exe",
+        "powershell.exe",
+        "reg.exe",
+        "sc.exe",
+        "schtasks.exe",
+        "shutdown.exe",
+        "takeown.exe",
+        "wevtutil.exe",
+        "winrm.cmd",
+    ]
 )
 """What every Windows of PowerShell 3.0 and newer has in its system folder."""
 LATER_SYNTAX = {
