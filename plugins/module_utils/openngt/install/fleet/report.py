@@ -91,6 +91,8 @@ class Row:
     """Why it failed; otherwise what was found and done, in words."""
     remedy: str | None = None
     details: Json = field(default_factory=dict)
+    diff: Json = field(default_factory=dict)
+    """`{"before", "after"}` of what this run has changed, or would change."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """What each phase took that was begun."""
     resumed: bool = False
@@ -112,6 +114,8 @@ class Report:
     journal: str | None
     """The folder; None in check mode."""
     interrupted: bool = False
+    """Ended by a signal or by the caller before every guest had its turn or its end."""
+    warnings: Sequence[str] = ()
 
     @property
     def error(self) -> OpenNGTError | None:
