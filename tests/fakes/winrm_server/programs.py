@@ -164,4 +164,8 @@ def through_bootstrap(play: Callable[[Run, str], int]) -> Play:
 
 def _decoded(command: str) -> str | None:
     found = ENCODED.search(command)
-    return base64.b64decode(found[1]).decode("utf-16-le") if found else None
+    if found is None:
+        return None
+    script = base64.b64decode(found[1]).decode("utf-16-le")
+    # ansible-core before 2.18 starts a PowerShell in PowerShell.
+    return (_decoded(script) or script) if script.lower().startswith("powershell") else script
