@@ -23,7 +23,6 @@ LIBRARY_LEAVES = {
     "requests": {"install/transports/_pywinrm.py"},
     "spnego": {"install/transports/_pywinrm.py"},
     "winrm": {"install/transports/_pywinrm.py"},
-    "xmltodict": {"install/transports/_pywinrm.py"},
 }
 
 
