@@ -15,6 +15,7 @@ from .credential_fields import CREDENTIALS, ENTRY, Check
 from .known import KnownGuest
 from .logins import Entry, Unfit, login_of
 from .private_file import PrivateFile, read_private_file
+from .report import Refused
 from .shapes import nearest, shape_of
 from .target import Target
 
@@ -31,8 +32,8 @@ class Listed(NamedTuple):
     """The guests of a list, in its order."""
 
     targets: list[Target]
-    refused: list[tuple[str, str, OpenNGTError]]
-    """(name, VM, why) of each guest whose login is not possible, though the entry is right."""
+    refused: list[Refused]
+    """Guests whose login is not possible, though the entry is right."""
 
 
 class Problem(NamedTuple):
@@ -201,7 +202,7 @@ def _add(listed: Listed, entry: Entry, known: Mapping[str, KnownGuest], trust_ne
     if login.code == "INVALID_INPUT":
         return login
     error = OpenNGTError(login.code, "{0} {1}".format(login.field, login.what), {"field": login.field})
-    listed.refused.append((entry.name, entry.vm, error))
+    listed.refused.append(Refused(entry.name, entry.vm, error))
     return None
 
 
