@@ -13,6 +13,7 @@ from . import uevent
 from .disc import drives, is_loaded, mounted_privately
 from .errors import AgentError
 from .files import Runner, file_errors
+from .first_disc import is_awaited, pinned_ca
 from .identity import Identity, check_newer, load, store
 from .machine import vm_uuid
 from .paths import Paths
@@ -60,10 +61,16 @@ def _take(paths: Paths, run: Runner, device: str) -> Optional[Identity]:
 def take(paths: Paths, disc: Disc, agent: Optional[bytes] = None, run: Optional[Runner] = None) -> Identity:
     """Store a disc's identity if it may follow the stored one, and begin the upgrade that the disc asks for.
 
-    Never on first use: an agent that lost its identity has no CA left to judge a disc by (IDENTITY_INVALID).
+    Without a stored one only where the package that brought the agent says so (`first_disc`): an agent that lost its
+    identity has no CA left to judge a disc by (IDENTITY_INVALID).
     """
-    stored = load(paths)
-    verified = verify(disc, Trust(vm_uuid(paths), stored, None))
+    if is_awaited(paths):
+        stored, ca_sha256 = None, pinned_ca(paths)
+    else:
+        stored, ca_sha256 = load(paths), None
+    verified = verify(disc, Trust(vm_uuid(paths), stored, ca_sha256))
+    if stored is None:
+        log.warning("first identity: the CA %s is trusted by %s", verified.identity.ca_sha256, verified.trusted_by)
     check_newer(stored, verified.identity)
     # Laid down before the identity is: a disc that was used up asks for nothing any more.
     upgrading = verified.manifest.upgrade is not None and lay_down(paths, verified.manifest, agent)

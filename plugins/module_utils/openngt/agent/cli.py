@@ -9,7 +9,7 @@ import sys
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
 from . import identity as identities
-from . import runtime_status, service, upgrade_record, verify
+from . import package, runtime_status, service, upgrade_record, verify
 from .errors import AgentError
 from .guest import Guest, this_guest
 from .identity import check_newer
@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_output(one)
     _add_output(commands.add_parser("uninstall", help="remove the agent and all its files"))
     _add_output(commands.add_parser("upgrade", help="carry out an upgrade that waits, as its systemd unit does"))
+    one = commands.add_parser("package", help="for the scripts of the distribution's package")
+    one.add_argument("--operation", choices=sorted(package.OPERATIONS), required=True)
+    _add_output(one)
     one = commands.add_parser("verify", help="judge a mounted tools disc; change nothing")
     _add_disc(one)
     _add_output(one)
@@ -109,6 +112,10 @@ def _uninstall(guest: Guest, _options: argparse.Namespace) -> Answer:
 
 def _upgrade(guest: Guest, _options: argparse.Namespace) -> Answer:
     return upgrade(guest)
+
+
+def _package(guest: Guest, options: argparse.Namespace) -> Answer:
+    return package.OPERATIONS[options.operation](guest)
 
 
 def _verify(guest: Guest, options: argparse.Namespace) -> Answer:
@@ -225,6 +232,7 @@ COMMANDS: Dict[str, Callable[[Guest, argparse.Namespace], Answer]] = {
     "install": _install,
     "uninstall": _uninstall,
     "upgrade": _upgrade,
+    "package": _package,
     "verify": _verify,
     "status": _status,
 }
@@ -233,6 +241,7 @@ IN_WORDS: Dict[str, Callable[[Answer], str]] = {
     "install": _words_of_change,
     "uninstall": _words_of_change,
     "upgrade": _words_of_upgrade,
+    "package": _words_of_change,
     "verify": _words_of_disc,
     "status": _words_of_status,
 }

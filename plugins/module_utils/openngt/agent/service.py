@@ -19,6 +19,7 @@ from .disc import MountedDiscs
 from .errors import AgentError
 from .files import Runner
 from .files import run as run_program
+from .first_disc import check_not_awaited
 from .going_down import COMMANDS, go_down
 from .identity import Identity
 from .key_request import make_request, run_briefly
@@ -224,6 +225,7 @@ class Agent:
     def _own_identity(self) -> Identity:
         """The stored identity; IDENTITY_INVALID when this is not the VM that it was given to (a clone)."""
         try:
+            check_not_awaited(self._paths)
             identity = identities.load(self._paths)
         except AgentError:
             self._shown.identity(None)
