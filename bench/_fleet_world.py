@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fresh guests before a fresh service, for one contender of the fleet installation; and the proof that all must pass."""
+"""Fresh guests before a fresh service for one contender of the fleet installation, and the proof that all must pass."""
 
 import contextlib
 import os
@@ -67,7 +67,7 @@ class World:
             client.wait_task(client.mount(guest.vm_uuid, HOLDER, 1800), 300.0)
 
     def prove(self) -> None:
-        """RuntimeError unless each guest has a live link and a certificate of its own that is the ledger's current one."""
+        """RuntimeError unless each guest has a live link and a certificate of its own, current in the ledger."""
         with self.service.client() as client:
             vms = client.vms()
         linked = [vm for vm in vms if vm["communication_link_active"] and vm["certificate"]["kind"] == "link"]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A hundred guests from nothing to a proven link, by us and by the ways in which Ansible's users do it, on one machine.
 
-The guests are simulated (CONTRIBUTING.md): a real sshd, a real installation and a real agent each, which share the cores
-with whoever installs. So each contender pays for the guests' own work too; what its controller alone took is told apart.
+The guests are simulated (CONTRIBUTING.md): a real sshd, a real installation and a real agent each, which share the
+cores with whoever installs. So each contender pays for the guests' own work too; what its controller alone took is told
+apart.
 """
 
 import json
@@ -11,10 +12,10 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench._fleet_world import ROOT, Spent, World, collection, run_measured, world_of
-from bench._rows import Row, not_measured, row
 from tests.fakes.simulated_guests.spec import PORT
 
+from bench._fleet_world import ROOT, Spent, World, collection, run_measured, world_of
+from bench._rows import Row, not_measured, row
 from openngt.install.fleet.guest_bundle import package
 
 __all__ = ["rows"]

@@ -3,12 +3,14 @@
 
 python -m tests.fakes.simulated_guests.controller PLAN   the plan as JSON: `targets`, `options`
 
-The service is that of OPENNGT_ENDPOINT, OPENNGT_TOKEN and OPENNGT_CA_FILE. A line of JSON for each event, the report last.
+The service is that of OPENNGT_ENDPOINT, OPENNGT_TOKEN and OPENNGT_CA_FILE. A line of JSON for each event, the report
+last.
 """
 
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from openngt.install.fleet.target import Become, HostKeys, Secret, SshLogin, Tar
 __all__ = ["main", "target_of"]
 
 
-def target_of(told: dict[str, Any]) -> Target:
+def target_of(told: Mapping[str, Any]) -> Target:
     """A guest as SimulatedFleet.targets has it."""
     password = None if told["password"] is None else Secret(told["password"])
     login = SshLogin(

@@ -70,6 +70,11 @@ class SimulatedGuest:
         return Path(f"/proc/{self.pid}/root")
 
     @property
+    def mounts(self) -> str:
+        """Its /proc/mounts, while it is on."""
+        return Path(f"/proc/{self.pid}/mounts").read_text()
+
+    @property
     def known_hosts(self) -> str:
         return f"[{self.address}]:{PORT} {self.public_key}\n"
 
@@ -81,6 +86,9 @@ class SimulatedGuest:
         """Pull the plug: whatever runs in it is gone in this moment; its disk stays."""
         self.hub.ask("kill", vm_uuid=self.vm_uuid)
         self.pid = None
+
+    def resize_disk(self, mib: int) -> None:
+        self.hub.ask("resize", vm_uuid=self.vm_uuid, mib=mib)
 
     def await_sshd(self) -> None:
         end = time.monotonic() + BOOT_SECONDS
