@@ -12,7 +12,7 @@ import io
 import zipfile
 from typing import Dict, List
 
-__all__ = ["agent_modules", "build_zipapp", "installer_source"]
+__all__ = ["agent_modules", "build_zipapp", "installer_source", "source_of"]
 
 # Ansible sends along what a source imports by statement: these make it send the agent, and never run, for the agent is
 # meant for another machine. They are also the list of what goes into the zipapp: a new module is added here, once.
@@ -20,6 +20,7 @@ if False:  # pylint: disable=using-constant-test
     from . import agent  # pylint: disable=unused-import
     from .agent import (  # pylint: disable=unused-import
         adopt,
+        answers,
         backoff,
         blocked,
         certificate,
@@ -37,14 +38,18 @@ if False:  # pylint: disable=using-constant-test
         identity,
         install,
         install_ngt,
+        install_shared,
         install_steps,
         key_request,
+        linux,
+        linux_commands,
         machine,
         manifest,
         messages,
         network,
         os_release,
         paths,
+        posix_files,
         protocol,
         runtime_status,
         serial_frames,
@@ -53,7 +58,9 @@ if False:  # pylint: disable=using-constant-test
         service,
         status,
         strict_json,
+        system,
         systemd,
+        taking,
         times,
         tls,
         transport_policy,
@@ -69,6 +76,18 @@ if False:  # pylint: disable=using-constant-test
         verify,
         version,
         waiter,
+        windows,
+        windows_api,
+        windows_commands,
+        windows_discs,
+        windows_facts,
+        windows_files,
+        windows_install,
+        windows_network,
+        windows_port,
+        windows_registration,
+        windows_scm,
+        windows_service,
         wire,
     )
 
@@ -93,7 +112,7 @@ sys.exit(main())
 def agent_modules() -> List[str]:
     """Modules of the zipapp by their dotted names below `agent`, packages as `__init__`, sorted."""
     names = {"__init__"}
-    for node in ast.walk(ast.parse(_source_of(__name__))):
+    for node in ast.walk(ast.parse(source_of(__name__))):
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             room, _dot, package = node.module.partition(".")
             if room == AGENT:
@@ -131,11 +150,14 @@ def _archive(files: Dict[str, bytes]) -> bytes:
 
 def _agent_source(name: str) -> bytes:
     full = "{0}.{1}.{2}".format(__name__.rpartition(".")[0], AGENT, name)
-    return _source_of(full[: -len(".__init__")] if full.endswith(".__init__") else full)
+    return source_of(full[: -len(".__init__")] if full.endswith(".__init__") else full)
 
 
-def _source_of(name: str) -> bytes:
-    """The bytes of a module's source as its loader has them: from a folder, a zip, or Ansible's collection loader."""
+def source_of(name: str) -> bytes:
+    """The bytes of a module's source as its loader has them: from a folder, a zip, or Ansible's collection loader.
+
+    LookupError when it did not come along.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None or not spec.origin:
         raise LookupError("the source of {0} did not come along".format(name))
