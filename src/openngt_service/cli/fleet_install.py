@@ -172,6 +172,8 @@ def finish(report: Report, output: Form, delete: Guests | None) -> None:
     for warning in report.warnings:
         say(f"warning: {warning}")
     say(", ".join(f"{count} {state}" for state, count in sorted(report.summary["counts"].items())))
+    if report.limit_file is not None:
+        say(f"for these alone: --limit @{report.limit_file}")
     if report.interrupted:
         say("interrupted; the same command goes on where it was")
         raise KeyboardInterrupt
