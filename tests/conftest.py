@@ -59,7 +59,7 @@ def program(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def collection() -> Path:
-    """A folder for ANSIBLE_COLLECTIONS_PATH that holds this tree, built and installed as a user would, and what it depends on.
+    """A folder for ANSIBLE_COLLECTIONS_PATH with this tree as a user would install it, and what it depends on.
 
     Named by the digest of the sources, so that it is built again when they changed. One of earlier sources stays for a
     while: another session, or another worker of this one, may be at work with it.
