@@ -20,7 +20,7 @@ __all__ = ["Call", "Script", "foreign_to_powershell_3", "parse"]
 
 TABLE = Path(__file__).with_name("powershell3.json")
 PROGRAMS = frozenset(
-    "certutil.exe cmd.exe icacls.exe msiexec.exe net.exe netsh.exe powershell.exe reg.exe sc.exe schtasks.exe shutdown.exe "
+    "certreq.exe certutil.exe cmd.exe icacls.exe msiexec.exe net.exe netsh.exe powershell.exe reg.exe sc.exe schtasks.exe shutdown.exe "
     "takeown.exe wevtutil.exe winrm.cmd".split()
 )
 """What every Windows of PowerShell 3.0 and newer has in its system folder."""
