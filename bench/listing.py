@@ -65,8 +65,8 @@ def fill(service: ServiceProcess, count: int) -> None:
     service.hypervisor.path.write_text(json.dumps(hypervisor))
     service.state_dir.mkdir(mode=0o700)
     settings = Settings(state_dir=service.state_dir, cluster_ip="127.0.0.1")
-    authority, _ = ensure_authority(settings, "bench CA", now())
-    store = open_store(settings, authority)
+    succession, _ = ensure_authority(settings, "bench CA", now())
+    store = open_store(settings, succession.signer)
     asyncio.run(fleet(store, count))
     store.close()
 

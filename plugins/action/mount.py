@@ -11,7 +11,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ..module_utils import holder
+from ..module_utils.openngt import holder
 
 display = Display()
 

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure
@@ -16,31 +15,21 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.openngt.errors import OpenNGTError
-from ..module_utils.openngt.install.prerequisites import Finding, demand, is_met, missing_program, parse_version
-from ..module_utils.openngt.install.support import FAMILIES, Verdict, install_command, judge, parse
+from ..module_utils.openngt.install.bare_guest import (
+    Bare,
+    demand_brought,
+    family_to_bring,
+    probe,
+    read_probe,
+    without_python,
+)
+from ..module_utils.openngt.install.prerequisites import Finding, demand, is_met, parse_version
+from ..module_utils.openngt.install.support import Verdict, install_command
 
 display = Display()
 
 Json = dict[str, Any]
 DEFAULT_MINIMUM = "3.6"
-# Plain sh, since nothing else can be relied on: lines `python=<path>` and `tar=<path>`, then the os-release file.
-PROBE = """\
-for python in {candidates}; do
-  if "$python" -c 'import sys; sys.exit(sys.version_info < {minimum})' >/dev/null 2>&1; then
-    echo "python=$(command -v "$python")"; break
-  fi
-done
-echo "tar=$(command -v tar)"
-cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null || :"""
-
-
-class Guest(NamedTuple):
-    python: str | None
-    tar: str | None
-    distribution: Verdict
-
-    def missing(self) -> list[str]:
-        return [need for need, path in (("python", self.python), ("tar", self.tar)) if path is None]
 
 
 class ActionModule(ActionBase):
@@ -63,7 +52,7 @@ class ActionModule(ActionBase):
     def _prepare_and_check(self, task_vars: Json) -> Json:
         install = boolean(self._task.args.get("install", False))
         guest = self._probe(task_vars)
-        missing = guest.missing()
+        missing = missing_in(guest)
         if missing and install and self._task.check_mode:
             return self._foretell(guest, missing, task_vars)
         if missing and install:
@@ -76,15 +65,13 @@ class ActionModule(ActionBase):
             answer.update(changed=True, installed=missing)
         return answer
 
-    def _probe(self, task_vars: Json) -> Guest:
+    def _probe(self, task_vars: Json) -> Bare:
         minimum = parse_version(str(self._task.args.get("minimum_python", DEFAULT_MINIMUM)))
-        candidates = " ".join(shlex.quote(path) for path in self._interpreters(task_vars))
-        done = self._low_level_execute_command(PROBE.format(candidates=candidates, minimum=minimum), sudoable=True)
+        done = self._low_level_execute_command(probe(self._interpreters(task_vars), minimum), sudoable=True)
         if done["rc"] != 0:
             said = (done["stderr"] or done["stdout"]).strip()
             raise OpenNGTError("COMMAND_FAILED", f"the guest's shell does not work: {said}", {"rc": done["rc"]})
-        lines = parse(done["stdout"])
-        return Guest(lines.pop("python", None), lines.pop("tar", "") or None, judge(lines))
+        return read_probe(done["stdout"])
 
     def _interpreters(self, task_vars: Json) -> Sequence[str]:
         """The one that the inventory names, else those that Ansible itself would try."""
@@ -95,21 +82,15 @@ class ActionModule(ActionBase):
         return ["/usr/bin/python3", "python3", *(path for path in fallback if path != "/usr/bin/python")]
 
     def _install(self, distribution: Verdict, missing: Sequence[str], task_vars: Json) -> None:
-        family = known_family(distribution, missing)
+        family = family_to_bring(distribution, missing)
         host = task_vars.get("inventory_hostname", "localhost")
         display.display(f"{host}: installing {', '.join(missing)} with {family.manager}")
         done = self._low_level_execute_command(install_command(family.name, list(missing)), sudoable=True)
-        if done["rc"] != 0:
-            output = (done["stdout"] + done["stderr"]).strip().splitlines()[-20:]
-            message = f"{family.manager} could not install {', '.join(missing)}: {output[-1] if output else ''}"
-            raise OpenNGTError("COMMAND_FAILED", message, {"rc": done["rc"], "output": output})
-        if family.restart:
-            message = f"{family.manager} has installed {', '.join(missing)} for the next boot"
-            raise OpenNGTError("PREREQUISITES_NOT_MET", message, remedy="restart the guest, then run again")
+        demand_brought(family, missing, done["rc"], done["stdout"] + done["stderr"])
 
-    def _foretell(self, guest: Guest, missing: Sequence[str], task_vars: Json) -> Json:
+    def _foretell(self, guest: Bare, missing: Sequence[str], task_vars: Json) -> Json:
         """Check mode where something would be installed: what the module would find then, as far as it can run."""
-        family = known_family(guest.distribution, missing)
+        family = family_to_bring(guest.distribution, missing)
         message = f"would install {', '.join(missing)} with {family.manager}"
         coming = [Finding(need, "warning", "not found", "on PATH", message) for need in missing]
         if guest.python is None:
@@ -122,12 +103,10 @@ class ActionModule(ActionBase):
             demand(others)
         return result_of([*coming, *others], changed=True, installed=missing, msg=message, python=guest.python)
 
-    def _without_python(self, guest: Guest) -> Json:
+    def _without_python(self, guest: Bare) -> Json:
         """No module can run here, so what the shell told is judged."""
         minimum = self._task.args.get("minimum_python", DEFAULT_MINIMUM)
-        found = [missing_program("python", f"{minimum} or newer")]
-        if guest.tar is None:
-            found.append(missing_program("tar", "on PATH"))
+        found = without_python(guest, minimum)
         if self._task.check_mode:
             text = "this guest has no Python, so the rest cannot be foretold; without it the run will fail here"
             return result_of(found, changed=False, installed=[], msg=text, warnings=[text])
@@ -141,11 +120,8 @@ class ActionModule(ActionBase):
         return answer
 
 
-def known_family(distribution: Verdict, missing: Sequence[str]) -> Any:
-    if distribution.family is None:
-        message = f"{distribution.message}: its package manager is not known, so {', '.join(missing)} must be there"
-        raise OpenNGTError("UNSUPPORTED_DISTRIBUTION", message, remedy=f"install {', '.join(missing)} by hand")
-    return next(family for family in FAMILIES if family.name == distribution.family)
+def missing_in(guest: Bare) -> list[str]:
+    return [need for need, path in (("python", guest.python), ("tar", guest.tar)) if path is None]
 
 
 def result_of(found: Sequence[Finding], *, python: str | None = None, **more: Any) -> Json:

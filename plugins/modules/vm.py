@@ -120,9 +120,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import enrolment, holder, mounting
 from ..module_utils.argspec import client_of, service_spec
 from ..module_utils.failure import fail
+from ..module_utils.openngt import enrolment, holder, mounting
 from ..module_utils.openngt.errors import OpenNGTError
 
 

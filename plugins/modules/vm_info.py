@@ -161,8 +161,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.argspec import client_of, service_spec
 from ..module_utils.failure import fail
-from ..module_utils.link import wait_for_links
 from ..module_utils.openngt.errors import OpenNGTError
+from ..module_utils.openngt.link import wait_for_links
 
 
 def define_module() -> AnsibleModule:

@@ -66,6 +66,7 @@ BEFORE: Mapping[str, list[str]] = {
     "docs/console.md": SERVICE,
     "docs/diagnosis.md": ENROLLED,
     "docs/health.md": ALERTED,
+    "docs/inventory.md": ENROLLED,
     "docs/lab.md": [
         "qemu-img create -q -f qcow2 web1.qcow2 1M",
         'mkdir vms && export OPENNGT_QEMU_DIRECTORY="$PWD/vms"',

@@ -58,7 +58,7 @@ def on_guests(example: Example) -> bool:
         first, *rest = command.words
         if command.in_guest or first == "ansible" or (first == "openngt" and asks_guests(rest)):
             return True
-        if first == "ansible-playbook":
+        if first == "ansible-playbook" and "--list-hosts" not in rest:
             files = files_of(example.block.page)
             played = [files[word] for word in rest if word in files and word.endswith(".yml")]
             ours = {word for word in rest if word.startswith("openngt.guest_tools.")}
@@ -74,7 +74,10 @@ def asks_guests(words: Sequence[str]) -> bool:
 
 
 def plays_on_guests(text: str) -> bool:
-    roles = {role["role"] for play in yaml.safe_load(text) for role in play.get("roles", [])}
+    plays = yaml.safe_load(text)
+    if isinstance(plays, dict):  # an inventory
+        return False
+    roles = {role["role"] for play in plays for role in play.get("roles", [])}
     waits = "openngt.guest_tools.vm_info"
     return bool(roles & GUEST_ROLES) or any(
         GUEST_MODULES & set(task) or (task.get(waits) or {}).get("wait_for_link") for task in tasks_of(text)

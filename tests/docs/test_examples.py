@@ -28,7 +28,9 @@ from .examples import PAGES, ROOT, Block, Command, blocks, commands, tasks_of
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = [command for block in BLOCKS if block.language == "console" for command in commands(block)]
-PLAYS = [block for block in BLOCKS if block.language == "yaml"]
+YAML = [block for block in BLOCKS if block.language == "yaml"]
+INVENTORIES = [block for block in YAML if isinstance(yaml.safe_load(block.text), dict)]
+PLAYS = [block for block in YAML if block not in INVENTORIES]
 
 JUDGED = {"console", "yaml", "ini", "toml", "python"}
 # A drawing, and what the site's own test builds.
@@ -234,6 +236,15 @@ def test_defaults_of_the_action_group_are_options_of_its_modules(
     for play in yaml.safe_load(block.text):
         for name in play.get("module_defaults", {}).get(SERVICE_GROUP, {}):
             assert all(name in documentation[f"openngt.guest_tools.{one}"]["doc"]["options"] for one in members), name
+
+
+def test_an_inventory_gives_options_that_its_plugin_takes(collection: Path, tmp_path: Path) -> None:
+    text = ansible(collection, tmp_path, "ansible-doc", "-t", "inventory", "--json", "openngt.guest_tools.vms")
+    options = json.loads(text)["openngt.guest_tools.vms"]["doc"]["options"]
+    assert len(INVENTORIES) > 1
+    for block in INVENTORIES:
+        given = yaml.safe_load(block.text)
+        assert problems({**options, "endpoint": {"description": ""}, "token": {"description": ""}}, given) == []
 
 
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))

@@ -16,13 +16,14 @@ __all__ = ["ObedientGuest"]
 class ObedientGuest:
     """Obeys `guest.*` and takes what it is told; with `blocked` it says no, as the guest's administrator does."""
 
-    def __init__(self, service: ServiceProcess, vm_uuid: str, folder: Path) -> None:
+    def __init__(self, service: ServiceProcess, vm_uuid: str, folder: Path, **hello: Any) -> None:
+        """`hello`: what it says of itself beyond the usual (`agent_version`, `status`)."""
         self.boots = 1
         self.blocked = False
         self.linked = threading.Event()
         self.asked: list[tuple[str, Any]] = []
         """Method and parameters of each request, in order."""
-        self._service, self._vm_uuid = service, vm_uuid
+        self._service, self._vm_uuid, self._hello = service, vm_uuid, hello
         with service.client() as client:
             [issued] = client.issue_batch([{"vm_uuid": vm_uuid}])
             self._service_name = client.ca()["service_name"]
@@ -41,7 +42,7 @@ class ObedientGuest:
         """True when it has been told to reboot."""
         port = self._service.gateway_port
         agent = await AgentClient.connect(port, self._context, self._service_name)
-        await agent.start(boot_id=f"boot-{self.boots}")
+        await agent.start(boot_id=f"boot-{self.boots}", **self._hello)
         self.linked.set()
         beating = asyncio.create_task(self._beat(agent))
         try:

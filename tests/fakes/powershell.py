@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads a PowerShell script with tree-sitter's grammar: its syntax errors, what it calls, and what PowerShell 3.0 has not.
+"""Reads a PowerShell script with tree-sitter's grammar: its errors, and what it calls that PowerShell 3.0 has not.
 
-No PowerShell runs here. The grammar is not PowerShell's own: it takes a few things for errors that are none (`1GB` behind
-`*`, a generic type's arity, labels). Write those in another way.
+No PowerShell runs here. The grammar is not PowerShell's own: it takes a few things for errors that are none (`1GB`
+behind `*`, a generic type's arity, labels). Write those in another way.
 """
 
 from __future__ import annotations
@@ -20,8 +20,23 @@ __all__ = ["Call", "Script", "foreign_to_powershell_3", "parse"]
 
 TABLE = Path(__file__).with_name("powershell3.json")
 PROGRAMS = frozenset(
-    "certreq.exe certutil.exe cmd.exe icacls.exe msiexec.exe net.exe netsh.exe powershell.exe reg.exe sc.exe schtasks.exe shutdown.exe "
-    "takeown.exe wevtutil.exe winrm.cmd".split()
+    [
+        "certreq.exe",
+        "certutil.exe",
+        "cmd.exe",
+        "icacls.exe",
+        "msiexec.exe",
+        "net.exe",
+        "netsh.exe",
+        "powershell.exe",
+        "reg.exe",
+        "sc.exe",
+        "schtasks.exe",
+        "shutdown.exe",
+        "takeown.exe",
+        "wevtutil.exe",
+        "winrm.cmd",
+    ]
 )
 """What every Windows of PowerShell 3.0 and newer has in its system folder."""
 LATER_SYNTAX = {
@@ -63,10 +78,10 @@ def parse(script: str) -> Script:
 
 
 def foreign_to_powershell_3(script: str, *, windows_2012: bool = False) -> list[str]:
-    """`line 3: …` for each syntax error and for each thing that Windows PowerShell 3.0 lacks; empty: nothing was found.
+    """`line 3: …` for each syntax error and each thing that Windows PowerShell 3.0 lacks; empty: nothing was found.
 
-    Commands and parameters are wanted by their full names: an alias may be missing or be another's. `windows_2012` allows
-    those that came with Windows 8 and Server 2012, beside PowerShell.
+    Commands and parameters are wanted by their full names: an alias may be missing or be another's. `windows_2012`
+    allows those that came with Windows 8 and Server 2012, beside PowerShell.
     """
     read = parse(script)
     known = table(windows_2012)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from plugins.module_utils import holder
+from openngt import holder
 
 from .conftest import Fleet
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugins.module_utils.link import wait_for_links
 from tests.fakes.agent_process import AgentProcess
 
 from openngt.agent import identity
+from openngt.link import wait_for_links
 
 from ..conftest import program
 from .conftest import Fleet, last_row

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from plugins.module_utils.link import missing_for_proof, wait_for_links
 
-# Under the name by which link.py knows it: the library imported twice has two classes.
-from plugins.module_utils.openngt.errors import OpenNGTError
+from openngt.errors import OpenNGTError
+from openngt.link import missing_for_proof, wait_for_links
 
 from .conftest import Fleet
 

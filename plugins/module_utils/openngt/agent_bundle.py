@@ -12,7 +12,7 @@ import io
 import zipfile
 from typing import Dict, List
 
-__all__ = ["agent_modules", "build_zipapp", "installer_source"]
+__all__ = ["agent_modules", "build_zipapp", "installer_source", "source_of"]
 
 # Ansible sends along what a source imports by statement: these make it send the agent, and never run, for the agent is
 # meant for another machine. They are also the list of what goes into the zipapp: a new module is added here, once.
@@ -93,7 +93,7 @@ sys.exit(main())
 def agent_modules() -> List[str]:
     """Modules of the zipapp by their dotted names below `agent`, packages as `__init__`, sorted."""
     names = {"__init__"}
-    for node in ast.walk(ast.parse(_source_of(__name__))):
+    for node in ast.walk(ast.parse(source_of(__name__))):
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             room, _dot, package = node.module.partition(".")
             if room == AGENT:
@@ -131,11 +131,14 @@ def _archive(files: Dict[str, bytes]) -> bytes:
 
 def _agent_source(name: str) -> bytes:
     full = "{0}.{1}.{2}".format(__name__.rpartition(".")[0], AGENT, name)
-    return _source_of(full[: -len(".__init__")] if full.endswith(".__init__") else full)
+    return source_of(full[: -len(".__init__")] if full.endswith(".__init__") else full)
 
 
-def _source_of(name: str) -> bytes:
-    """The bytes of a module's source as its loader has them: from a folder, a zip, or Ansible's collection loader."""
+def source_of(name: str) -> bytes:
+    """The bytes of a module's source as its loader has them: from a folder, a zip, or Ansible's collection loader.
+
+    LookupError when it did not come along.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None or not spec.origin:
         raise LookupError("the source of {0} did not come along".format(name))

@@ -25,7 +25,9 @@ Wanted = NamedTuple(
 
 Finding = NamedTuple("Finding", [("name", str), ("state", str), ("found", str), ("wanted", str), ("remedy", str)])
 
-INSTALL_OPTION = "set linux_prerequisites_install: true (role), or install: true (module)"
+INSTALL_OPTION = (
+    "set linux_prerequisites_install: true (role), install: true (module), install_prerequisites: true (fleet)"
+)
 
 
 def findings(facts: Facts, wanted: Wanted) -> List[Finding]:

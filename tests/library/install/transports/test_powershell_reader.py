@@ -2,7 +2,6 @@
 """The reader that keeps syntax errors and newer PowerShell out of our scripts finds both, and lets good ones pass."""
 
 import pytest
-
 from tests.fakes.powershell import Call, foreign_to_powershell_3, parse
 
 GOOD = r"""

@@ -19,6 +19,7 @@ class Ended(NamedTuple):
     """The end of a program in the guest."""
 
     exit_status: int
+    """128 + n when signal n ended it."""
     stderr: str
     """Its last 8 KiB, for people."""
 
@@ -27,7 +28,10 @@ class GuestProgram(Protocol):
     """A program that runs in the guest and is talked to in lines."""
 
     def say(self, data: bytes) -> None:
-        """Write to its standard input, all of it."""
+        """Write to its standard input, all of it. GUEST_TIMED_OUT when it takes none for long.
+
+        A program that has ended reads no more; `hear` and `end` tell.
+        """
 
     def close_input(self) -> None:
         """Its standard input ends."""
@@ -39,7 +43,7 @@ class GuestProgram(Protocol):
         """
 
     def end(self, seconds: float) -> Ended:
-        """Wait for its end. GUEST_TIMED_OUT."""
+        """Wait for its end; lines that nobody heard are dropped. GUEST_TIMED_OUT."""
 
 
 class Transport(Protocol):
@@ -48,11 +52,12 @@ class Transport(Protocol):
     def start(self, command: str, *, elevated: bool = True) -> GuestProgram:
         """Run a command line of the guest's shell; `elevated`: as its administrator, in the way the login says.
 
+        Returns when it has begun. A transport may carry several programs; one thread at a time talks to each.
         No secret belongs in `command`: the guest's process list shows it.
         """
 
     def close(self) -> None:
-        """End the connection and whatever still runs over it; never raises, never waits for long."""
+        """End the connection; what runs over it sees its input end. From any thread; never raises, never waits long."""
 
     def __enter__(self) -> Transport: ...
 

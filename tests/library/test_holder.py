@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from plugins.module_utils.holder import describe, is_dead
+
+from openngt.holder import describe, is_dead
 
 
 def test_a_living_process_is_not_dead() -> None:

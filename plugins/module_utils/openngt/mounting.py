@@ -1,5 +1,3 @@
-# Copyright (c) 2026, openngt contributors
-# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Put a VM's tools ISO into an empty drive, or take it out: look, plan, apply."""
 
@@ -8,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+from .client import Client
 from .enrolment import enrolled, on_hypervisor
-from .openngt.client import Client
-from .openngt.errors import OpenNGTError
+from .errors import OpenNGTError
 
 __all__ = ["Plan", "apply", "plan_eject", "plan_mount"]
 

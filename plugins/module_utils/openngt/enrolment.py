@@ -1,5 +1,3 @@
-# Copyright (c) 2026, openngt contributors
-# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Enrol a VM with the service, or end that: look, plan, apply."""
 
@@ -8,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from .openngt.client import Client
-from .openngt.errors import OpenNGTError
-from .openngt.version import __version__
+from .client import Client
+from .errors import OpenNGTError
+from .version import __version__
 
 __all__ = ["CAPABILITIES", "Plan", "apply", "enrolled", "on_hypervisor", "plan"]
 

@@ -1,5 +1,3 @@
-# Copyright (c) 2026, openngt contributors
-# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """When a link counts as proven, and waiting for that."""
 
@@ -9,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .openngt.client import Client
-from .openngt.errors import OpenNGTError
+from .client import Client
+from .errors import OpenNGTError
 
 __all__ = ["missing_for_proof", "wait_for_links"]
 

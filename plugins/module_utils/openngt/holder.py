@@ -1,5 +1,3 @@
-# Copyright (c) 2026, openngt contributors
-# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who holds a mount, written so that a later run on the same machine can tell whether that holder still lives.
 
@@ -17,15 +15,16 @@ import re
 import socket
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 __all__ = ["describe", "is_dead"]
 
-PATTERN = re.compile(r" pid (?P<pid>[0-9]+) \(ansible\) at (?P<place>[0-9a-f]{12})/(?P<birth>[0-9a-f]{8})$")
+PATTERN = re.compile(r" pid (?P<pid>[0-9]+) \((?:ansible|fleet)\) at (?P<place>[0-9a-f]{12})/(?P<birth>[0-9a-f]{8})$")
 
 
-def describe(pid: int) -> str:
-    """The holder text for this machine's process `pid`."""
-    return f"{_user()}@{socket.gethostname()} pid {pid} (ansible) at {_place()}/{_birth(pid) or '0' * 8}"
+def describe(pid: int, kind: Literal["ansible", "fleet"] = "ansible") -> str:
+    """The holder text for this machine's process `pid`: a run of Ansible, or of a fleet's installation."""
+    return f"{_user()}@{socket.gethostname()} pid {pid} ({kind}) at {_place()}/{_birth(pid) or '0' * 8}"
 
 
 def is_dead(holder: str | None) -> bool:

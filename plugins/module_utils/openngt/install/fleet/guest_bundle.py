@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guest's program as bytes for a Python's standard input, built from the library's own source as it is loaded here.
+
+It is imported from memory in the guest, so that no file of it is ever written there.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import zlib
+from collections.abc import Iterator
+
+from ...agent_bundle import source_of
+from .. import guest_side
+
+__all__ = ["BOOTSTRAP", "package"]
+
+LIBRARY = "openngt"
+"""The library's name in the guest, whatever it is here (in a collection it is a longer one)."""
+
+# For `python -c`. File 0 is read through a copy: guest_side closes it for all others.
+BOOTSTRAP = (
+    'import os, zlib; stream = os.fdopen(os.dup(0), "rb"); exec(zlib.decompress(stream.read(int(stream.readline()))))'
+)
+
+LOADER = """\
+import importlib.machinery
+import sys
+
+SOURCES = {sources!r}
+PACKAGES = {packages!r}
+
+
+class Loader:
+    def find_spec(self, name, path=None, target=None):
+        if name in SOURCES:
+            return importlib.machinery.ModuleSpec(name, self, is_package=name in PACKAGES)
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        exec(compile(SOURCES[module.__name__], "<" + module.__name__ + ">", "exec"), module.__dict__)
+
+
+sys.meta_path.insert(0, Loader())
+from {start} import main
+
+main(stream)
+"""
+
+
+@functools.cache
+def package() -> bytes:
+    """What BOOTSTRAP reads: a line with the length, then the program."""
+    here, _, _ = guest_side.__name__.rpartition(".install.")
+    found: dict[str, str] = {}
+    _collect(here, guest_side.__name__.removeprefix(here + "."), found)
+    sources = {f"{LIBRARY}.{name}".rstrip("."): text for name, text in found.items()}
+    packages = {name for name in sources if any(other.startswith(name + ".") for other in sources)}
+    text = LOADER.format(sources=sources, packages=sorted(packages), start=f"{LIBRARY}.install.guest_side")
+    content = zlib.compress(text.encode("utf-8"), 9)
+    return b"%d\n%s" % (len(content), content)
+
+
+def _collect(library: str, name: str, found: dict[str, str]) -> None:
+    """A module below the library, its packages, and all that it imports of the library."""
+    if name in found:
+        return
+    package = name.rpartition(".")[0]
+    if name:
+        _collect(library, package, found)
+    text = source_of(f"{library}.{name}".rstrip(".")).decode("utf-8")
+    found[name] = text
+    for imported in _relative_imports(text, package):
+        _collect(library, imported, found)
+
+
+def _relative_imports(text: str, package: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        parts = package.split(".") if package else []
+        base = parts[: len(parts) - node.level + 1]
+        if node.module:
+            yield ".".join([*base, node.module])
+        else:
+            yield from (".".join([*base, alias.name]) for alias in node.names)

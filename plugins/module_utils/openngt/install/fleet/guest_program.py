@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the program of a guest's platform is started, and the lines that it and the controller exchange.
+
+The same on every platform. The controller says `Program.before`, then one line with the header, a JSON object. The
+program answers with lines, each a JSON object:
+
+    {"phase": "prerequisites", "findings": [...], "met": bool, "installed": [...], "python": path or null}
+    {"phase": "plan", "operation": "none|install", "reason": text, "agent": status or null, "before": {}, "after": {}}
+
+and waits for a line `go {"ca_sha256": ...}` or `stop`. After `go` it installs from the disc:
+
+    {"phase": "install", "steps": [...], "agent": status, "warnings": [...]}
+
+Before that it may ask, once, for the controller's own agent, which is then said as `{"agent": base64 of zlib}`:
+
+    {"phase": "install", "wants": "agent"}
+
+Instead of any of these {"phase": ..., "error": {"code", "message", "remedy", "details"}} may come, the last line then.
+The program ends by itself when its input ends or is silent for the header's `silence_seconds`.
+
+A first line that is no JSON is from a Linux guest without Python: all that comes is then what `bare_guest` reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import shlex
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ...agent_bundle import build_zipapp
+from ...errors import OpenNGTError
+from ..bare_guest import probe
+from ..prerequisites import parse_version
+from ..transports.base import GuestProgram
+from . import guest_bundle
+from .report import Options
+from .target import Target
+
+__all__ = [
+    "MINIMUM_PYTHON",
+    "AgentPackage",
+    "Conversation",
+    "Program",
+    "agent_package",
+    "command_for",
+    "header",
+]
+
+Json = dict[str, Any]
+MINIMUM_PYTHON = "3.6"
+INTERPRETERS = (
+    "/usr/bin/python3",
+    "python3",
+    *(f"python3.{minor}" for minor in range(14, 5, -1)),
+    "/usr/libexec/platform-python",
+)
+"""Where nobody names one. The last is RHEL's own, which is there when no other is."""
+# -I: nothing of the user's environment or home; -B: no .pyc file. Python 3.6 takes UTF-8 by the locale alone.
+FOUND = 'export LC_ALL=C.UTF-8; exec "$python" -I -B -X utf8 -c "{bootstrap}"'
+SILENCE_SECONDS = 600
+ENDED_SECONDS = 10.0
+
+
+class Program(NamedTuple):
+    command: str
+    """A command line of the guest's shell, for Transport.start."""
+    before: bytes
+    """Said first: the program itself, where it does not stand in the command."""
+
+
+class AgentPackage(NamedTuple):
+    """The agent that this controller carries."""
+
+    content: bytes
+    sha256: str
+
+
+@functools.cache
+def agent_package() -> AgentPackage:
+    content = build_zipapp()
+    return AgentPackage(content, hashlib.sha256(content).hexdigest())
+
+
+def command_for(target: Target) -> Program:
+    """The program of the target's platform. GUEST_LOGIN_UNSUPPORTED where there is none."""
+    if target.platform not in PROGRAMS:
+        raise OpenNGTError("GUEST_LOGIN_UNSUPPORTED", f"{target.name}: {target.platform} guests have no installer here")
+    return PROGRAMS[target.platform](target)
+
+
+def header(options: Options, version: str) -> Json:
+    """The conversation's first line; `version` of the agent is wanted."""
+    gateway = options.gateway and {"host": options.gateway[0], "port": options.gateway[1]}
+    return {
+        "protocol": 1,
+        "check": options.check,
+        "version": version,
+        "label": options.label,
+        "mount_point": options.mount_point,
+        "minimum_free_mb": options.minimum_free_mb,
+        "minimum_python": MINIMUM_PYTHON,
+        "gateway": gateway,
+        "wait_seconds": options.wait_seconds,
+        "silence_seconds": SILENCE_SECONDS,
+        "allow_unsupported_distribution": options.allow_unsupported_distribution,
+        "install_prerequisites": options.install_prerequisites,
+        "agent_sha256": agent_package().sha256,
+    }
+
+
+class Conversation:
+    """The controller's side of it."""
+
+    def __init__(self, program: GuestProgram, left: Callable[[], float]) -> None:
+        """`left` gives the seconds that the guest may still take in all, and raises when there are none."""
+        self._program = program
+        self._left = left
+
+    def begin(self, before: bytes, first: Json) -> None:
+        self._program.say(before + _line(first))
+
+    def hear_first(self, seconds: float) -> Json | str:
+        """The first answer; a guest without Python: what its shell has printed."""
+        line = self._hear(seconds)
+        if line is None:
+            raise self._ended()
+        if line.lstrip().startswith(b"{"):
+            return self._read(line)
+        printed = [line]
+        while (line := self._hear(seconds)) is not None:
+            printed.append(line)
+        return b"\n".join(printed).decode("utf-8", "replace")
+
+    def hear(self, phase: str, seconds: float) -> Json:
+        """The next answer, which has to be of that phase. Raises what the guest tells as its error."""
+        line = self._hear(seconds)
+        if line is None:
+            raise self._ended()
+        answer = self._read(line)
+        if answer.get("phase") != phase:
+            raise OpenNGTError("PROTOCOL_ERROR", f"the guest's program speaks of {answer.get('phase')!r}, not {phase}")
+        return answer
+
+    def go(self, word: Json, seconds: float) -> Json:
+        """Have the guest install from its disc; its answer."""
+        self._program.say(b"go " + _line(word))
+        answer = self.hear("install", seconds)
+        if answer.get("wants") == "agent":
+            content = base64.b64encode(zlib.compress(agent_package().content, 9)).decode("ascii")
+            self._program.say(_line({"agent": content}))
+            answer = self.hear("install", seconds)
+        return answer
+
+    def stop(self) -> None:
+        self._program.say(b"stop\n")
+        self._program.close_input()
+
+    def _hear(self, seconds: float) -> bytes | None:
+        return self._program.hear(min(seconds, self._left()))
+
+    def _read(self, line: bytes) -> Json:
+        try:
+            answer = json.loads(line)
+        except ValueError as exc:
+            raise OpenNGTError("PROTOCOL_ERROR", "the guest's program said a line that is no JSON") from exc
+        if not isinstance(answer, dict):
+            raise OpenNGTError("PROTOCOL_ERROR", "the guest's program said a line that is no JSON object")
+        if isinstance(answer.get("error"), dict):
+            raise _error_of(answer["error"])
+        return answer
+
+    def _ended(self) -> OpenNGTError:
+        ended = self._program.end(ENDED_SECONDS)
+        said = ended.stderr.strip().splitlines()[-20:]
+        message = f"the program in the guest ended with status {ended.exit_status}: {said[-1] if said else 'silent'}"
+        return OpenNGTError("COMMAND_FAILED", message, {"exit_status": ended.exit_status, "stderr": said})
+
+
+def _error_of(told: Mapping[str, Any]) -> OpenNGTError:
+    details = told.get("details")
+    return OpenNGTError(
+        str(told.get("code")),
+        str(told.get("message")),
+        details if isinstance(details, dict) else {},
+        str(told.get("remedy")),
+    )
+
+
+def _line(message: Json) -> bytes:
+    return json.dumps(message).encode("ascii") + b"\n"
+
+
+def _linux(target: Target) -> Program:
+    candidates = [target.python] if target.python else list(INTERPRETERS)
+    # Stands in double quotes there; single ones are for whatever hands the whole command on.
+    found = FOUND.format(bootstrap=guest_bundle.BOOTSTRAP.replace('"', r"\""))
+    script = probe(candidates, parse_version(MINIMUM_PYTHON), found)
+    return Program(f"exec sh -c {shlex.quote(script)}", guest_bundle.package())
+
+
+PROGRAMS: dict[str, Callable[[Target], Program]] = {"linux": _linux}

@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way into a guest over SSH, and the one file of the library that imports `paramiko`.
+
+Where the package is missing, importing this file still works and `connect` is LIBRARY_MISSING.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import random
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import OpenNGTError
+from ..fleet.target import Secret, SshLogin
+from . import elevation, known_hosts
+from .lines import printable
+from .program import SshProgram
+from .wire import Stream, Wire, dial
+
+try:
+    import paramiko
+    from paramiko import Agent as _Agent
+    from paramiko import Transport as _Transport
+except ImportError as exc:
+    MISSING: ImportError | None = exc
+    if not TYPE_CHECKING:
+        _Agent = _Transport = object
+else:
+    MISSING = None
+    # Without a handler of its own Python would print the library's tracebacks, about a guest that went away, to stderr.
+    logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+__all__ = ["SshProgram", "SshTransport", "connect"]
+
+BACKOFF_BASE = 0.25
+BACKOFF_CAP = 4.0
+CLOSE_SECONDS = 2.0
+AGENT_SECONDS = 10.0
+# A server that is not told otherwise takes six failures (MaxAuthTries); the key file and the password need theirs.
+AGENT_KEYS = 4
+# What a server says instead of its version when it takes no more connections now: MaxStartups, PerSourcePenalties.
+BUSY_WORDS = (b"Exceeded MaxStartups", b"Not allowed at this time")
+KEYS = threading.Lock()
+
+
+class Limits(NamedTuple):
+    """Seconds."""
+
+    answer: float
+    silence: float
+
+
+def connect(
+    login: SshLogin, *, connect_seconds: float = 30.0, answer_seconds: float = 60.0, silence_seconds: float = 45.0
+) -> SshTransport:
+    """Connect, verify the host's key, log in; through the jump hosts first, where there are any.
+
+    `connect_seconds` is for all of it, with the attempts that are repeated because a server took no more connections in
+    this moment (MaxStartups). `answer_seconds`: for a shell and sudo to answer, and for the guest to take input.
+    `silence_seconds`: the connection is lost when the guest's sshd answers nothing for so long, also while a program
+    that says nothing runs. Beside the codes of base.py: FILE_UNUSABLE, CREDENTIALS_EXPOSED (a key file that others can
+    read), NO_SPACE (recording a host key), LIBRARY_MISSING. `details` has `host` and `port`, and for host keys
+    `fingerprint` and `key_type`.
+    """
+    if MISSING is not None:
+        raise OpenNGTError("LIBRARY_MISSING", f"the Python library paramiko 3.4 or newer is needed: {MISSING}")
+    return _connect(login, time.monotonic() + connect_seconds, Limits(answer_seconds, silence_seconds))
+
+
+def _connect(login: SshLogin, deadline: float, limits: Limits) -> SshTransport:
+    key = None if login.private_key_file is None else _read_key(login.private_key_file, login.passphrase)
+    with contextlib.ExitStack() as undo:
+        jump = None
+        if login.jump is not None:
+            jump = undo.enter_context(_connect(login.jump, deadline, limits))
+        transport = SshTransport(login, _handshake(login, jump, deadline), jump, limits)
+        undo.callback(transport.close)
+        with transport.session.wire.until(deadline):
+            _verify_host(transport.session, login)
+            _log_in(transport.session, login, key)
+        transport.session.watch(limits.silence)
+        undo.pop_all()
+        return transport
+
+
+def _name(login: SshLogin) -> str:
+    """`host:port`, with the way to it."""
+    host = f"[{login.host}]" if ":" in login.host else login.host
+    return f"{host}:{login.port}" + (f" (through {_name(login.jump)})" if login.jump else "")
+
+
+def _failure(
+    code: str, login: SshLogin, what: str, details: Mapping[str, object] | None = None, remedy: str | None = None
+) -> OpenNGTError:
+    where = {"host": login.host, "port": login.port}
+    return OpenNGTError(code, f"{_name(login)} {what}", {**where, **(details or {})}, remedy)
+
+
+class SshTransport:
+    """A Transport."""
+
+    def __init__(self, login: SshLogin, session: Session, jump: SshTransport | None, limits: Limits) -> None:
+        self.session = session
+        self._login = login
+        self._jump = jump
+        self._limits = limits
+
+    def __enter__(self) -> SshTransport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self, command: str, *, elevated: bool = True) -> SshProgram:
+        """Returns when the command has begun. Beside sudo's codes: SHELL_MISSING, GUEST_REFUSED (no session)."""
+        marks = elevation.Marks.fresh()
+        become = self._login.become if elevated else None
+        with self._guard("does not open a session", self._limits.answer):
+            channel = self._open()
+            program = SshProgram(
+                channel, guard=self._guard, fail=self._fail, user=self._login.user, answer_seconds=self._limits.answer
+            )
+        program.begin(elevation.script(command, marks, become), marks, become)
+        return program
+
+    def _open(self) -> paramiko.Channel:
+        try:
+            channel = self.session.open_session(timeout=self._limits.answer)
+        except paramiko.ChannelException as exc:
+            raise self._fail("GUEST_REFUSED", f"opens no session: {exc.text} (MaxSessions)") from exc
+        try:
+            channel.exec_command(elevation.LOGIN_COMMAND)
+        except paramiko.SSHException as exc:
+            if not self.session.is_active():
+                raise
+            raise self._fail("SHELL_MISSING", f"runs no command for {self._login.user}") from exc
+        return channel
+
+    def close(self) -> None:
+        # The outermost first: an inner one has nothing left to wait for then.
+        if self._jump is not None:
+            self._jump.close()
+        self.session.end()
+
+    def _fail(
+        self, code: str, what: str, details: Mapping[str, object] | None = None, remedy: str | None = None, /
+    ) -> OpenNGTError:
+        return _failure(code, self._login, what, details, remedy)
+
+    @contextlib.contextmanager
+    def _guard(self, what: str, seconds: float, /) -> Iterator[None]:
+        wire = self.session.wire
+        try:
+            with wire.until(time.monotonic() + seconds):
+                yield
+        except (paramiko.SSHException, EOFError, OSError) as exc:
+            if wire.late:
+                raise self._fail("GUEST_TIMED_OUT", f"{what} within {seconds:g} s") from exc
+            why = self.session.farewell or wire.fate or exc
+            raise self._fail("GUEST_CONNECTION_LOST", f"{what}, the connection is lost: {why}") from exc
+
+
+class Session(_Transport):
+    """paramiko's connection, with what it lacks: a wire with limits, questions that want an answer, the last words."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire)  # type: ignore[arg-type]  # all that it asks of a socket
+        self.wire = wire
+        self.farewell = ""
+        """Why the server ended it, in its own words."""
+        # The wire's deadline is for all of it.
+        self.banner_timeout = self.handshake_timeout = self.auth_timeout = 86400
+
+    def watch(self, seconds: float) -> None:
+        """Ask the server for a sign of life in each third of `seconds`; the wire breaks when none has come in all."""
+        self.packetizer.set_keepalive(max(1, int(seconds / 3)), self._ask)
+        self.wire.watch(seconds)
+
+    def _ask(self) -> None:
+        # The library's own keepalive wants no answer: a guest that is gone without a word would never be missed.
+        question = paramiko.Message()
+        question.add_byte(bytes([80]))  # SSH_MSG_GLOBAL_REQUEST
+        question.add_string("keepalive@openssh.com")
+        question.add_boolean(True)
+        self._send_user_message(question)  # type: ignore[attr-defined]
+
+    def _parse_disconnect(self, m: paramiko.Message) -> None:
+        m.get_int()
+        self.farewell = printable(m.get_string())[:200]
+
+    def get_exception(self) -> Exception | None:
+        """What went wrong in the library's thread, as one of the kinds that callers expect."""
+        exc = super().get_exception()
+        if exc is None or isinstance(exc, paramiko.SSHException | EOFError | OSError):
+            return exc
+        return paramiko.SSHException(f"{type(exc).__name__}: {exc}")
+
+    def end(self) -> None:
+        """At once, whatever the network does; its thread ends too."""
+        self.wire.close()
+        self.close()
+        if self.is_alive() and self is not threading.current_thread():
+            self.join(CLOSE_SECONDS)
+
+
+def _handshake(login: SshLogin, jump: SshTransport | None, deadline: float) -> Session:
+    """A session with an agreed key, not yet trusted. Repeated with pauses while the server has no room for more."""
+    attempt = 0
+    while True:
+        session = Session(Wire(_stream(login, jump, deadline)))
+        try:
+            _agree(session, login, deadline)
+        except (paramiko.SSHException, EOFError, OSError) as exc:
+            session.end()
+            why = _judge_handshake(session, login, exc)
+        else:
+            return session
+        pause = random.uniform(0.5, 1) * min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt)  # noqa: S311  spreads load
+        if time.monotonic() + pause >= deadline:
+            raise _failure(
+                "GUEST_REFUSED",
+                login,
+                f"drops connections before the login ({why}), {attempt + 1} times: its sshd has no room for more "
+                "(MaxStartups) or keeps this address out (PerSourcePenalties, hosts.deny)",
+                {"attempts": attempt + 1},
+            )
+        time.sleep(pause)
+        attempt += 1
+
+
+def _agree(session: Session, login: SshLogin, deadline: float) -> None:
+    standing = known_hosts.find(known_hosts.read(login.host_keys.files), login.host, login.port)
+    kinds = {entry.key.kind for entry in (*standing.trusted, *standing.elsewhere)}
+    options = session.get_security_options()
+    # As OpenSSH does: ask for a kind of key that is known, or a good server would seem to have changed its own.
+    options.key_types = sorted(options.key_types, key=lambda each: _kind(each) not in kinds)
+    with session.wire.until(deadline):
+        session.start_client()
+
+
+def _kind(algorithm: str) -> str:
+    return "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
+
+
+def _judge_handshake(session: Session, login: SshLogin, exc: Exception) -> str:
+    """Why the server dropped this attempt; what does not pass by itself is raised."""
+    wire = session.wire
+    heard = printable(wire.first.partition(b"\n")[0])
+    if wire.late:
+        phase = "ends no key exchange" if wire.first.startswith(b"SSH-") else "takes connections and says nothing"
+        raise _failure("GUEST_TIMED_OUT", login, f"{phase} in the time for connecting") from exc
+    if isinstance(exc, paramiko.ssh_exception.IncompatiblePeer):
+        what = f"has no algorithm in common with this side: {exc}"
+        raise _failure("GUEST_LOGIN_UNSUPPORTED", login, what, {"version": heard}) from exc
+    spoke_ssh = not wire.first or wire.first.startswith(b"SSH-") or any(word in wire.first for word in BUSY_WORDS)
+    if not spoke_ssh:
+        raise _failure("GUEST_REFUSED", login, f"is no SSH server, it says: {heard}", {"heard": heard}) from exc
+    if not wire.fate:
+        raise _failure("PROTOCOL_ERROR", login, f"breaks the rules of SSH: {exc}", {"version": heard}) from exc
+    return session.farewell or ("" if wire.first.startswith(b"SSH-") else heard) or wire.fate
+
+
+def _stream(login: SshLogin, jump: SshTransport | None, deadline: float) -> Stream:
+    return _socket(login, deadline) if jump is None else _channel(login, jump, deadline)
+
+
+def _socket(login: SshLogin, deadline: float) -> socket.socket:
+    """GUEST_UNREACHABLE, GUEST_REFUSED."""
+    try:
+        return dial(login.host, login.port, deadline)
+    except ConnectionRefusedError as exc:
+        raise _failure("GUEST_REFUSED", login, "refuses the connection: nothing listens there") from exc
+    except (OSError, UnicodeError) as exc:
+        reason = "nobody answers" if isinstance(exc, TimeoutError) else getattr(exc, "strerror", None) or exc
+        raise _failure("GUEST_UNREACHABLE", login, f"cannot be reached: {reason}") from exc
+
+
+def _channel(login: SshLogin, jump: SshTransport, deadline: float) -> paramiko.Channel:
+    """A connection from the jump host."""
+    patience = max(0.01, deadline - time.monotonic())
+    try:
+        return jump.session.open_channel("direct-tcpip", (login.host, login.port), ("127.0.0.1", 0), timeout=patience)
+    except paramiko.ChannelException as exc:
+        if exc.code == 2:
+            what = "cannot be reached from the jump host, or refuses it"
+            raise _failure("GUEST_UNREACHABLE", login, what) from exc
+        what = f"cannot be had: the jump host forwards no connection ({exc.text}; AllowTcpForwarding, PermitOpen)"
+        raise _failure("GUEST_LOGIN_UNSUPPORTED", login, what) from exc
+    except (paramiko.SSHException, EOFError, OSError) as exc:
+        if jump.session.is_active():
+            raise _failure("GUEST_UNREACHABLE", login, "cannot be reached: nobody answers the jump host") from exc
+        what = f"is out of reach, the connection to the jump host is lost: {jump.session.wire.fate}"
+        raise _failure("GUEST_CONNECTION_LOST", login, what) from exc
+
+
+def _verify_host(session: Session, login: SshLogin) -> None:
+    """HOST_KEY_UNKNOWN, HOST_KEY_CHANGED; before anything secret is sent."""
+    shown = session.get_remote_server_key()
+    key = known_hosts.HostKey(shown.get_name(), shown.asbytes())
+    files = login.host_keys.files
+    standing = known_hosts.find(known_hosts.read(files), login.host, login.port)
+    if known_hosts.judge(standing, key, login.host, login.port):
+        return
+    if login.host_keys.trust_new and files:
+        known_hosts.record(files[0], key, login.host, login.port)
+        return
+    raise _failure(
+        "HOST_KEY_UNKNOWN",
+        login,
+        f"shows the host key {key.fingerprint} ({key.kind}), which none of {', '.join(files) or 'no file'} knows",
+        {"fingerprint": key.fingerprint, "key_type": key.kind, "files": list(files)},
+    )
+
+
+class Attempt(NamedTuple):
+    """A way to log in."""
+
+    method: str
+    name: str
+    """For people."""
+    run: Callable[[Session], Sequence[str]]
+    """Returns which methods the server wants beside it; none: logged in."""
+
+
+def _log_in(session: Session, login: SshLogin, key: paramiko.PKey | None) -> None:
+    tried: list[str] = []
+    allowed = _offered(session, login)
+    if session.is_authenticated():
+        return
+    with contextlib.closing(_attempts(login, key)) as attempts:
+        for attempt in attempts:
+            if attempt.method not in allowed or session.is_authenticated():
+                continue
+            if attempt.method == "keyboard-interactive" and "password" in tried:
+                continue  # the same password, which would be one more failure on the account's count
+            tried.append(attempt.name)
+            try:
+                allowed = attempt.run(session) or allowed
+            except paramiko.BadAuthenticationType as exc:
+                allowed = exc.allowed_types
+            except (paramiko.SSHException, EOFError, OSError) as exc:
+                if not session.is_active():
+                    raise _cut_login(session, login, tried, exc) from exc
+    if not session.is_authenticated():
+        what = f"does not let {login.user} in: tried {', '.join(tried) or 'nothing, as there is nothing to try'}"
+        offers = {"tried": tried, "offered": list(allowed)}
+        raise _failure("GUEST_LOGIN_FAILED", login, f"{what}; it takes {', '.join(allowed) or 'nothing'}", offers)
+
+
+def _offered(session: Session, login: SshLogin) -> Sequence[str]:
+    """The methods that the server takes for this user; asking may already be enough to be let in."""
+    try:
+        return session.auth_none(login.user)
+    except paramiko.BadAuthenticationType as exc:
+        return exc.allowed_types
+    except (paramiko.SSHException, EOFError, OSError) as exc:
+        raise _cut_login(session, login, [], exc) from exc
+
+
+def _cut_login(session: Session, login: SshLogin, tried: list[str], exc: Exception) -> OpenNGTError:
+    """The connection has ended during the login."""
+    if session.wire.late:
+        return _failure("GUEST_TIMED_OUT", login, "does not answer the login in the time for connecting")
+    if session.farewell:
+        what = f"ends the login of {login.user} (tried {', '.join(tried)}): {session.farewell}"
+        return _failure("GUEST_LOGIN_FAILED", login, what, {"tried": tried})
+    if tried and tried[-1].startswith("agent") and not session.wire.fate:
+        return _failure("GUEST_LOGIN_FAILED", login, f"{tried[-1]}: the ssh-agent does not sign: {exc}")
+    return _failure("GUEST_CONNECTION_LOST", login, f"is lost during the login: {session.wire.fate or exc}")
+
+
+def _attempts(login: SshLogin, key: paramiko.PKey | None) -> Generator[Attempt]:
+    """In the order that SshLogin promises. The agent is asked only when it is its turn."""
+    user = login.user
+    if key is not None:
+        yield Attempt("publickey", f"key {login.private_key_file}", functools.partial(_with_key, user, key))
+    if login.use_agent:
+        with contextlib.closing(_agent()) as agent:
+            for each in agent.get_keys()[:AGENT_KEYS]:
+                name = f"agent's key {printable(each.comment.encode()) or each.get_name()}"
+                yield Attempt("publickey", name, functools.partial(_with_key, user, each))
+    if login.password is not None:
+        secret = login.password
+        yield Attempt(
+            "password", "password", lambda session: session.auth_password(user, secret.reveal(), fallback=False)
+        )
+        yield Attempt(
+            "keyboard-interactive",
+            "password (keyboard-interactive)",
+            lambda session: session.auth_interactive(user, _answers(secret)),
+        )
+
+
+def _with_key(user: str, key: paramiko.PKey, session: Session) -> Sequence[str]:
+    return session.auth_publickey(user, key)
+
+
+def _answers(secret: Secret) -> Callable[[str, str, list[tuple[str, bool]]], list[str]]:
+    """Answer the first hidden question alone: the next one may ask for a new password, and is no business of ours."""
+    asked = False
+
+    def answer(_title: str, _instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
+        nonlocal asked
+        answers = []
+        for _, echoed in questions:
+            answers.append("" if asked or echoed else secret.reveal())
+            asked = asked or not echoed
+        return answers
+
+    return answer
+
+
+class Agent(_Agent):
+    """The user's ssh-agent, which may hang as anything else."""
+
+    def _connect(self, conn: socket.socket) -> None:
+        conn.settimeout(AGENT_SECONDS)
+        super()._connect(conn)  # type: ignore[misc]
+
+
+class _NoAgent:
+    def get_keys(self) -> tuple[paramiko.AgentKey, ...]:
+        return ()
+
+    def close(self) -> None:
+        pass
+
+
+def _agent() -> Agent | _NoAgent:
+    try:
+        return Agent()
+    except (paramiko.SSHException, OSError):
+        return _NoAgent()  # one that is broken has no keys for us
+
+
+def _read_key(file: str, passphrase: Secret | None) -> paramiko.PKey:
+    """FILE_UNUSABLE, CREDENTIALS_EXPOSED, GUEST_LOGIN_FAILED (passphrase), GUEST_LOGIN_UNSUPPORTED (kind of key)."""
+    path = Path(file).expanduser()
+    try:
+        info = path.stat()
+    except OSError as exc:
+        raise OpenNGTError("FILE_UNUSABLE", f"private key file {path} cannot be read: {exc.strerror}") from exc
+    if info.st_uid == os.geteuid() and stat.S_IMODE(info.st_mode) & 0o077:
+        raise OpenNGTError("CREDENTIALS_EXPOSED", f"private key file {path} can be read by others (ssh refuses it too)")
+    with KEYS:  # the first of many threads reads it for all: a passphrase costs a second of computing
+        return _load_key(str(path), (info.st_mtime_ns, info.st_size, info.st_ino), passphrase)
+
+
+@functools.lru_cache(maxsize=16)
+def _load_key(path: str, _version: tuple[int, int, int], passphrase: Secret | None) -> paramiko.PKey:
+    secret = None if passphrase is None else passphrase.reveal()
+    encrypted = False
+    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        try:
+            key: paramiko.PKey = kind.from_private_key_file(path, secret)
+        except paramiko.PasswordRequiredException:
+            encrypted = True
+        except (paramiko.SSHException, ValueError, IndexError):
+            continue
+        except OSError as exc:
+            raise OpenNGTError("FILE_UNUSABLE", f"private key file {path} cannot be read: {exc.strerror}") from exc
+        else:
+            return _certified(key, Path(path + "-cert.pub"))
+    if encrypted:
+        raise OpenNGTError("GUEST_LOGIN_FAILED", f"private key file {path} is encrypted: its passphrase is needed")
+    doubt = "or its passphrase is wrong" if secret is not None else "(Ed25519, ECDSA and RSA are)"
+    raise OpenNGTError("GUEST_LOGIN_UNSUPPORTED", f"private key file {path} holds no key that can be used {doubt}")
+
+
+def _certified(key: paramiko.PKey, certificate: Path) -> paramiko.PKey:
+    """With the certificate that lies beside it under ssh's own name, if one does."""
+    if certificate.exists():
+        try:
+            key.load_certificate(str(certificate))
+        except (paramiko.SSHException, ValueError, OSError) as exc:
+            raise OpenNGTError("FILE_UNUSABLE", f"certificate {certificate} does not belong to its key: {exc}") from exc
+    return key
