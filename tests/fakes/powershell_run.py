@@ -1,42 +1,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the PowerShell that our scripts are written in, in Python: no PowerShell can be had where the tests run.
 
-The language is walked here: scopes, pipelines that unroll lists, truth, comparisons, casts, try and throw. What commands,
-.NET classes and COM objects do is the caller's (see windows_guest.py). What this does not know it refuses, so that a script
-cannot pass by being skipped. It is a simulator: that a script runs here says nothing of cmdlets as Windows has them.
+The language is walked here: scopes, pipelines that unroll lists, truth, comparisons, casts, try and throw. What
+commands, .NET classes and COM objects do is the caller's (see windows_guest.py). What this does not know it refuses, so
+that a script cannot pass by being skipped. It is a simulator: that a script runs here says nothing of cmdlets as
+Windows has them.
 """
 
 from __future__ import annotations
 
-import datetime
-import fnmatch
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import tree_sitter
-from tests.fakes import powershell
+from tests.fakes.powershell_values import (
+    Block,
+    Hash,
+    Missing,
+    Node,
+    PowerShellError,
+    Record,
+    Values,
+    kind,
+    named,
+    read,
+    text,
+    text_of,
+    true,
+    walk,
+    within,
+)
 
-__all__ = ["Block", "Hash", "Killed", "Missing", "PowerShellError", "Record", "Shell", "text_of", "true"]
+__all__ = ["Killed", "Shell"]
 
-Node = tree_sitter.Node
 Cmdlet = Callable[[dict[str, Any], list[Any]], list[Any]]
-
-
-class PowerShellError(Exception):
-    """What `throw` throws, and what a command that fails ends with; `data` is its exception's Data."""
-
-    def __init__(self, message: str, data: Hash | None = None) -> None:
-        super().__init__(message)
-        self.data = Hash() if data is None else data
 
 
 class Killed(BaseException):
     """The process is gone in this moment: no handler of the script runs, and none of its `finally`."""
-
-
-class Missing(NotImplementedError):
-    """Something that our scripts have not used before."""
 
 
 class Returned(Exception):
@@ -50,77 +50,27 @@ class Exited(Exception):
         self.output: list[Any] = []
 
 
-class Hash(dict[str, Any]):
-    """A hashtable: its keys' case does not count, and a missing one is $null."""
-
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
-        for key, value in (values or {}).items():
-            self[key] = value
-
-    def own(self, key: str) -> str:
-        return next((known for known in self if known.lower() == str(key).lower()), str(key))
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        super().__setitem__(self.own(key), value)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return super().get(self.own(key), default)
-
-    def has(self, key: str) -> bool:
-        return self.own(key) in self
+SKIPPED = {
+    "{",
+    "}",
+    "(",
+    ")",
+    "$(",
+    "empty_statement",
+    "comment",
+    ";",
+    "command_argument_sep",
+    "attribute",
+    "param_block",
+}
 
 
-class Record(Hash):
-    """An object with properties, as ConvertFrom-Json and the providers give it."""
+class Shell(Values):
+    """One process of PowerShell.
 
-
-class Block:
-    """A script block, in the scope that it was written in."""
-
-    def __init__(self, node: Node) -> None:
-        self.node = node
-
-
-def true(value: Any) -> bool:
-    if isinstance(value, list):
-        return true(value[0]) if len(value) == 1 else bool(value)
-    return value is not None and value is not False and value != "" and value != 0
-
-
-def text_of(value: Any) -> str:
-    """As a string cast and an expandable string write it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "True" if value else "False"
-    if isinstance(value, list):
-        return " ".join(text_of(one) for one in value)
-    return str(value)
-
-
-WHOLE = {"command", "statement_list", "script_block", "command_elements", "expandable_string_literal", "flow_control_statement"}
-
-
-def kind(node: Node) -> Node:
-    """Past the chain of precedence levels: the first node that says something."""
-    while len(node.children) == 1 and node.type not in WHOLE:
-        if node.children[0].type in ("command_name", "command_invokation_operator"):
-            return node
-        node = node.children[0]
-    return node
-
-
-def named(node: Node, *types: str) -> list[Node]:
-    return [child for child in node.children if child.type in types]
-
-
-SKIPPED = {"{", "}", "(", ")", "$(", "empty_statement", "comment", ";", "command_argument_sep", "attribute", "param_block"}
-
-
-class Shell:
-    """One process of PowerShell. `cmdlets` are its commands and `programs` the external ones, both by their names in lower
-    case; `types` answers `[name]::member` and `New-Object`'s -TypeName by short name; `environment` is `$env:`."""
+    `cmdlets` are its commands and `programs` the external ones, both by their names in lower case; `types` answers
+    `[name]::member` and `New-Object`'s -TypeName by short name; `environment` is `$env:`.
+    """
 
     def __init__(
         self,
@@ -139,7 +89,7 @@ class Shell:
 
     def run(self, script: str, parameters: Mapping[str, Any]) -> list[Any]:
         """The script's output. PowerShellError for an error that it does not catch."""
-        root = powershell.tree(script)
+        root = read(script)
         try:
             return self.body(root, Hash(parameters), [])
         except Exited as exited:
@@ -149,7 +99,7 @@ class Shell:
             return returned.values
 
     def body(self, node: Node, named_arguments: Hash, positional: list[Any]) -> list[Any]:
-        for block in (child for child in powershell.walk(node) if child.type == "param_block"):
+        for block in (child for child in walk(node) if child.type == "param_block"):
             self.bind(block, named_arguments, positional)
             break
         return self.statements(node)
@@ -181,14 +131,14 @@ class Shell:
             self.scopes.pop()
 
     def bind(self, declared: Node, arguments: Hash, positional: list[Any]) -> None:
-        parameters = [node for node in powershell.walk(declared) if node.type == "script_parameter"]
-        names = [powershell.text(named(one, "variable")[0])[1:].lower() for one in parameters]
+        parameters = [node for node in walk(declared) if node.type == "script_parameter"]
+        names = [text(named(one, "variable")[0])[1:].lower() for one in parameters]
         unknown = [name for name in arguments if name.lower() not in names]
         if unknown:
             raise PowerShellError(f"A parameter cannot be found that matches parameter name '{unknown[0]}'.")
         left = list(positional)
         for name, one in zip(names, parameters, strict=True):
-            types = [powershell.text(node)[1:-1].lower() for node in powershell.walk(one) if node.type == "type_literal"]
+            types = [text(node)[1:-1].lower() for node in walk(one) if node.type == "type_literal"]
             if arguments.has(name):
                 value = arguments.get(name)
             elif left:
@@ -217,11 +167,11 @@ class Shell:
         return [value]
 
     def do_function_statement(self, node: Node) -> list[Any]:
-        self.functions[powershell.text(named(node, "function_name")[0]).lower()] = node
+        self.functions[text(named(node, "function_name")[0]).lower()] = node
         return []
 
     def do_flow_control_statement(self, node: Node) -> list[Any]:
-        word = powershell.text(node.children[0]).lower()
+        word = text(node.children[0]).lower()
         values = self.statement(node.children[1]) if len(node.children) > 1 else []
         if word == "return":
             raise Returned(values)
@@ -248,7 +198,7 @@ class Shell:
         items = self.value(whole)
         output: list[Any] = []
         for item in items if isinstance(items, list) else [] if items is None else self.enumerated(items):
-            self.assign_variable(powershell.text(variable), item)
+            self.assign_variable(text(variable), item)
             output += self.statements(named(node, "statement_block")[0])
         return output
 
@@ -271,7 +221,7 @@ class Shell:
     def do_switch_statement(self, node: Node) -> list[Any]:
         value = self.value(named(node, "switch_condition")[0].children[1])
         output: list[Any] = []
-        for clause in (one for one in powershell.walk(node) if one.type == "switch_clause"):
+        for clause in (one for one in walk(node) if one.type == "switch_clause"):
             condition, block = clause.children[0], named(clause, "statement_block")[0]
             if self.equal(value, self.value(condition)):
                 output += self.statements(block)
@@ -290,7 +240,7 @@ class Shell:
         try:
             return self.statements(named(node, "statement_block")[0])
         except PowerShellError as error:
-            handlers = [one for one in powershell.walk(node) if one.type == "catch_clause" and within(one, node)]
+            handlers = [one for one in walk(node) if one.type == "catch_clause" and within(one, node)]
             if not handlers:
                 raise
             exception = Record({"Data": error.data, "Message": str(error)})
@@ -305,7 +255,7 @@ class Shell:
     def do_assignment_expression(self, node: Node) -> list[Any]:
         target, operator, source = (c for c in node.children if c.type != "comment")
         value = self.value(source)
-        if powershell.text(operator) == "+=":
+        if text(operator) == "+=":
             value = self.add(self.value(target), value)
         self.assign(target, value)
         return []
@@ -344,9 +294,9 @@ class Shell:
 
     def command_line(self, node: Node) -> tuple[Any, Hash, list[Any]]:
         if node.type == "command_name":
-            return powershell.text(node), Hash(), []
+            return text(node), Hash(), []
         first, *rest = node.children
-        name: Any = powershell.text(first)
+        name: Any = text(first)
         if first.type == "command_invokation_operator":
             name = self.value(rest[0].children[0] if rest[0].type == "command_name_expr" else rest[0])
         arguments, positional, waiting = Hash(), [], ""
@@ -356,10 +306,10 @@ class Shell:
             if element.type == "command_parameter":
                 if waiting:
                     arguments[waiting] = True
-                waiting = powershell.text(element)[1:]
+                waiting = text(element)[1:]
                 continue
-            value = powershell.text(element) if kind(element).type == "generic_token" else self.value(element)
-            if powershell.text(element) == "@args":
+            value = text(element) if kind(element).type == "generic_token" else self.value(element)
+            if text(element) == "@args":
                 continue
             if waiting:
                 arguments[waiting], waiting = value, ""
@@ -378,314 +328,3 @@ class Shell:
             output += ([item] if true(found) else []) if keep else found
         self.scopes[-1]["_"] = outer
         return output
-
-    # -- Values -------------------------------------------------------------------------------------------------------
-
-    def value(self, node: Node) -> Any:
-        """What an assignment or an argument takes: nothing is $null, one thing is itself, several are a list."""
-        node = kind(node)
-        if hasattr(self, f"do_{node.type}"):
-            output = self.statement(node)
-            return None if not output else output[0] if len(output) == 1 else output
-        return self.expression(node)
-
-    def expression(self, node: Node) -> Any:
-        node = kind(node)
-        # Inside of a method's parentheses the grammar has names of its own for the same.
-        method = getattr(self, f"see_{node.type.replace('_argument_expression', '_expression')}", None)
-        if method is None:
-            raise Missing(f"{node.type}: {powershell.text(node)[:80]}")
-        return method(node)
-
-    def see_variable(self, node: Node) -> Any:
-        name = powershell.text(node)[1:].strip("{}").lower()
-        if name in ("true", "false", "null"):
-            return {"true": True, "false": False, "null": None}[name]
-        if name.startswith("env:"):
-            return self.environment.get(name[4:])
-        for scope in reversed(self.scopes):
-            if name in scope:
-                return scope[name]
-        raise PowerShellError(f"The variable '${name}' cannot be retrieved because it has not been set.")
-
-    locals()["see_$_"] = see_variable
-
-    def see_verbatim_string_characters(self, node: Node) -> str:
-        return powershell.text(node)[1:-1].replace("''", "'")
-
-    def see_expandable_string_literal(self, node: Node) -> str:
-        begin, raw, output = node.start_byte, node.text or b"", ""
-        at = 1
-        for child in [*node.children, None]:
-            end = len(raw) - 1 if child is None else child.start_byte - begin
-            output += unescaped(raw[at:end].decode())
-            if child is not None:
-                output += text_of(self.value(child))
-                at = child.end_byte - begin
-        return output
-
-    see_decimal_integer_literal = see_hexadecimal_integer_literal = lambda self, node: int(powershell.text(node), 0)
-
-    def see_real_literal(self, node: Node) -> float:
-        return float(powershell.text(node))
-
-    def see_parenthesized_expression(self, node: Node) -> Any:
-        return self.value(node.children[1])
-
-    def see_sub_expression(self, node: Node) -> Any:
-        output = self.statements(node)
-        return output[0] if len(output) == 1 else output or None
-
-    def see_array_expression(self, node: Node) -> list[Any]:
-        return [value for child in node.children if child.type not in ("@(", ")") for value in self.listed(child)]
-
-    def listed(self, node: Node) -> list[Any]:
-        return self.statements(node) if node.type == "statement_list" else self.statement(node)
-
-    def see_array_literal_expression(self, node: Node) -> list[Any]:
-        return [self.value(child) for child in node.children if child.type not in (",", "comment")]
-
-    def see_hash_literal_expression(self, node: Node) -> Hash:
-        found = Hash()
-        for entry in (one for one in powershell.walk(node) if one.type == "hash_entry" and within(one, node)):
-            key, _, source = [c for c in entry.children if c.type not in (";", "comment")][:3]
-            name = kind(key)
-            plain = name.type == "simple_name"
-            found[powershell.text(name) if plain else text_of(self.expression(name))] = self.value(source)
-        return found
-
-    def see_script_block_expression(self, node: Node) -> Block:
-        return Block(node)
-
-    def see_cast_expression(self, node: Node) -> Any:
-        target = powershell.text(node.children[0])[1:-1].lower()
-        if target == "ref":
-            return Reference(self, node.children[1])
-        return self.cast(target, self.value(node.children[1]))
-
-    def cast(self, target: str, value: Any) -> Any:
-        if target == "void":
-            return None
-        if target == "string":
-            return text_of(value)
-        if target in ("bool", "switch"):
-            return true(value)
-        if target == "int":
-            return int(value)
-        if target.endswith("[]") and target != "byte[]":
-            return [] if value is None else value if isinstance(value, list) else [value]
-        return value
-
-    def see_expression_with_unary_operator(self, node: Node) -> Any:
-        operator, operand = powershell.text(node.children[0]).lower(), node.children[1]
-        if operator == "-not":
-            return not true(self.value(operand))
-        if operator == ",":
-            return [self.value(operand)]
-        raise Missing(operator)
-
-    def see_logical_expression(self, node: Node) -> bool:
-        left, operator, right = (c for c in node.children if c.type != "comment")
-        first = true(self.value(left))
-        if powershell.text(operator).lower() == "-and":
-            return first and true(self.value(right))
-        return first or true(self.value(right))
-
-    def see_additive_expression(self, node: Node) -> Any:
-        left, operator, right = node.children
-        if powershell.text(operator) != "+":
-            raise Missing(powershell.text(operator))
-        return self.add(self.value(left), self.value(right))
-
-    def add(self, left: Any, right: Any) -> Any:
-        if isinstance(left, list):
-            return left + (right if isinstance(right, list) else [right])
-        if left is None:
-            return right
-        return left + (text_of(right) if isinstance(left, str) else right)
-
-    def see_comparison_expression(self, node: Node) -> Any:
-        left, operator, right = node.children
-        return self.compare(powershell.text(operator).lower(), self.value(left), right)
-
-    def compare(self, operator: str, left: Any, node: Node) -> Any:
-        if operator == "-is":
-            return isinstance(left, self.type_of(kind(node)))
-        right = self.value(node)
-        if operator == "-join":
-            return text_of(right).join(text_of(one) for one in (left if isinstance(left, list) else [left]))
-        if operator in ("-contains", "-notcontains"):
-            found = any(self.equal(one, right) for one in (left if isinstance(left, list) else [left]))
-            return found == (operator == "-contains")
-        negated = operator in ("-ne", "-notlike", "-notmatch")
-        if isinstance(left, list):
-            raise Missing(f"{operator} on a list")
-        if operator in ("-eq", "-ne"):
-            return self.equal(left, right) != negated
-        if operator in ("-like", "-notlike"):
-            return fnmatch.fnmatchcase(text_of(left).lower(), text_of(right).lower()) != negated
-        if operator in ("-match", "-notmatch"):
-            matched = re.search(text_of(right), text_of(left), re.IGNORECASE)
-            if matched:
-                self.scopes[-1]["matches"] = {number: matched[number] for number in range((matched.re.groups or 0) + 1)}
-            return (matched is not None) != negated
-        orders: dict[str, Callable[[Any, Any], bool]] = {
-            "-lt": lambda a, b: a < b,
-            "-le": lambda a, b: a <= b,
-            "-gt": lambda a, b: a > b,
-            "-ge": lambda a, b: a >= b,
-        }
-        if operator in orders:
-            return orders[operator](left, right)
-        raise Missing(operator)
-
-    def equal(self, left: Any, right: Any) -> bool:
-        if left is None or right is None:
-            return left is None and right is None
-        if isinstance(left, bool):
-            return left == true(right)
-        if isinstance(left, str):
-            return left.lower() == text_of(right).lower()
-        if isinstance(left, int) and isinstance(right, str):
-            return str(left) == right
-        return bool(left == right)
-
-    # -- Members ------------------------------------------------------------------------------------------------------
-
-    def type_of(self, node: Node) -> Any:
-        name = powershell.text(node)[1:-1].rpartition(".")[2].lower()
-        if name not in self.types:
-            raise Missing(f"[{name}]")
-        return self.types[name]
-
-    def see_type_literal(self, node: Node) -> Any:
-        return self.type_of(node)
-
-    def owner(self, node: Node) -> Any:
-        node = kind(node)
-        return self.type_of(node) if node.type == "type_literal" else self.value(node)
-
-    def member_name(self, node: Node) -> str:
-        node = kind(node)
-        return text_of(self.value(node)) if node.type == "variable" else powershell.text(node)
-
-    def see_member_access(self, node: Node) -> Any:
-        return self.member(self.owner(node.children[0]), self.member_name(node.children[2]))
-
-    def member(self, owner: Any, name: str) -> Any:
-        if owner is None:
-            return 0 if name.lower() == "count" else None
-        if name.lower() in ("count", "length"):
-            return len(owner) if isinstance(owner, list | Hash | str | bytes) else getattr(owner, "count", 1)
-        if name.lower() == "psobject":
-            return Record({"Properties": [Record({"Name": key, "Value": value}) for key, value in owner.items()]})
-        if isinstance(owner, Hash):
-            return list(owner) if name.lower() == "keys" else owner.get(name)
-        if isinstance(owner, list):
-            return [self.member(one, name) for one in owner]
-        return getattr(owner, attribute(owner, name), None)
-
-    def see_element_access(self, node: Node) -> Any:
-        owner, key = self.value(node.children[0]), self.value(node.children[2])
-        if owner is None:
-            raise PowerShellError("Cannot index into a null array.")
-        if isinstance(owner, Hash):
-            return owner.get(text_of(key))
-        if isinstance(owner, dict):
-            return owner.get(key)
-        return owner[key] if -len(owner) <= key < len(owner) else None
-
-    def see_invokation_expression(self, node: Node) -> Any:
-        owner, name = self.owner(node.children[0]), self.member_name(node.children[2])
-        arguments: list[Any] = []
-        for group in named(node, "argument_list"):
-            for child in (c for c in group.children if c.type not in ("(", ")")):
-                lists = child.children if child.type == "argument_expression_list" else [child]
-                arguments += [self.value(one) for one in lists if one.type != ","]
-        if owner is None:
-            raise PowerShellError("You cannot call a method on a null-valued expression.")
-        return self.invoke(owner, name.lower(), arguments)
-
-    def invoke(self, owner: Any, name: str, arguments: list[Any]) -> Any:
-        if isinstance(owner, str):
-            return string_method(owner, name, arguments)
-        if name == "tostring" and not isinstance(owner, type):
-            return owner.strftime(dates(arguments[0])) if isinstance(owner, datetime.datetime) else text_of(owner)
-        if isinstance(owner, datetime.datetime):
-            return owner if name == "touniversaltime" else owner + datetime.timedelta(days=arguments[0])
-        if isinstance(owner, Hash) and name == "containskey":
-            return owner.has(arguments[0])
-        method = getattr(owner, attribute(owner, name), None)
-        if method is None:
-            raise Missing(f"{type(owner).__name__}.{name}()")
-        return method(*arguments)
-
-    # -- Assignment ---------------------------------------------------------------------------------------------------
-
-    def assign(self, target: Node, value: Any) -> None:
-        target = kind(target)
-        if target.type == "variable":
-            self.assign_variable(powershell.text(target), value)
-        elif target.type == "element_access":
-            self.value(target.children[0])[text_of(self.value(target.children[2]))] = value
-        elif target.type == "member_access":
-            owner, name = self.value(target.children[0]), self.member_name(target.children[2])
-            if isinstance(owner, Hash):
-                owner[name] = value
-            else:
-                setattr(owner, attribute(owner, name), value)
-        else:
-            raise Missing(f"assignment to {target.type}")
-
-    def assign_variable(self, name: str, value: Any) -> None:
-        self.scopes[-1][name[1:].lower()] = value
-
-
-class Reference:
-    """`[ref] $variable`."""
-
-    def __init__(self, shell: Shell, node: Node) -> None:
-        self.shell, self.node = shell, node
-
-    def set(self, value: Any) -> None:
-        self.shell.assign(self.node, value)
-
-
-def within(node: Node, owner: Node) -> bool:
-    """Whether `owner` is the closest of its type around a node."""
-    parent = node.parent
-    while parent is not None and parent.type != owner.type:
-        parent = parent.parent
-    return parent is not None and parent.id == owner.id
-
-
-def attribute(owner: Any, name: str) -> str:
-    """The Python name of a member, whose case does not count."""
-    members = (known for known in dir(owner) if not known.startswith("__"))
-    return next((known for known in members if known.replace("_", "").lower() == name.lower()), name)
-
-
-def unescaped(text: str) -> str:
-    return re.sub(r"`(.)", lambda match: {"n": "\n", "r": "\r", "t": "\t", "0": "\0"}.get(match[1], match[1]), text, flags=re.S)
-
-
-def dates(pattern: str) -> str:
-    """A .NET date format that our scripts use, as strftime writes it."""
-    for net, python in (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d"), ("HH", "%H"), ("mm", "%M"), ("ss", "%S")):
-        pattern = pattern.replace(net, python)
-    return pattern
-
-
-def string_method(owner: str, name: str, arguments: list[Any]) -> Any:
-    methods: dict[str, Callable[..., Any]] = {
-        "tolowerinvariant": owner.lower,
-        "toupperinvariant": owner.upper,
-        "tostring": lambda: owner,
-        "replace": owner.replace,
-        "split": owner.split,
-        "trim": owner.strip,
-        "contains": lambda part: part in owner,
-    }
-    if name not in methods:
-        raise Missing(f"string.{name}()")
-    return methods[name](*arguments)

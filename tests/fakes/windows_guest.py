@@ -20,7 +20,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.fakes.powershell_run import Hash, Killed, Missing, PowerShellError, Record, Shell, text_of
+from tests.fakes.powershell_run import Killed, Shell
+from tests.fakes.powershell_values import Hash, Missing, PowerShellError, Record, text_of
 
 __all__ = ["Certificate", "WindowsGuest", "make_certificate"]
 
@@ -51,9 +52,13 @@ class Certificate:
 def make_certificate(now: datetime.datetime, days: int, names: list[str], friendly_name: str = "") -> Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "WEB1")])
-    alternatives = [x509.IPAddress(ipaddress.ip_address(n)) if re.search(r":|^[\d.]+$", n) else x509.DNSName(n) for n in names]
+    alternatives = [
+        x509.IPAddress(ipaddress.ip_address(n)) if re.search(r":|^[\d.]+$", n) else x509.DNSName(n) for n in names
+    ]
     built = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-    built = built.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=days))
+    built = built.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(
+        now + datetime.timedelta(days=days)
+    )
     built = built.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
     return Certificate(built.sign(key, hashes.SHA256()), friendly_name)
 
@@ -161,7 +166,9 @@ class WindowsGuest:
         """The one JSON object that the script prints."""
         self.effects = []
         environment = {"ProgramData": "C:\\ProgramData", "COMPUTERNAME": "WEB1"}
-        shell = Shell(self.cmdlets(), {"icacls.exe": self.icacls, "certreq.exe": self.certreq}, self.types(), environment)
+        shell = Shell(
+            self.cmdlets(), {"icacls.exe": self.icacls, "certreq.exe": self.certreq}, self.types(), environment
+        )
         [line] = shell.run(script, parameters)
         answer: dict[str, Any] = json.loads(line)
         return answer

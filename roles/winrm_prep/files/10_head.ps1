@@ -62,6 +62,8 @@ $ErrorActionPreference = 'Stop'
 
 $Folder = Join-Path -Path $env:ProgramData -ChildPath 'openngt'
 $StateFile = Join-Path -Path $Folder -ChildPath 'winrm_prep.json'
+$RequestFile = Join-Path -Path $Folder -ChildPath 'winrm_prep.inf'
+$MadeFile = Join-Path -Path $Folder -ChildPath 'winrm_prep.cer'
 $Format = 'openngt-winrm-prep-1'
 $CertificateName = 'openngt winrm_prep'
 # The name that the guide gives it, so that a rule made by the guide, open to everybody, is narrowed and not doubled.

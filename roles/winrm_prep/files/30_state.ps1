@@ -57,8 +57,10 @@ function Save-Former([hashtable] $Known, [string] $Part, $Value) {
 }
 
 function Remove-State {
-    if (Test-Path -LiteralPath $StateFile) { Remove-Item -LiteralPath $StateFile -Force }
-    if ((Test-Path -LiteralPath $Folder) -and @(Get-ChildItem -LiteralPath $Folder -Force).Count -eq 0) {
-        Remove-Item -LiteralPath $Folder -Force
+    if (-not (Test-Path -LiteralPath $Folder)) { return }
+    # What a run has left unfinished that was killed; the record itself goes last.
+    foreach ($file in @("$StateFile.new", $RequestFile, $MadeFile, $StateFile)) {
+        if (Test-Path -LiteralPath $file) { Remove-Item -LiteralPath $file -Force }
     }
+    if (@(Get-ChildItem -LiteralPath $Folder -Force).Count -eq 0) { Remove-Item -LiteralPath $Folder -Force }
 }

@@ -23,14 +23,12 @@ function New-OwnCertificate([hashtable] $Known, [string[]] $For, [string] $Frien
         'ValidityPeriod = Days', "ValidityPeriodUnits = $ValidityDays",
         '[EnhancedKeyUsageExtension]', 'OID = 1.3.6.1.5.5.7.3.1', '[Extensions]', '2.5.29.17 = "{text}"'
     ) + @($alternatives)
-    $request = Join-Path -Path $Folder -ChildPath 'winrm_prep.inf'
-    $made = Join-Path -Path $Folder -ChildPath 'winrm_prep.cer'
     try {
-        Set-Content -LiteralPath $request -Value $lines -Encoding Unicode
-        if (Test-Path -LiteralPath $made) { Remove-Item -LiteralPath $made -Force }
-        Invoke-Program -File certreq.exe -Arguments @('-new', '-q', $request, $made)
+        Set-Content -LiteralPath $RequestFile -Value $lines -Encoding Unicode
+        if (Test-Path -LiteralPath $MadeFile) { Remove-Item -LiteralPath $MadeFile -Force }
+        Invoke-Program -File certreq.exe -Arguments @('-new', '-q', $RequestFile, $MadeFile)
     } finally {
-        foreach ($file in @($request, $made)) {
+        foreach ($file in @($RequestFile, $MadeFile)) {
             if (Test-Path -LiteralPath $file) { Remove-Item -LiteralPath $file -Force }
         }
     }

@@ -18,13 +18,18 @@ function Restore-Listener($Was, $Fact) {
         return
     }
     $selector = Get-Selector -Listener $Fact.listener
-    if ($null -ne $Was -and $null -ne (Get-StoredCertificate -Thumbprint $Was.thumbprint)) {
+    $certificate = $null
+    if ($null -ne $Was) { $certificate = Get-StoredCertificate -Thumbprint $Was.thumbprint }
+    # WinRM takes no certificate that has expired, and nobody could have connected by it.
+    if ($null -ne $certificate -and $certificate.NotAfter -gt (Get-Date)) {
         $enabled = ([bool] $Was.enabled).ToString().ToLowerInvariant()
         [void] (Set-WSManInstance -ResourceURI winrm/config/Listener -SelectorSet $selector -ValueSet @{
                 Hostname = $Was.hostname; CertificateThumbprint = $Was.thumbprint; Enabled = $enabled })
         return
     }
-    if ($null -ne $Was) { Add-Warning -Text "the listener's former certificate $($Was.thumbprint) is gone: the listener goes, too" }
+    if ($null -ne $Was) {
+        Add-Warning -Text "the listener's former certificate $($Was.thumbprint) is gone or has expired: the listener goes, too"
+    }
     Remove-WSManInstance -ResourceURI winrm/config/Listener -SelectorSet $selector
 }
 

@@ -70,6 +70,8 @@ function Invoke-Absent([hashtable] $Result, [hashtable] $Known) {
     if ($Result.changed -and -not $Check) {
         Restore-Former -Known $Known
         $fact = Get-Fact
+    } elseif (-not $Check) {
+        Remove-State
     }
     Add-Listened -Result $Result -Fact $fact -FriendlyName ''
 }
