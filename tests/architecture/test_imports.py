@@ -19,7 +19,11 @@ LIBRARY_LEAVES = {
     "cryptography": {"pki/_x509.py"},
     "paramiko": {"install/transports/ssh.py"},
     "pycdlib": {"iso/_pycdlib.py"},
-    "winrm": {"install/transports/winrm.py"},
+    # pywinrm, and what it brings along and raises through.
+    "requests": {"install/transports/_pywinrm.py"},
+    "spnego": {"install/transports/_pywinrm.py"},
+    "winrm": {"install/transports/_pywinrm.py"},
+    "xmltodict": {"install/transports/_pywinrm.py"},
 }
 
 
