@@ -127,7 +127,7 @@ class Agent(_Agent):
 def agent_keys() -> Iterator[Sequence[paramiko.AgentKey]]:
     """The keys that the user's ssh-agent has, to be used while this lasts. One that is broken has none."""
     agent = None
-    with contextlib.suppress(paramiko.SSHException, OSError):
+    with contextlib.suppress(paramiko.SSHException, OSError, ValueError):
         agent = Agent()
     try:
         yield () if agent is None else agent.get_keys()
@@ -176,7 +176,8 @@ def _load(path: str, _version: tuple[int, int, int], passphrase: Secret | None) 
         if passphrase is None:
             return None
         key = _parse(path, passphrase.reveal())
-        return key or Unusable("GUEST_LOGIN_FAILED", f"the passphrase of the private key file {path} is wrong")
+        what = f"the passphrase of the private key file {path} is wrong, or its kind of key cannot be used"
+        return key or Unusable("GUEST_LOGIN_FAILED", what)
     what = f"private key file {path} holds no key that can be used (Ed25519, ECDSA and RSA can)"
     return key or Unusable("GUEST_LOGIN_UNSUPPORTED", what)
 

@@ -55,6 +55,7 @@ def connect(
 
 
 def _connect(login: SshLogin, deadline: float, limits: Limits) -> SshTransport:
+    _check(login)
     keys = [] if login.private_key_file is None else _paramiko.read_keys(login.private_key_file, login.passphrase)
     standing = known_hosts.find(known_hosts.read(login.host_keys.files), login.host, login.port)
     with contextlib.ExitStack() as undo:
@@ -69,6 +70,18 @@ def _connect(login: SshLogin, deadline: float, limits: Limits) -> SshTransport:
         transport.session.watch(limits.silence)
         undo.pop_all()
         return transport
+
+
+def _check(login: SshLogin) -> None:
+    """INVALID_INPUT for what can be in no login: a line end would end sudo's password early, the rest become input."""
+    secrets = {"password": login.password, "passphrase": login.passphrase, "become password": login.become.password}
+    values = {name: secret.reveal() for name, secret in secrets.items() if secret is not None}
+    for name, value in {"host": login.host, "user": login.user, "become user": login.become.user, **values}.items():
+        if any(each in "\0\r\n" or "\ud800" <= each <= "\udfff" for each in value):
+            what = f"the {name} for {login.host!r} holds a line end, a NUL or half a character"
+            raise OpenNGTError("INVALID_INPUT", what)
+    if not 0 < login.port < 65536:
+        raise OpenNGTError("INVALID_INPUT", f"the port for {login.host!r} is not between 1 and 65535: {login.port}")
 
 
 def _name(login: SshLogin) -> str:
@@ -150,27 +163,42 @@ class SshTransport:
 
 def _handshake(login: SshLogin, jump: SshTransport | None, standing: known_hosts.Standing, deadline: float) -> Session:
     """A session with an agreed key, not yet trusted. Repeated with pauses while the server has no room for more."""
-    attempt = 0
+    attempts = 0
+    why = ""
     while True:
-        session = Session(Wire(_stream(login, jump, deadline)), _name(login))
         try:
-            _agree(session, standing, deadline)
-        except _paramiko.FAILURES as exc:
-            session.end()
-            why = _judge_handshake(session, login, exc)
-        else:
-            return session
-        pause = random.uniform(0.5, 1) * min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt)  # noqa: S311  spreads load
+            reached = _try(login, jump, standing, deadline)
+        except OpenNGTError as exc:
+            if why and time.monotonic() >= deadline:  # the last attempt was only short of time
+                raise _full(login, why, attempts) from exc
+            raise
+        if isinstance(reached, Session):
+            return reached
+        why = reached
+        pause = random.uniform(0.5, 1) * min(BACKOFF_CAP, BACKOFF_BASE * 2**attempts)  # noqa: S311  spreads load
+        attempts += 1
         if time.monotonic() + pause >= deadline:
-            raise _failure(
-                "GUEST_REFUSED",
-                login,
-                f"drops connections before the login ({why}), {attempt + 1} times: its sshd has no room for more "
-                "(MaxStartups) or keeps this address out (PerSourcePenalties, hosts.deny)",
-                {"attempts": attempt + 1},
-            )
+            raise _full(login, why, attempts)
         time.sleep(pause)
-        attempt += 1
+
+
+def _full(login: SshLogin, why: str, attempts: int) -> OpenNGTError:
+    what = (
+        f"drops connections before the login ({why}), {attempts} times: its sshd has no room for more (MaxStartups) "
+        "or keeps this address out (PerSourcePenalties, hosts.deny)"
+    )
+    return _failure("GUEST_REFUSED", login, what, {"attempts": attempts})
+
+
+def _try(login: SshLogin, jump: SshTransport | None, standing: known_hosts.Standing, deadline: float) -> Session | str:
+    """One attempt; the words are why the server has dropped it."""
+    session = Session(Wire(_stream(login, jump, deadline)), _name(login))
+    try:
+        _agree(session, standing, deadline)
+    except _paramiko.FAILURES as exc:
+        session.end()
+        return _judge_handshake(session, login, exc)
+    return session
 
 
 def _agree(session: Session, standing: known_hosts.Standing, deadline: float) -> None:
@@ -286,6 +314,8 @@ def _log_in(session: Session, login: SshLogin, keys: Sequence[_paramiko.PKey]) -
             except _paramiko.FAILURES as exc:
                 if not session.is_active():
                     raise _cut_login(session, login, tried, exc) from exc
+    if login.password is not None and not any(name.startswith("password") for name in tried):
+        tried.append("not the password, which it does not take")
     if not session.is_authenticated():
         what = f"does not let {login.user} in: tried {', '.join(tried) or 'nothing, as there is nothing to try'}"
         offers = {"tried": tried, "offered": list(allowed)}
