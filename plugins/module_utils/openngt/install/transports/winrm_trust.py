@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...effects import file_errors, replace_file
+from ...effects import file_errors, replace_file, sweep_unfinished
 from ...errors import OpenNGTError
 from ..fleet.target import WinrmLogin
 
@@ -170,6 +170,7 @@ def _first_use(login: WinrmLogin, path: Path, seconds: float) -> ssl.SSLContext:
             if recorded is None:
                 old = path.read_bytes() if path.exists() else b""
                 line = f"{place} {thumbprint(certificate)}\n".encode()
+                sweep_unfinished(str(path))
                 replace_file(str(path), old + (b"\n" if old and not old.endswith(b"\n") else b"") + line)
     return context if recorded is None else _pinned(login, recorded, certificate)
 
@@ -205,8 +206,8 @@ def _recorded(path: Path, place: str) -> str | None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time, in this process and others; FILE_UNUSABLE when the lock is not to be had."""
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """One writer at a time, in this process and others. The lock is on the folder, so that none is left behind."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     deadline = time.monotonic() + LOCK_SECONDS
     try:
         while True:
@@ -215,7 +216,7 @@ def _locked(path: Path) -> Iterator[None]:
                 break
             except BlockingIOError as exc:
                 if time.monotonic() > deadline:
-                    raise OSError(errno.EBUSY, "another process holds its lock", str(path)) from exc
+                    raise OSError(errno.EBUSY, "another process holds the lock", str(path.parent)) from exc
                 time.sleep(0.01)
         yield
     finally:
