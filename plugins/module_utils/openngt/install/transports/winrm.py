@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from types import TracebackType
 
 from ...errors import OpenNGTError
 from ..fleet.target import WinrmLogin
@@ -101,9 +100,7 @@ class WinrmTransport:
     def __enter__(self) -> WinrmTransport:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
