@@ -249,6 +249,9 @@ class Listener:
         reasons = [
             cause for cause in found if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)
         ]
+        if not self._answered and reasons and self._login.auth == "certificate" and _was_cut(reasons[-1]):
+            # In TLS 1.3 the client's certificate is judged after its handshake, and the alert may be lost.
+            return self._certificate_refused("it ends the connection")
         if not self._answered and reasons:
             return not_reached(self._login, reasons[-1])
         why = str(reasons[-1]) if reasons else type(exc).__name__
@@ -262,10 +265,12 @@ class Listener:
                 self._login, exc.verify_message, thumbprint_seen(self._login, self._adapter.connect_seconds)
             )
         if self._login.auth == "certificate" and "ALERT" in (exc.reason or ""):
-            said = str(exc.reason).replace("_", " ").lower()
-            message = f"{self._place} does not take the certificate of the login: {said}"
-            return OpenNGTError("GUEST_LOGIN_FAILED", message, self._details(auth=self._login.auth))
+            return self._certificate_refused(str(exc.reason).replace("_", " ").lower())
         return None
+
+    def _certificate_refused(self, how: str) -> OpenNGTError:
+        message = f"{self._place} does not take the certificate of the login: {how}"
+        return OpenNGTError("GUEST_LOGIN_FAILED", message, self._details(auth=self._login.auth))
 
     def _no_token(self, exc: Exception) -> OpenNGTError:
         """The two sides could not agree who they are."""
@@ -344,6 +349,10 @@ def _protocol(login: WinrmLogin) -> Protocol:
         message_encryption="auto",
         proxy=None,
     )
+
+
+def _was_cut(exc: OSError) -> bool:
+    return isinstance(exc, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError | BrokenPipeError)
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
