@@ -19,7 +19,7 @@ from openngt_service.cli.main import app
 LOCAL = {
     "serve", "restore", "ca create", "iso build", "iso inspect", "backup create", "backup inspect", "compat remove",
     "audit verify", "lab image", "lab up", "lab list", "lab ssh", "lab console", "lab down", "lab serve",
-    "lab inventory", "lab clone", "lab snapshot", "lab revert", "ca rollover recover", "compatibility",
+    "lab inventory", "lab clone", "lab snapshot", "lab revert", "ca rollover recover", "compatibility", "agent package",
 }  # fmt: skip
 """They work on files of this host or on the lab's VMs; the service's roles have no say."""
 # Of the others: a call that makes sense, and the least role that may make it.
@@ -177,6 +177,8 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["upgrade", "run", "silent", "--via", "usb"], "INVALID_INPUT", "via"),
     (["ca", "rollover", "prepare", "--replaces", "no fingerprint"], "INVALID_INPUT", "replaces"),
     (["task", "show", "not an id"], "INVALID_INPUT", "task_id"),
+    (["agent", "package", "--ca-sha256", "no fingerprint"], "INVALID_INPUT", "ca_sha256"),
+    (["agent", "package", "--directory", "/no/such/folder"], "FILE_UNUSABLE", "/no/such/folder"),
 ]
 
 
