@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Callable, Dict
 
-from . import answers, service
+from . import answers, package, service
 from .answers import Answer
 from .errors import AgentError
 from .guest import Guest, Options, this_guest
@@ -17,7 +17,9 @@ from .systemd import properties
 from .uninstall import uninstall
 from .upgrade import upgrade
 
-__all__ = ["COMMANDS", "run", "this_guest"]
+__all__ = ["COMMANDS", "PACKAGE_OPERATIONS", "run", "this_guest"]
+
+PACKAGE_OPERATIONS = tuple(sorted(package.OPERATIONS))
 
 
 def run() -> int:
@@ -39,6 +41,10 @@ def _upgrade(guest: Guest, _options: argparse.Namespace) -> Answer:
     return upgrade(guest)
 
 
+def _package(guest: Guest, options: argparse.Namespace) -> Answer:
+    return package.OPERATIONS[options.operation](guest)
+
+
 def _verify(guest: Guest, options: argparse.Namespace) -> Answer:
     if not guest.is_root:  # who this VM is, and whom it trusts, is for root to read
         raise AgentError("PERMISSION_DENIED", "verify must run as root")
@@ -58,6 +64,7 @@ COMMANDS: Dict[str, Callable[[Guest, argparse.Namespace], Answer]] = {
     "install": _install,
     "uninstall": _uninstall,
     "upgrade": _upgrade,
+    "package": _package,
     "verify": _verify,
     "status": _status,
 }
