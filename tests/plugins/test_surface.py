@@ -39,6 +39,7 @@ def test_the_action_group_holds_every_module_that_asks_the_service(documentation
     wanted = {
         "ca_rollover",
         "diagnosis_info",
+        "fleet_install",
         "health_info",
         "health_policy",
         "mount",

@@ -10,11 +10,13 @@ import typer
 from openngt.version import __version__
 
 from . import (
+    agent,
     audit,
     backup,
     ca,
     compat,
     compatibility,
+    fleet_install,
     health,
     iso,
     lab,
@@ -43,12 +45,14 @@ app.command("serve")(serve.serve)
 vm.app.command("power")(power.power)
 vm.app.command("power-show")(power.show)
 app.add_typer(vm.app, name="vm")
+app.add_typer(fleet_install.app, name="fleet")
 app.add_typer(refresh.app, name="refresh")
 app.add_typer(upgrade.app, name="upgrade")
 app.command("compatibility")(compatibility.compatibility)
 app.add_typer(task.app, name="task")
 app.add_typer(ca.app, name="ca")
 app.add_typer(iso.app, name="iso")
+app.add_typer(agent.app, name="agent")
 app.add_typer(health.app, name="health")
 app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")

@@ -15,9 +15,9 @@ MANIFEST = "manifest.json"
 class Paths:
     """The agent's files and the system files that it reads, below `root` ("/" in a guest)."""
 
-    def __init__(self, root: str = "/") -> None:
+    def __init__(self, root: str = "/", home: str = "usr/local/openngt", run: str = "run/openngt") -> None:
         self.root = root
-        self.home = self.at("usr/local/openngt")
+        self.home = self.at(home)
         self.agent = os.path.join(self.home, "agent")
         self.current = os.path.join(self.agent, "current")
         self.proven = os.path.join(self.agent, "proven")
@@ -30,6 +30,8 @@ class Paths:
         self.staged_upgrade = os.path.join(self.config, "upgrade.staged")
         self.upgrade = os.path.join(self.config, "upgrade.json")
         self.masked_units = os.path.join(self.home, "masked_units")
+        self.package = self.at("usr/lib/openngt")  # of the distribution's package manager, where it brought the agent
+        self.first_disc = self.at("etc/openngt/agent_first_disc")
         self.command = self.at("usr/local/bin/ngtcli")
         self.unit = self.at("etc/systemd/system", UNIT)
         self.upgrade_unit = self.at("etc/systemd/system", UPGRADE_UNIT)
@@ -39,7 +41,7 @@ class Paths:
         ]
         self.enabled = self.at("etc/systemd/system/multi-user.target.wants", UNIT)
         self.other_vendor = self.at("usr/local/nutanix")
-        self.run = self.at("run/openngt")
+        self.run = self.at(run)
         self.status = os.path.join(self.run, "status.json")
         self.disc = os.path.join(self.run, "disc")
 

@@ -49,7 +49,12 @@ CLOSING_SECONDS = 3
 IDLE_TIMEOUT = "PT900S"
 """After this long without a message the guest itself ends a shell, and what runs in it: a controller was killed."""
 UTF_8 = 65001
+SEND_SECONDS = 60
+"""For input: a program that takes none holds the message up in the guest."""
+BUSY_ATTEMPTS = 4
+BUSY_PAUSE_SECONDS = 2.0
 ACCESS_DENIED = 5
+BUSY = 170
 SHELL_NOT_FOUND = 2150858843
 """wsmerror.h: ERROR_WSMAN_INVALID_SELECTORS, what a shell that is gone answers."""
 
@@ -110,8 +115,18 @@ class Listener:
     def send(self, shell: str, command: str, data: bytes, *, end: bool = False) -> None:
         """Write to its standard input."""
         with self._failures("send input"):
-            self._limit(ANSWER_SECONDS)
-            self._protocol.send_command_input(shell, command, data, end=end)
+            self._limit(SEND_SECONDS)
+            for _ in range(BUSY_ATTEMPTS):
+                try:
+                    self._protocol.send_command_input(shell, command, data, end=end)
+                    return
+                except WSManFaultError as exc:
+                    # It still takes in what came before; this was not taken, so it may be sent again.
+                    if exc.wsman_fault_code != BUSY:
+                        raise
+                    refused = exc
+                time.sleep(BUSY_PAUSE_SECONDS)
+            raise refused
 
     def receive(self, shell: str, command: str, seconds: float) -> Received | None:
         """Wait for its output, at least one second; None when it said nothing."""
@@ -155,6 +170,9 @@ class Listener:
             yield
         except InvalidCredentialsError as exc:
             raise self._login_failed() from exc
+        except WinRMOperationTimeoutError as exc:
+            message = f"{self._place} could not {doing} within the time that it had for it"
+            raise OpenNGTError("GUEST_TIMED_OUT", message, self._details()) from exc
         except WSManFaultError as exc:
             raise self._fault(doing, exc) from exc
         except WinRMTransportError as exc:

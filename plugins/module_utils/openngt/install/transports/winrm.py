@@ -7,15 +7,16 @@ tests: this code has not met a real Windows yet.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TypeVar
 
 from ...errors import OpenNGTError
 from ..fleet.target import WinrmLogin
 from ._pywinrm import Listener, require
 from .base import Ended
+from .lines import TAIL_BYTES, Lines, printable
 from .powershell import READY, as_input, bootstrap_command, readable
 from .winrm_login import check
 from .winrm_trust import context_for
@@ -27,10 +28,8 @@ POLL_SECONDS = 20.0
 """How long one Receive waits in the guest; it is asked again as often as it takes."""
 SEND_BYTES = 96 * 1024
 """Of standard input in one message: in base64 it stays below the smallest MaxEnvelopeSize there is, 150 KiB."""
-MAX_LINE_BYTES = 1 << 20
-STDERR_BYTES = 8192
-KEPT_STDERR_BYTES = 64 * 1024
-"""CLIXML says the same in more bytes."""
+STDERR_BYTES = 64 * 1024
+"""Kept of it: CLIXML says in these what a person reads in TAIL_BYTES."""
 
 T = TypeVar("T")
 
@@ -59,7 +58,8 @@ class WinrmTransport:
     def __init__(self, listener: Listener, shell: str) -> None:
         self._listener = listener
         self._shell = shell
-        self._program: WinrmProgram | None = None
+        self._programs: list[WinrmProgram] = []
+        """Those that the guest still keeps something for."""
         self._closed = False
 
     def start(self, command: str, *, elevated: bool = True) -> WinrmProgram:
@@ -68,48 +68,49 @@ class WinrmTransport:
         `elevated` changes nothing: WinRM gives an administrator the whole token. Where Windows takes it away (a local
         account other than the built-in one, without LocalAccountTokenFilterPolicy), the script finds itself without it.
         """
-        return self._start(command, None)
+        for ended in [program for program in self._programs if program.has_ended]:
+            ended.release()
+            self._programs.remove(ended)
+        ready = READY if command == bootstrap_command() else None
+        program = WinrmProgram(self._listener, self._shell, self._listener.run(self._shell, command), ready)
+        self._programs.append(program)
+        return program
 
     def start_script(self, script: str, *, elevated: bool = True) -> WinrmProgram:
         """Run a PowerShell script of any length; what is said to the program is the script's standard input.
 
-        It speaks as `powershell.py` says. The first `hear` raises SHELL_MISSING when PowerShell did not start.
+        It speaks as `powershell.py` says. The first `hear` raises SHELL_MISSING when PowerShell did not start. The
+        same as starting `bootstrap_command()` and saying `as_input(script)`.
         """
-        program = self._start(bootstrap_command(), READY)
+        program = self.start(bootstrap_command(), elevated=elevated)
         program.say(as_input(script))
         return program
 
     def close(self) -> None:
+        """Ends what still runs: unlike a program over SSH, it is not left to see its input end."""
         if self._closed:
             return
         self._closed = True
-        try:
-            if self._program is not None and not self._program.lost:
-                self._program.release()
-            if self._program is None or not self._program.lost:
+        # To a guest that has stopped answering, each further word would wait for its time limit.
+        if not any(program.lost for program in self._programs):
+            # What does not come about here, the guest does by itself: it ends a shell that nobody speaks to.
+            with contextlib.suppress(OpenNGTError):
+                for program in self._programs:
+                    if not program.has_ended:
+                        program.release()
+            with contextlib.suppress(OpenNGTError):
                 self._listener.delete(self._shell)
-        except OpenNGTError:
-            pass  # the guest ends a shell by itself that nobody speaks to
-        finally:
-            self._listener.close()
+        self._listener.close()
 
     def __enter__(self) -> WinrmTransport:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _start(self, command: str, ready: str | None) -> WinrmProgram:
-        if self._program is not None:
-            self._program.release()
-        self._program = WinrmProgram(self._listener, self._shell, self._listener.run(self._shell, command), ready)
-        return self._program
 
 
 class WinrmProgram:
-    """A program in the shell; a GuestProgram. It belongs to one thread at a time."""
+    """A program in the shell; a GuestProgram. One thread talks to it."""
 
     def __init__(self, listener: Listener, shell: str, command: str, ready: str | None) -> None:
         self._listener = listener
@@ -117,15 +118,17 @@ class WinrmProgram:
         self._command = command
         self._ready = ready
         """The line that it must say first, which `hear` keeps to itself."""
-        self._stdout = bytearray()
+        self._lines = Lines()
         self._stderr = bytearray()
         self._exit_status: int | None = None
-        self._released = False
         self.lost = False
-        """The guest does not answer any more: nothing is left to be ended."""
+        """The guest does not answer any more."""
+
+    @property
+    def has_ended(self) -> bool:
+        return self._exit_status is not None
 
     def say(self, data: bytes) -> None:
-        """A program that has ended takes nothing more: what it said, and its end, tell why."""
         for start in range(0, len(data), SEND_BYTES):
             self._send(data[start : start + SEND_BYTES], end=False)
 
@@ -135,26 +138,23 @@ class WinrmProgram:
     def hear(self, seconds: float) -> bytes | None:
         deadline = time.monotonic() + seconds
         if self._ready is not None:
-            self._await_ready(deadline)
+            self._await_ready(self._ready, deadline)
         return self._line(deadline)
 
     def end(self, seconds: float) -> Ended:
         deadline = time.monotonic() + seconds
         while self._exit_status is None:
-            self._stdout.clear()  # nobody reads it any more
             self._receive(deadline)
-        text = readable(bytes(self._stderr).decode("utf-8", "replace"))
-        return Ended(self._exit_status, text[-STDERR_BYTES:])
+            self._lines.drop()
+        text = printable(readable(bytes(self._stderr).decode("utf-8", "replace")).encode())
+        return Ended(self._exit_status, text[-TAIL_BYTES:])
 
     def release(self) -> None:
         """End it if it still runs, and let the guest forget it."""
-        if not self._released:
-            self._released = True
-            self._listener.terminate(self._shell, self._command)
+        self._ask(lambda: self._listener.terminate(self._shell, self._command))
 
-    def _await_ready(self, deadline: float) -> None:
-        line = self._line(deadline)
-        if line == (self._ready or "").encode():
+    def _await_ready(self, ready: str, deadline: float) -> None:
+        if self._line(deadline) == ready.encode():
             self._ready = None
             return
         ended = self.end(max(0.0, deadline - time.monotonic()))
@@ -163,18 +163,11 @@ class WinrmProgram:
         raise OpenNGTError("SHELL_MISSING", message, details)
 
     def _line(self, deadline: float) -> bytes | None:
-        while True:
-            line, found, rest = self._stdout.partition(b"\n")
-            if len(line) > MAX_LINE_BYTES:
-                raise OpenNGTError(
-                    "PROTOCOL_ERROR", f"the program in the guest says a line of over {MAX_LINE_BYTES} bytes"
-                )
-            if found or (self._exit_status is not None and line):
-                self._stdout = rest
-                return bytes(line).removesuffix(b"\r")
+        while (line := self._lines.take()) is None:
             if self._exit_status is not None:
                 return None
             self._receive(deadline)
+        return line.removesuffix(b"\r")
 
     def _receive(self, deadline: float) -> None:
         """Take in what it says next; GUEST_TIMED_OUT at the deadline."""
@@ -184,16 +177,18 @@ class WinrmProgram:
         received = self._ask(lambda: self._listener.receive(self._shell, self._command, min(left, POLL_SECONDS)))
         if received is None:
             return
-        self._stdout += received.stdout
+        self._lines.feed(received.stdout)
         self._stderr += received.stderr
-        del self._stderr[:-KEPT_STDERR_BYTES]
+        del self._stderr[:-STDERR_BYTES]
         self._exit_status = received.exit_status
+        if self._exit_status is not None:
+            self._lines.end()
 
     def _send(self, data: bytes, *, end: bool) -> None:
         try:
             self._ask(lambda: self._listener.send(self._shell, self._command, data, end=end))
         except OpenNGTError as exc:
-            if exc.code != "GUEST_REFUSED":
+            if exc.code != "GUEST_REFUSED":  # it has ended and takes no more, which `hear` and `end` tell
                 raise
 
     def _ask(self, message: Callable[[], T]) -> T:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The WinRM transport before a listener that speaks the protocol: logins, programs, every way in which it can fail."""
 
+import contextlib
+import threading
 import time
 from pathlib import Path
 
@@ -77,7 +79,7 @@ def test_a_guest_costs_few_messages(listen: Listen, login_for: LoginFor) -> None
         program.say(b"go\n")
         program.end(20)
     messages = [action for action in server.actions() if action != "Receive"]
-    assert messages == ["Create", "Command", "Send", "Send", "Signal", "Delete"]
+    assert messages == ["Create", "Command", "Send", "Send", "Delete"]
 
 
 def test_long_output_arrives_whole_and_in_order(listen: Listen, login_for: LoginFor) -> None:
@@ -201,6 +203,33 @@ def test_a_guest_that_stops_answering_is_a_time_out(
     assert caught.value.code == "GUEST_TIMED_OUT"
 
 
+def test_a_busy_guest_is_given_time(listen: Listen, login_for: LoginFor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openngt.install.transports._pywinrm.BUSY_PAUSE_SECONDS", 0.01)
+    server = listen(through_bootstrap(play_script))
+    server.fail("Send", Fault(170, "The requested resource is in use."), times=3)
+    with connect(login_for(server)) as guest:
+        assert guest.start_script("'x'").hear(20) == b"script of 3"
+    assert server.actions().count("Send") == 4
+
+
+def test_a_guest_that_takes_no_input_is_a_time_out(listen: Listen, login_for: LoginFor) -> None:
+    server = listen()
+    server.fail("Send", Fault(2150858793, "cannot complete the operation within the time specified"))
+    with connect(login_for(server)) as guest, pytest.raises(OpenNGTError) as caught:
+        guest.start("x").say(b"more")
+    assert caught.value.code == "GUEST_TIMED_OUT"
+
+
+def test_a_program_that_has_ended_takes_no_more_and_tells_its_end(listen: Listen, login_for: LoginFor) -> None:
+    server = listen(lambda run: 7)
+    with connect(login_for(server)) as guest:
+        program = guest.start("exit 7")
+        program.say(b"more")
+        program.close_input()
+        assert program.hear(20) is None
+        assert program.end(20).exit_status == 7
+
+
 def test_closing_never_raises(listen: Listen, login_for: LoginFor) -> None:
     server = listen(lambda run: 0 if run.read_line() else 1)
     guest = connect(login_for(server))
@@ -209,6 +238,26 @@ def test_closing_never_raises(listen: Listen, login_for: LoginFor) -> None:
     server.fail("Delete", ShellGone)
     guest.close()
     guest.close()
+
+
+def test_two_programs_run_at_once(listen: Listen, login_for: LoginFor) -> None:
+    server = listen()
+    with connect(login_for(server)) as guest:
+        one, two = guest.start("one"), guest.start("two")
+        assert (two.hear(20), one.hear(20)) == (b"two", b"one")
+    assert server.actions()[-3:] == ["Signal", "Signal", "Delete"]
+
+
+def test_closing_from_another_thread_ends_a_wait(listen: Listen, login_for: LoginFor) -> None:
+    server = listen(lambda run: 0 if run.read_line() else 1)
+    guest = connect(login_for(server))
+    program = guest.start("pause")
+    closing = threading.Timer(0.5, guest.close)
+    closing.start()
+    with contextlib.suppress(OpenNGTError):
+        assert program.hear(60) is None
+    closing.join()
+    assert server.shells == {}
 
 
 def test_a_second_program_runs_in_the_same_shell(listen: Listen, login_for: LoginFor) -> None:
