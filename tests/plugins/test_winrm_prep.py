@@ -105,9 +105,11 @@ class Prepared:
         assert recap is not None
         return int(recap[1])
 
-    def pinned(self) -> dict[str, str]:
-        found: dict[str, str] = yaml.safe_load((self.pins / "web1/winrm_prep.yml").read_text())
-        return found
+    def pinned(self) -> tuple[str, dict[str, str]]:
+        """The thumbprint that is told to people, and the variables."""
+        text = (self.pins / "web1/winrm_prep.yml").read_text()
+        variables: dict[str, str] = yaml.safe_load(text)
+        return re.findall(r"[0-9a-f]{64}", text)[0], variables
 
 
 @pytest.fixture
@@ -130,15 +132,12 @@ def test_first_run_again_renewal_and_back_over_the_pinned_certificate(prepared: 
     assert f'"thumbprint_sha256": "{prepared.shown}"' in said
     assert prepared.shown == guest.store[0].sha256 != prepared.first.thumbprint
     pem = prepared.pins / "web1/winrm_prep.pem"
-    assert prepared.pinned() == {
-        "openngt_winrm_thumbprint": prepared.shown,
-        "ansible_winrm_ca_trust_path": str(pem),
-    }
+    assert prepared.pinned() == (prepared.shown, {"ansible_winrm_ca_trust_path": str(pem)})
     assert prepared.changes() == 0, "and it was reached by what was pinned"
 
     guest.now, old = prepared.now, prepared.shown
     assert prepared.changes() > 0
-    assert prepared.shown == guest.store[0].sha256 == prepared.pinned()["openngt_winrm_thumbprint"] != old
+    assert prepared.shown == guest.store[0].sha256 == prepared.pinned()[0] != old
     assert [call["PinFirst"] for call in prepared.calls if call.get("PinFirst")], "shown before the listener took it"
     assert prepared.changes() == 1, "the old certificate is forgotten"
     assert pem.read_text().count("BEGIN CERTIFICATE") == 1
