@@ -213,7 +213,7 @@ def _linux(target: Target) -> Program:
 
 
 def _windows(_target: Target) -> Program:
-    return Program(windows_program.COMMAND, windows_program.package(), windows_program.understood)
+    return Program(windows_program.command(), windows_program.package(), windows_program.understood)
 
 
 PROGRAMS: dict[str, Callable[[Target], Program]] = {"linux": _linux, "windows": _windows}

@@ -1,40 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the fleet's program is started in a Windows guest, and what its answers mean.
-
-`-Command -` makes PowerShell read its commands from standard input, line by line, so that what follows the first line
-is still there for the program to read: with a script in the command line it would take all of its input for a pipeline.
-"""
+"""How the fleet's program is started in a Windows guest, and what its answers mean."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 from typing import Any
 
 from ...errors import REMEDIES
 from ..agent_plan import Observed, Wanted, plan
+from ..transports.powershell import as_input, bootstrap_command
 from .guest_script import GUEST_PROGRAM
 from .prerequisites import findings
 
-__all__ = ["COMMAND", "package", "understood"]
+__all__ = ["command", "package", "understood"]
 
 Json = dict[str, Any]
 
-COMMAND = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -Command -"
 
-# The second line is the program, gzipped, in base64. Its own output is the conversation, so nothing else may print.
-FIRST_LINE = (
-    "$packed = [Convert]::FromBase64String([Console]::In.ReadLine());"
-    " $stream = New-Object IO.Compression.GZipStream ((New-Object IO.MemoryStream (,$packed)),"
-    " [IO.Compression.CompressionMode]::Decompress);"
-    " . ([ScriptBlock]::Create((New-Object IO.StreamReader $stream).ReadToEnd())); exit 0"
-)
+def command() -> str:
+    """A line of cmd.exe that makes PowerShell wait for its program."""
+    return bootstrap_command()
 
 
 def package() -> bytes:
-    """Said first, before the header: the two lines that make PowerShell the program."""
-    packed = base64.b64encode(gzip.compress(GUEST_PROGRAM.encode("ascii"), 9, mtime=0))
-    return FIRST_LINE.encode("ascii") + b"\n" + packed + b"\n"
+    """The program, said first; the header follows."""
+    return as_input(GUEST_PROGRAM)
 
 
 def understood(answer: Json, header: Json) -> Json:
