@@ -17,9 +17,12 @@ STDLIB = sys.stdlib_module_names | {"__future__"}
 # Third-party packages of the library: each in the one leaf file that guards it.
 LIBRARY_LEAVES = {
     "cryptography": {"pki/_x509.py"},
-    "paramiko": {"install/transports/ssh.py"},
+    "paramiko": {"install/transports/_paramiko.py"},
     "pycdlib": {"iso/_pycdlib.py"},
-    "winrm": {"install/transports/winrm.py"},
+    # pywinrm, and what it brings along and raises through.
+    "requests": {"install/transports/_pywinrm.py"},
+    "spnego": {"install/transports/_pywinrm.py"},
+    "winrm": {"install/transports/_pywinrm.py"},
 }
 
 

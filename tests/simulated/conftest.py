@@ -3,14 +3,20 @@
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from openngt.install.fleet.report import OnEvent, Options, Report
+from openngt.install.fleet.runner import install
+from openngt_service.lab.process import free_port
+
 from ..conftest import program
 from ..fakes.service import ServiceProcess
+from ..fakes.simulated_guests.controller import target_of
 from ..fakes.simulated_guests.fleet import MAY_SIMULATE, SimulatedFleet
 
 __all__ = ["World"]
@@ -44,6 +50,16 @@ class World:
             check=False,
         )
 
+    def targets(self) -> list[dict[str, Any]]:
+        """Every guest as controller.py takes it, with the guest's password."""
+        return self.fleet.targets(self.fleet.write_known_hosts(self.folder / "known_hosts"))
+
+    def install(
+        self, targets: Sequence[Mapping[str, Any]], on_event: OnEvent = lambda event: None, **options: Any
+    ) -> Report:
+        given = Options(journal=self.folder / "journal", **options)
+        return install([target_of(each) for each in targets], given, self.service.client, on_event)
+
     def proven(self) -> set[str]:
         """Names of the VMs with a live link whose certificate is the ledger's current one; no serial counts twice."""
         with self.service.client() as client:
@@ -57,7 +73,9 @@ class World:
 def world(collection: Path, tmp_path: Path) -> Iterator[World]:
     if not MAY_SIMULATE:
         pytest.skip("simulated guests need root")
-    service = ServiceProcess(tmp_path)
+    # A restart must not move it.
+    ports = {"api_port": str(free_port()), "gateway_port": str(free_port())}
+    service = ServiceProcess(tmp_path, ports)
     with SimulatedFleet(tmp_path / "guests", service.hypervisor) as fleet:
         service.start()
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a test with simulated guests may rely on: that they take an installation as a VM does, and end with their session."""
+"""What a test with simulated guests may rely on: they take an installation as a VM does, and end with their session."""
 
 import os
 import signal

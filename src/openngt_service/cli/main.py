@@ -16,6 +16,7 @@ from . import (
     ca,
     compat,
     compatibility,
+    fleet_install,
     health,
     iso,
     lab,
@@ -44,6 +45,7 @@ app.command("serve")(serve.serve)
 vm.app.command("power")(power.power)
 vm.app.command("power-show")(power.show)
 app.add_typer(vm.app, name="vm")
+app.add_typer(fleet_install.app, name="fleet")
 app.add_typer(refresh.app, name="refresh")
 app.add_typer(upgrade.app, name="upgrade")
 app.command("compatibility")(compatibility.compatibility)

@@ -13,7 +13,7 @@ import unittest
 from openngt_agent import cli, identity, uninstall, unit
 from openngt_agent.errors import AgentError
 from openngt_agent.install import Observed, Options, install, plan
-from openngt_agent.install_steps import Target
+from openngt_agent.install_shared import Target
 from openngt_agent.paths import UNIT, Paths
 from openngt_agent.strict_json import dump
 from support import FACTS, FakeSystemd, disc, files_below, guest_root, make_guest, material, text, write

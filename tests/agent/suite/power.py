@@ -11,7 +11,7 @@ import itertools
 import os
 import tempfile
 
-from openngt_agent import files
+from openngt_agent import files, posix_files
 
 
 class _Stream:
@@ -84,12 +84,14 @@ class Recorder:
 def recorded():
     """The operations on files that the agent makes inside the block, in `log`."""
     recorder = Recorder()
-    real_os, real_tempfile = files.os, files.tempfile
-    files.os = files.tempfile = recorder
+    rooms = (files, posix_files)
+    for room in rooms:
+        room.os = room.tempfile = recorder
     try:
         yield recorder
     finally:
-        files.os, files.tempfile = real_os, real_tempfile
+        for room in rooms:
+            room.os, room.tempfile = os, tempfile
 
 
 def outcomes(before, log, step):

@@ -70,6 +70,11 @@ class SimulatedGuest:
         return Path(f"/proc/{self.pid}/root")
 
     @property
+    def mounts(self) -> str:
+        """Its /proc/mounts, while it is on."""
+        return Path(f"/proc/{self.pid}/mounts").read_text()
+
+    @property
     def known_hosts(self) -> str:
         return f"[{self.address}]:{PORT} {self.public_key}\n"
 
@@ -81,6 +86,9 @@ class SimulatedGuest:
         """Pull the plug: whatever runs in it is gone in this moment; its disk stays."""
         self.hub.ask("kill", vm_uuid=self.vm_uuid)
         self.pid = None
+
+    def resize_disk(self, mib: int) -> None:
+        self.hub.ask("resize", vm_uuid=self.vm_uuid, mib=mib)
 
     def await_sshd(self) -> None:
         end = time.monotonic() + BOOT_SECONDS
@@ -183,22 +191,38 @@ class SimulatedFleet:
         path.write_text("".join(guest.known_hosts for guest in self.guests))
         return path
 
-    def write_inventory(self, path: Path, known_hosts: Path, *, user: str = "root") -> Path:
-        """In Ansible's own words; the password is what logs in and what sudo is told."""
-        hosts = {
-            guest.name: {
-                "ansible_host": guest.address,
-                "ansible_password": guest.password,
-                **({"ansible_become_password": guest.password} if user == ADMIN else {}),
+    def targets(self, known_hosts: Path, *, user: str = "root", key: Path | None = None) -> list[dict[str, Any]]:
+        """For controller.py; a test may make them wrong."""
+        return [
+            {
+                "name": guest.name,
+                "vm": guest.vm_uuid,
+                "host": guest.address,
+                "port": PORT,
+                "user": user,
+                "password": guest.password if key is None else None,
+                "key": None if key is None else str(key),
+                "known_hosts": str(known_hosts),
             }
             for guest in self.guests
-        }
-        shared = {
+        ]
+
+    def write_inventory(self, path: Path, known_hosts: Path, *, user: str = "root", key: Path | None = None) -> Path:
+        """In Ansible's own words; with `key` no password logs in, but sudo is told it all the same."""
+        shared: dict[str, Any] = {
             "ansible_port": PORT,
             "ansible_user": user,
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_ssh_common_args": f"-o UserKnownHostsFile={known_hosts}",
         }
+        if key is not None:
+            shared["ansible_ssh_private_key_file"] = str(key)
+        hosts = {guest.name: {"ansible_host": guest.address} for guest in self.guests}
+        for guest in self.guests:
+            if key is None:
+                hosts[guest.name]["ansible_password"] = guest.password
+            if user == ADMIN:
+                hosts[guest.name]["ansible_become_password"] = guest.password
         path.write_text(json.dumps({"all": {"hosts": hosts, "vars": shared}}, indent=1))
         path.chmod(0o600)
         return path

@@ -25,6 +25,7 @@ from .linux import (
     CLONE_NEWUTS,
     MS_PRIVATE,
     MS_REC,
+    MS_REMOUNT,
     die_with_parent,
     mount,
     setns,
@@ -83,6 +84,11 @@ class Hub:
             os.waitpid(pid, 0)
         return {}
 
+    def resize(self, vm_uuid: str, mib: int) -> dict[str, Any]:
+        """Give a guest that has a disk of its own a larger one."""
+        mount("none", str(self._disks / "disks" / vm_uuid), None, MS_REMOUNT, f"size={mib}m")
+        return {}
+
     def serve(self) -> None:
         for line in sys.stdin:
             request = json.loads(line)
@@ -101,7 +107,7 @@ def boot(base: Path, disk: Path, spec: Spec, drives: int, tell: int) -> None:
         host = os.open("/", os.O_PATH | os.O_CLOEXEC)
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         root = mount_root(base, disk, drives)
-        socket.sethostname(spec.name)
+        socket.sethostname(spec.name.replace("_", "-"))
         os.chroot(root)
         os.chdir("/")
         init = Init(host, spec.hypervisor, spec.vm_uuid)

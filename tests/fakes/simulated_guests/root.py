@@ -13,10 +13,18 @@ from pathlib import Path
 from .linux import MS_PRIVATE, MS_REC, mount
 from .spec import ADMIN, PORT, Spec
 
-__all__ = ["ISO_MOUNTER", "build_base", "furnish", "mount_root"]
+__all__ = ["ISO_MOUNTER", "build_base", "furnish", "mount_root", "once"]
 
 OS_RELEASE = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nVERSION_ID="12"\nID=debian\n'
 ISO_MOUNTER = "mount-iso"
+ORIGINALS = "usr/lib/simulated/originals"
+"""Copies of the programs that a test may put another in the place of."""
+# Something goes wrong when the program is started for the first time, and never again.
+ONCE = """\
+#!/bin/sh
+[ -e /var/lib/simulated-{name} ] || {{ mkdir /var/lib/simulated-{name}; {what}; }}
+exec /{originals}/{name} "$@"
+"""
 
 # A request to PID 1 over its FIFO. The answer comes over one of our own: exit status, lines for standard output, those
 # for standard error behind a "!", and a dot.
@@ -39,9 +47,9 @@ exit "$status"
 MOUNT = """\
 #!/bin/sh
 case " $* " in
-*" iso9660 "*) exec /usr/lib/simulated/mount-iso "$@" ;;
+*" iso9660 "*) exec /usr/bin/mount-iso "$@" ;;
 esac
-exec /usr/lib/simulated/mount "$@"
+exec /usr/lib/simulated/originals/mount "$@"
 """
 JOURNALCTL = """\
 #!/bin/sh
@@ -86,6 +94,11 @@ OWN_FOLDERS = {
 """Nothing of the host's is seen in them."""
 
 
+def once(name: str, what: str) -> dict[str, str]:
+    """For Spec.files: do `what` in place of the first start of `mount-iso`, `python3`, `sudo` or `umount`."""
+    return {f"/usr/bin/{name}": ONCE.format(name=name, what=what, originals=ORIGINALS)}
+
+
 def build_base(base: Path) -> None:
     """The layer that all guests share, in an empty folder on a file system with devices and `trusted.` attributes."""
     for name, mode in OWN_FOLDERS.items():
@@ -111,12 +124,16 @@ def build_base(base: Path) -> None:
         _file(base / name, text)
     for name, text in (
         ("usr/bin/systemctl", ASK.format(verb="systemctl")),
-        ("usr/lib/simulated/mount-iso", ASK.format(verb=ISO_MOUNTER)),
+        (f"usr/bin/{ISO_MOUNTER}", ASK.format(verb=ISO_MOUNTER)),
         ("usr/bin/mount", MOUNT),
         ("usr/bin/journalctl", JOURNALCTL),
     ):
         _file(base / name, text, 0o755)
-    shutil.copy("/usr/bin/mount", base / "usr/lib/simulated/mount")
+    _folder(base / ORIGINALS)
+    for name in ("mount", "python3", "sudo", "umount"):
+        shutil.copy2(f"/usr/bin/{name}", base / ORIGINALS / name)
+    (base / ORIGINALS / "sudo").chmod(0o4755)
+    shutil.copy2(base / "usr/bin" / ISO_MOUNTER, base / ORIGINALS / ISO_MOUNTER)
 
 
 def furnish(disk: Path, spec: Spec) -> None:

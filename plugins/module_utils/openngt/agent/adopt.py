@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Runs in guests: Python 3.6, standard library only.
-"""Take a newer identity from a tools disc while the agent runs, and watch for such discs."""
+"""Look into the CD-ROM drives of a Linux guest for a newer identity, and watch for discs."""
 
 import contextlib
+import functools
 import logging
 import selectors
 import threading
 import time
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, Optional
 
-from . import uevent
+from . import taking, uevent
 from .disc import drives, is_loaded, mounted_privately
-from .errors import AgentError
 from .files import Runner, file_errors
-from .first_disc import is_awaited, pinned_ca
-from .identity import Identity, check_newer, load, store
+from .identity import Identity
 from .machine import vm_uuid
 from .paths import Paths
-from .upgrade_disc import begin, lay_down, wanted_agent
-from .verify import Disc, Trust, is_tools_disc, read_disc, verify
+from .taking import Copied, taken_or_said
+from .upgrade_disc import wanted_agent
+from .verify import Disc, is_tools_disc, read_disc
 
-__all__ = ["DiscWatcher", "look"]
+__all__ = ["DiscWatcher", "look", "take"]
 
 log = logging.getLogger("openngt.disc")
 
@@ -32,23 +32,14 @@ LEAST_SECONDS_BETWEEN_LOOKS = 5.0
 def look(paths: Paths, run: Runner, refused: Dict[str, str]) -> Optional[Identity]:
     """Look into every loaded drive; store and return the identity of a disc that may be taken, or None.
 
-    `refused` remembers for each drive why its disc was not taken, so that the same reason is logged once.
+    `refused`: as `taken_or_said` has it.
     """
     for device in drives(paths):
         if not is_loaded(device):
             refused.pop(device, None)
             continue
-        try:
-            identity = _take(paths, run, device)
-        except AgentError as exc:
-            if refused.get(device) != exc.message:
-                refused[device] = exc.message
-                # That a disc was used up already is the usual end of its life.
-                level = logging.INFO if exc.code == "DISC_OLDER" else logging.WARNING
-                log.log(level, "%s was not taken: %s: %s", device, exc.code, exc.message)
-            continue
+        identity = taken_or_said(device, functools.partial(_take, paths, run, device), refused)
         if identity is not None:
-            log.info("took generation %d of the identity from %s", identity.generation, device)
             return identity
     return None
 
@@ -59,29 +50,12 @@ def _take(paths: Paths, run: Runner, device: str) -> Optional[Identity]:
 
 
 def take(paths: Paths, disc: Disc, agent: Optional[bytes] = None, run: Optional[Runner] = None) -> Identity:
-    """Store a disc's identity if it may follow the stored one, and begin the upgrade that the disc asks for.
-
-    Without a stored one only where the package that brought the agent says so (`first_disc`): an agent that lost its
-    identity has no CA left to judge a disc by (IDENTITY_INVALID).
-    """
-    if is_awaited(paths):
-        stored, ca_sha256 = None, pinned_ca(paths)
-    else:
-        stored, ca_sha256 = load(paths), None
-    verified = verify(disc, Trust(vm_uuid(paths), stored, ca_sha256))
-    if stored is None:
-        log.warning("first identity: the CA %s is trusted by %s", verified.identity.ca_sha256, verified.trusted_by)
-    check_newer(stored, verified.identity)
-    # Laid down before the identity is: a disc that was used up asks for nothing any more.
-    upgrading = verified.manifest.upgrade is not None and lay_down(paths, verified.manifest, agent)
-    store(paths, verified.identity, verified.config)
-    if upgrading and run is not None:
-        begin(paths, run)
-    return verified.identity
+    """As `taking.take`, for the VM that this is."""
+    return taking.take(paths, vm_uuid(paths), disc, agent, run)
 
 
-def _copy(paths: Paths, run: Runner, device: str) -> Optional[Tuple[Disc, Optional[bytes]]]:
-    """The disc's words in memory, with the agent when they ask for an upgrade; None when it is no tools disc."""
+def _copy(paths: Paths, run: Runner, device: str) -> Optional[Copied]:
+    """The disc's words; None when it is no tools disc."""
     with file_errors(paths.disc), mounted_privately(paths, device, run) as folder:
         return (read_disc(folder), wanted_agent(folder)) if is_tools_disc(folder) else None
 

@@ -4,36 +4,29 @@
 
 import argparse
 import json
-import os
 import sys
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
-from . import identity as identities
-from . import package, runtime_status, service, upgrade_record, verify
+from .answers import Answer
 from .errors import AgentError
-from .guest import Guest, this_guest
-from .identity import check_newer
-from .install import Options, install
-from .machine import vm_uuid
-from .paths import UNIT, Paths
-from .systemd import properties
-from .times import text_of
-from .uninstall import uninstall
-from .upgrade import upgrade
+from .system import WINDOWS
 from .version import __version__
+
+if WINDOWS:
+    from .windows_commands import COMMANDS, PACKAGE_OPERATIONS, run, this_guest
+else:
+    from .linux_commands import COMMANDS, PACKAGE_OPERATIONS, run, this_guest
 
 __all__ = ["main"]
 
 WAIT_SECONDS = 60.0
-
-Answer = Dict[str, Any]
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Exit status 0 or 1; 2 for arguments that make no sense. With `--output json` the last line is the answer."""
     options = _parser().parse_args(arguments)
     if options.command == "run":
-        return service.serve(Paths())
+        return run()
     as_json = options.output == "json"
 
     def say(line: str) -> None:
@@ -64,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.required = True
-    commands.add_parser("run", help="serve, as the systemd unit does")
+    commands.add_parser("run", help="serve, as the service does")
     one = commands.add_parser("install", help="install the agent from a mounted tools disc")
     _add_disc(one)
     one.add_argument(
@@ -74,9 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_output(one)
     _add_output(commands.add_parser("uninstall", help="remove the agent and all its files"))
     _add_output(commands.add_parser("upgrade", help="carry out an upgrade that waits, as its systemd unit does"))
-    one = commands.add_parser("package", help="for the scripts of the distribution's package")
-    one.add_argument("--operation", choices=sorted(package.OPERATIONS), required=True)
-    _add_output(one)
+    if PACKAGE_OPERATIONS:
+        one = commands.add_parser("package", help="for the scripts of the distribution's package")
+        one.add_argument("--operation", choices=PACKAGE_OPERATIONS, required=True)
+        _add_output(one)
     one = commands.add_parser("verify", help="judge a mounted tools disc; change nothing")
     _add_disc(one)
     _add_output(one)
@@ -98,82 +92,6 @@ def _seconds(text: str) -> float:
     if not 0 <= value <= 86400:
         raise argparse.ArgumentTypeError("from 0 to 86400")
     return value
-
-
-def _install(guest: Guest, options: argparse.Namespace) -> Answer:
-    return install(
-        guest, Options(options.source, options.ca_sha256, options.wait, options.allow_unsupported_distribution)
-    )
-
-
-def _uninstall(guest: Guest, _options: argparse.Namespace) -> Answer:
-    return uninstall(guest)
-
-
-def _upgrade(guest: Guest, _options: argparse.Namespace) -> Answer:
-    return upgrade(guest)
-
-
-def _package(guest: Guest, options: argparse.Namespace) -> Answer:
-    return package.OPERATIONS[options.operation](guest)
-
-
-def _verify(guest: Guest, options: argparse.Namespace) -> Answer:
-    """The disc's words if the agent of this guest would take it now; DISC_OLDER when it was used up."""
-    if not guest.is_root:  # who this VM is, and whom it trusts, is for root to read
-        raise AgentError("PERMISSION_DENIED", "verify must run as root")
-    stored = identities.load_or_none(guest.paths)
-    disc = verify.read_disc(options.source)
-    found = verify.verify(disc, verify.Trust(vm_uuid(guest.paths), stored, options.ca_sha256))
-    verify.verify_files(options.source, found.manifest)
-    check_newer(stored, found.identity)
-    return {
-        "ok": True,
-        "changed": False,
-        "steps": [],
-        "vm_uuid": found.manifest.vm_uuid,
-        "generation": found.manifest.generation,
-        "kind": found.manifest.kind,
-        "version": found.manifest.ngt_version,
-        "expires": text_of(found.manifest.expires.timestamp()),
-        "ca_sha256": found.identity.ca_sha256,
-        "trusted_by": found.trusted_by,
-        "files": len(found.manifest.files),
-    }
-
-
-def _status(guest: Guest, _options: argparse.Namespace) -> Answer:
-    """What the agent says of itself, as far as it runs. AGENT_NOT_INSTALLED where there is none."""
-    if not os.path.lexists(guest.paths.current):
-        raise AgentError("AGENT_NOT_INSTALLED", "no agent is installed in this guest")
-    unit = properties(guest.run)
-    said = runtime_status.read(guest.paths) or {}
-    link = said.get("link") or runtime_status.no_link()
-    if unit.get("ActiveState") != "active":
-        link = runtime_status.no_link(*_last_error(link))
-    return {
-        "ok": True,
-        "agent_version": said.get("agent_version", __version__),
-        "service": {"unit": UNIT, "active": unit.get("ActiveState"), "sub": unit.get("SubState")},
-        "identity": said.get("identity") or _stored(guest.paths),
-        "link": link,
-        "serial_port": said.get("serial_port"),
-        "capabilities": said.get("capabilities") or {},
-        "upgrade": upgrade_record.shown(guest.paths),
-    }
-
-
-def _last_error(link: Dict[str, Any]) -> List[Any]:
-    error = link.get("last_error") or {}
-    return [error.get("code"), error.get("message", "")]
-
-
-def _stored(paths: Paths) -> Optional[Dict[str, Any]]:
-    """The identity on disk, for root."""
-    try:
-        return runtime_status.identity_shown(identities.load(paths))
-    except AgentError:
-        return None
 
 
 def _words_of_change(answer: Answer) -> str:
@@ -227,15 +145,6 @@ def _words_of_port(port: Optional[Dict[str, Any]]) -> str:
         ", not returned to before {0}".format(held) if held else "",
     )
 
-
-COMMANDS: Dict[str, Callable[[Guest, argparse.Namespace], Answer]] = {
-    "install": _install,
-    "uninstall": _uninstall,
-    "upgrade": _upgrade,
-    "package": _package,
-    "verify": _verify,
-    "status": _status,
-}
 
 IN_WORDS: Dict[str, Callable[[Answer], str]] = {
     "install": _words_of_change,

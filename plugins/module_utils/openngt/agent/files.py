@@ -1,18 +1,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Runs in guests: Python 3.6, standard library only.
-"""The side effects on files and processes, one function each."""
+"""The side effects on files and processes, one function each. What each system does in its own way is chosen here."""
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
-import stat
 import subprocess
 import tempfile
-from typing import IO, Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
 
 from .errors import AgentError
+
+if os.name == "nt":
+    from .windows_files import (
+        anonymous_file,
+        locked,
+        open_below,
+        protect_folder,
+        replace,
+        set_mode,
+        sync_folder,
+    )
+else:
+    from .posix_files import (
+        anonymous_file,
+        locked,
+        open_below,
+        protect_folder,
+        replace,
+        set_mode,
+        sync_folder,
+    )
 
 __all__ = [
     "TEMPORARY",
@@ -77,20 +96,10 @@ def file_errors(path: str) -> Iterator[None]:
         raise AgentError(code, "{0}: {1}".format(name, exc.strerror or exc), {"path": name}) from exc
 
 
-def sync_folder(path: str) -> None:
-    """Make a rename or unlink in the folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def make_folder(path: str, mode: int = 0o755) -> None:
     """The folder and its parents, whatever the umask; the mode is that of the last one and is set if it differs."""
-    os.makedirs(path, mode=0o755, exist_ok=True)
-    if stat.S_IMODE(os.stat(path).st_mode) != mode:
-        os.chmod(path, mode)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o755, exist_ok=True)
+    protect_folder(path, mode)
 
 
 def replace_file(
@@ -111,11 +120,11 @@ def replace_file(
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
-            os.fchmod(stream.fileno(), mode)
+            set_mode(stream.fileno(), mode)
             if durable:
                 os.fsync(stream.fileno())
         at("written")
-        os.replace(temporary, path)
+        replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
@@ -143,17 +152,6 @@ def sweep(folder: str) -> List[str]:
     return swept
 
 
-@contextlib.contextmanager
-def locked(folder: str) -> Iterator[None]:
-    """Nobody else who calls this on the folder is inside at the same time. The kernel lets go when a holder dies."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def read_text(path: str, limit: int = 65536) -> Optional[str]:
     """The beginning of a text file of the system, or None where it cannot be read."""
     try:
@@ -163,29 +161,6 @@ def read_text(path: str, limit: int = 65536) -> Optional[str]:
         return None
 
 
-def open_below(folder: str, path: str) -> int:
-    """A descriptor of the regular file `folder`/`path`, opened without following a link in any part of `path`.
-
-    OSError, also for what is no regular file. A pipe or device in its place is never waited for.
-    """
-    # As bytes: in the C locale, Python 3.6 cannot turn a name beyond ASCII into one of the file system's.
-    parts = path.encode("utf-8").split(b"/")
-    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for part in parts[:-1]:
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-            os.close(here)
-            here = below
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        descriptor = os.open(parts[-1], flags, dir_fd=here)
-    finally:
-        os.close(here)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    return descriptor
-
-
 def read_capped(folder: str, path: str, limit: int) -> bytes:
     """The whole of a regular file below a folder; OSError (EFBIG) when it holds more than `limit` bytes."""
     with os.fdopen(open_below(folder, path), "rb") as stream:
@@ -193,21 +168,3 @@ def read_capped(folder: str, path: str, limit: int) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, "more than {0} bytes".format(limit), path)
     return content
-
-
-@contextlib.contextmanager
-def anonymous_file(content: bytes) -> Iterator[str]:
-    """A path to the content that no other user can open and that is gone with the block.
-
-    For `ssl`, which takes a key from a path only. It is in memory where the system allows.
-    """
-    with _nameless() as stream:
-        stream.write(content)
-        stream.flush()
-        yield "/proc/self/fd/{0}".format(stream.fileno())
-
-
-def _nameless() -> IO[bytes]:
-    if hasattr(os, "memfd_create"):  # Python 3.8
-        return os.fdopen(os.memfd_create("openngt"), "w+b")
-    return tempfile.TemporaryFile(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)  # noqa: S108 - nameless

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Runs in guests: Python 3.6, standard library only.
-"""What the installer may do to the guest, as one object that a test can make differently."""
+"""What the installer may do to the guest, as one object that a test can make differently, and what it is asked."""
 
 import os
 import platform
 import sys
 import time
-from typing import Callable, List, NamedTuple
+from typing import Callable, List, NamedTuple, Optional
 
 from .files import Runner, read_text, run
 from .paths import OTHER_VENDOR_UNIT, UNIT, Paths
 from .unit import is_ours
 
-__all__ = ["Guest", "interpreter", "other_vendors", "this_guest"]
+__all__ = ["Guest", "Options", "interpreter", "other_vendors", "this_guest"]
 
 Guest = NamedTuple(
     "Guest",
@@ -24,6 +24,16 @@ Guest = NamedTuple(
         ("machine", str),  # as uname has it
         ("monotonic", Callable[[], float]),
         ("sleep", Callable[[float], None]),
+    ],
+)
+
+Options = NamedTuple(
+    "Options",
+    [
+        ("source", str),  # folder of the mounted disc
+        ("ca_sha256", Optional[str]),
+        ("wait_seconds", float),  # 0: do not wait for the link
+        ("allow_unsupported_distribution", bool),
     ],
 )
 

@@ -6,42 +6,30 @@ The plan is what is applied and what `changed` says. Whatever state a killed run
 left, the plan is made from what is there, so that the next run ends in the same place.
 """
 
-import contextlib
 import os
 import stat
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import os_release
-from .config import load_config
 from .distributions import judge
 from .errors import AgentError
 from .files import file_errors, locked, make_folder
 from .getty import open_gettys
-from .guest import Guest, interpreter, other_vendors
-from .identity import Identity, load_or_none, same_count
-from .install_steps import STEPS, Target, is_linked
+from .guest import Guest, Options, interpreter, other_vendors
+from .identity import load_or_none
+from .install_shared import Target, check_not_older, config_usable, is_linked, keeps
+from .install_steps import STEPS
 from .machine import vm_uuid
 from .paths import Paths
 from .runtime_status import read as read_status
 from .systemd import is_enabled, properties
 from .unit import command_text, unit_text, upgrade_unit_text
 from .verify import Trust, VerifiedDisc, read_agent, read_disc, verify, verify_files
-from .version import version_order
 
 __all__ = ["Observed", "Options", "install", "plan"]
 
 # Beside the agent itself: folders, unit, journal of its first start.
 SPARE_BYTES = 16 * 1024 * 1024
-
-Options = NamedTuple(
-    "Options",
-    [
-        ("source", str),  # folder of the mounted disc
-        ("ca_sha256", Optional[str]),
-        ("wait_seconds", float),  # 0: do not wait for the link
-        ("allow_unsupported_distribution", bool),
-    ],
-)
 
 Observed = NamedTuple(
     "Observed",
@@ -100,8 +88,8 @@ def validate(guest: Guest, options: Options) -> Tuple[Target, VerifiedDisc]:
     agent = read_agent(options.source, verified.manifest)
     _check_space(paths.at("usr/local"), 2 * len(agent) + SPARE_BYTES)
     version = verified.manifest.ngt_version
-    kept = stored is not None and _keeps(stored, verified.identity)
-    _check_not_older(paths.current, version, kept)
+    kept = stored is not None and keeps(stored, verified.identity)
+    check_not_older(os.readlink(paths.current) if os.path.islink(paths.current) else "", version, kept)
     if verified.trusted_by == "first use":
         guest.say(
             "The CA {0} is trusted on first use; compare it with: openngt ca show".format(verified.identity.ca_sha256)
@@ -117,14 +105,14 @@ def observe(guest: Guest, target: Target) -> Observed:
     versions = _folders(paths.agent)
     # Under the lock: an agent that runs may have taken this very disc since it was looked at.
     kept = load_or_none(paths)
-    if kept is not None and target.identity is not None and not _keeps(kept, target.identity):
+    if kept is not None and target.identity is not None and not keeps(kept, target.identity):
         kept = None
     return Observed(
         agent_same=_same(paths.zipapp(target.version), target.agent, 0o644),
         current=_in_use(paths),
         other_versions=tuple(name for name in versions if name != target.version),
         identity_kept=kept is not None,
-        config_usable=_config_usable(guest),
+        config_usable=config_usable(paths),
         command_same=_same(paths.command, command_text(paths, target.interpreter).encode(), 0o755),
         unit_same=_same(paths.unit, unit_text(paths, target.interpreter).encode(), 0o644)
         and _same(paths.upgrade_unit, upgrade_unit_text(paths, target.interpreter).encode(), 0o644),
@@ -198,18 +186,6 @@ def _check_space(folder: str, wanted: int) -> None:
         raise AgentError("NO_SPACE", text, {"path": folder, "free": free, "wanted": wanted})
 
 
-def _keeps(stored: Identity, offered: Identity) -> bool:
-    """Is what is stored as good as what the disc offers: the same VM and service, no older generation?"""
-    return same_count(stored, offered) and stored.generation >= offered.generation
-
-
-def _check_not_older(current: str, version: str, kept: bool) -> None:
-    """A disc that was used up already must not bring an older agent back."""
-    installed = os.readlink(current) if os.path.islink(current) else ""
-    if kept and version_order(installed) > version_order(version):
-        raise AgentError("DISC_OLDER", "the disc carries agent {0}, {1} is installed".format(version, installed))
-
-
 def _in_use(paths: Paths) -> Optional[str]:
     if os.path.lexists(paths.trial) or os.path.lexists(paths.staged_upgrade):
         return None
@@ -229,10 +205,3 @@ def _same(path: str, content: bytes, mode: int) -> bool:
             return stat.S_IMODE(os.fstat(stream.fileno()).st_mode) == mode and stream.read(len(content) + 1) == content
     except OSError:
         return False
-
-
-def _config_usable(guest: Guest) -> bool:
-    with contextlib.suppress(AgentError):
-        load_config(guest.paths)
-        return True
-    return False

@@ -5,34 +5,19 @@
 import contextlib
 import os
 import shutil
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Callable, Dict
 
-from . import getty, strict_json
+from . import getty
 from .errors import AgentError
 from .failpoints import failpoint
 from .files import make_folder, replace_file, replace_link, sweep, sync_folder
 from .guest import Guest
-from .identity import Identity, load, store
+from .install_shared import Target, put_config, put_identity, wait_for_link
 from .paths import UNIT
-from .runtime_status import read as read_status
 from .systemd import systemctl
 from .unit import command_text, unit_text, upgrade_unit_text
 
-__all__ = ["STEPS", "Target", "is_linked"]
-
-POLL_SECONDS = 0.5
-
-Target = NamedTuple(
-    "Target",
-    [
-        ("version", str),
-        ("agent", bytes),
-        ("identity", Optional[Identity]),  # None: the stored one is kept
-        ("config", Dict[str, Any]),
-        ("interpreter", str),
-        ("wait_seconds", float),
-    ],
-)
+__all__ = ["STEPS"]
 
 
 def _begin(guest: Guest, target: Target) -> None:
@@ -67,18 +52,12 @@ def _current(guest: Guest, target: Target) -> None:
 
 
 def _identity(guest: Guest, target: Target) -> None:
-    if target.identity is not None:
-        try:
-            store(guest.paths, target.identity, target.config)
-        except AgentError as exc:
-            # A running agent took this very disc in the meantime: that is what we want.
-            if exc.code != "DISC_OLDER":
-                raise
+    put_identity(guest.paths, target)
     failpoint("agent.install.identity")
 
 
 def _config(guest: Guest, target: Target) -> None:
-    replace_file(guest.paths.ngt_config, strict_json.dump(target.config) + b"\n", mode=0o600)
+    put_config(guest.paths, target)
     failpoint("agent.install.config")
 
 
@@ -136,38 +115,8 @@ def _prune(guest: Guest, target: Target) -> None:
 
 
 def _link(guest: Guest, target: Target) -> None:
-    """LINK_NOT_ACTIVE with the agent's view unless it connects, with its long-lived identity, in time."""
-    generation = load(guest.paths).generation
-    end = guest.monotonic() + target.wait_seconds
-    while True:
-        status = read_status(guest.paths) or {}
-        if is_linked(status, generation):
-            break
-        if guest.monotonic() >= end:
-            raise AgentError(
-                "LINK_NOT_ACTIVE",
-                "no link within {0:g} s; the agent says: {1}".format(target.wait_seconds, _in_words(status)),
-                {"guest": status},
-            )
-        guest.sleep(POLL_SECONDS)
+    wait_for_link(guest, target)
     failpoint("agent.install.link")
-
-
-def is_linked(status: Dict[str, Any], generation: int) -> bool:
-    """Does the agent say that it is connected, with its long-lived identity?"""
-    identity = status.get("identity") or {}
-    active = bool((status.get("link") or {}).get("active"))
-    return active and identity.get("kind") == "link" and int(identity.get("generation") or 0) >= generation
-
-
-def _in_words(status: Dict[str, Any]) -> str:
-    link = status.get("link") or {}
-    error = link.get("last_error") or {}
-    if error:
-        return "{0}: {1}".format(error.get("code"), error.get("message"))
-    if link.get("active"):
-        return "connected, but still with the disc's identity: the service did not rotate it"
-    return "not connected yet" if status else "nothing, it does not run"
 
 
 # In this order. `finish` stands after `start`: until then a kill means that the next run restarts the service.

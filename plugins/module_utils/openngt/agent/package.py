@@ -18,7 +18,8 @@ from .errors import AgentError
 from .files import file_errors, locked, make_folder
 from .guest import Guest, interpreter, other_vendors
 from .install import observe, plan
-from .install_steps import STEPS, Target
+from .install_shared import Target
+from .install_steps import STEPS
 from .paths import Paths
 from .version import __version__, version_order
 

@@ -15,9 +15,9 @@ MANIFEST = "manifest.json"
 class Paths:
     """The agent's files and the system files that it reads, below `root` ("/" in a guest)."""
 
-    def __init__(self, root: str = "/") -> None:
+    def __init__(self, root: str = "/", home: str = "usr/local/openngt", run: str = "run/openngt") -> None:
         self.root = root
-        self.home = self.at("usr/local/openngt")
+        self.home = self.at(home)
         self.agent = os.path.join(self.home, "agent")
         self.current = os.path.join(self.agent, "current")
         self.proven = os.path.join(self.agent, "proven")
@@ -41,7 +41,7 @@ class Paths:
         ]
         self.enabled = self.at("etc/systemd/system/multi-user.target.wants", UNIT)
         self.other_vendor = self.at("usr/local/nutanix")
-        self.run = self.at("run/openngt")
+        self.run = self.at(run)
         self.status = os.path.join(self.run, "status.json")
         self.disc = os.path.join(self.run, "disc")
 

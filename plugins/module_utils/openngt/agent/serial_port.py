@@ -16,6 +16,7 @@ from typing import List, Sequence
 from .errors import AgentError
 from .files import read_text
 from .paths import Paths
+from .system import Port
 
 __all__ = ["SerialPort", "console_devices", "open_first"]
 
@@ -29,7 +30,7 @@ ABSENT = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.EIO, errno.ENOTDIR)
 BUSY = (errno.EBUSY, errno.EWOULDBLOCK)
 
 
-class SerialPort:
+class SerialPort(Port):
     """An open port. `read` and `write` never wait; `close` takes at most DRAIN_SECONDS.
 
     SERIAL_PORT_ABSENT, SERIAL_PORT_BUSY or SERIAL_PORT_FAILED when it cannot be had.

@@ -10,35 +10,29 @@ import sys
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from . import identity as identities
-from . import status
-from .adopt import DiscWatcher
 from .backoff import CAP, Backoff
 from .blocked import is_blocked
 from .config import load_config, transport_order
-from .disc import MountedDiscs
 from .errors import AgentError
 from .files import Runner
 from .files import run as run_program
 from .first_disc import check_not_awaited
-from .going_down import COMMANDS, go_down
 from .identity import Identity
-from .key_request import make_request, run_briefly
-from .machine import vm_uuid
+from .key_request import run_briefly
 from .messages import PROTOCOL
-from .paths import UPGRADE_UNIT, Paths
+from .paths import Paths
 from .protocol import Active, Closed, Event, LinkProtocol, Operation, Steady, Welcomed
 from .runtime_status import RuntimeStatus
-from .serial_port import open_first
 from .serial_view import SerialView
-from .systemd import Notifier, systemctl
+from .status import changed
+from .system import this_system
+from .systemd import Notifier
 from .times import now_text
 from .tls import TlsClient, certificates_in, client_context, fingerprint
 from .transport_policy import TransportPolicy
 from .transport_serial import Probe, call
 from .transport_tls import connect
-from .upgrade import check_space
 from .upgrade_offer import Receiver, verify_offer
-from .upgrade_record import Stage, forget_stage, stage
 from .version import __version__
 from .waiter import Waiter
 from .wire import Wire, drive
@@ -47,6 +41,7 @@ __all__ = ["Agent", "serve"]
 
 log = logging.getLogger("openngt.agent")
 
+GOING_DOWN = ("guest.shutdown", "guest.reboot")
 STATUS_SECONDS = 60.0
 TRIAL_SECONDS = 2.0  # how often, while an upgrade is on trial: the service waits for its end
 # A guest that is told to go down ends the agent long before; one that does not is worth a new link.
@@ -66,24 +61,26 @@ class Agent:
         run_briefly: Runner = run_briefly,
     ) -> None:
         self._paths = paths
-        self._run_briefly = run_briefly
+        self._system = this_system(paths, runner, run_briefly)
         self._check_time = True  # whether certificates of this session are judged by the guest's clock
         self._own_key: Optional[str] = None  # secret; whose certificate was asked for in this session
         self._waiter = waiter
         self._shown = shown
-        self._runner = runner
         self._serial = SerialView(shown)
         self._backoff = Backoff()
         self._order: Tuple[str, ...] = ("tls",)
         self._policy = TransportPolicy(self._order)
         self._linked = False  # the running session, or the last one, came up
         self._last_failure = ""
-        self._disc_mounted = MountedDiscs(paths)
         self._reported: Optional[Dict[str, Any]] = None
         self._clock_told = 0.0
         self._leave: Optional[str] = None  # why the running session should end
         self._receiver = Receiver()
         self._going_down: Optional[str] = None  # the operation that was answered and is to be carried out
+
+    def watch_discs(self) -> None:
+        """Take a newer identity from each disc that brings one, from now on."""
+        self._system.watch_discs(self.identity_taken)
 
     def identity_taken(self, identity: Identity) -> None:
         """A newer identity was stored beside the link: change over to it. May be called from another thread."""
@@ -120,7 +117,7 @@ class Agent:
     def _go_down(self, method: str) -> None:
         """What was answered and has left the socket by now; returns only if the guest stays."""
         self._going_down = None
-        if go_down(self._runner, method):
+        if self._system.go_down(method):
             end = self._waiter.monotonic() + GOING_DOWN_SECONDS
             while not self._waiter.stopping and self._waiter.monotonic() < end:
                 self._waiter.pause(end - self._waiter.monotonic())
@@ -146,7 +143,7 @@ class Agent:
             wire.misses,
         )
         next_status = self._waiter.monotonic() + TRIAL_SECONDS
-        probe = Probe(lambda: open_first(config["serial_ports"], self._paths))
+        probe = Probe(lambda: self._system.open_port(config["serial_ports"]))
 
         def on_event(event: Event) -> None:
             if isinstance(event, Welcomed):
@@ -183,7 +180,7 @@ class Agent:
         if self._policy.next == "tls":
             return connect(config["cluster_ip"], config["port"], self._waiter)
         try:
-            return call(open_first(config["serial_ports"], self._paths), self._waiter)
+            return call(self._system.open_port(config["serial_ports"]), self._waiter)
         except AgentError as exc:
             self._serial.failed(exc)
             raise
@@ -231,7 +228,7 @@ class Agent:
             self._shown.identity(None)
             raise
         self._shown.identity(identity)
-        here = vm_uuid(self._paths)
+        here = self._system.vm_uuid()
         if here is not None and here != identity.vm_uuid:
             text = (
                 "the stored identity is that of VM {0}, and this is {1}: a copy of it, which takes an identity of its "
@@ -241,7 +238,7 @@ class Agent:
         return identity
 
     def _hello(self) -> Dict[str, Any]:
-        self._reported = status.gather(self._paths, self._serial.reported)
+        self._reported = self._system.record(self._serial.reported)
         self._clock_told = self._waiter.monotonic()
         return {
             "protocol": PROTOCOL,
@@ -253,7 +250,7 @@ class Agent:
 
     def _heartbeat(self) -> Dict[str, Any]:
         """With the time of this guest's clock now and then, so that the service sees it go wrong."""
-        said: Dict[str, Any] = {"disc_mounted": self._disc_mounted()}
+        said: Dict[str, Any] = {"disc_mounted": self._system.disc_mounted()}
         now = self._waiter.monotonic()
         if now - self._clock_told >= CLOCK_SECONDS:
             self._clock_told = now
@@ -262,8 +259,8 @@ class Agent:
 
     def _report_changes(self, protocol: LinkProtocol) -> None:
         self._serial.held(self._serial_held())
-        record = status.gather(self._paths, self._serial.reported)
-        if status.changed(self._reported, record):
+        record = self._system.record(self._serial.reported)
+        if changed(self._reported, record):
             self._reported = record
             protocol.status(record)
 
@@ -275,7 +272,7 @@ class Agent:
         """What the table of operations lets through, done."""
         try:
             if operation.method == "identity.request":
-                request = make_request(self._run_briefly)
+                request = self._system.make_request()
                 self._own_key = request.key_pem
                 protocol.answer(operation, {"csr_pem": request.csr_pem})
             elif operation.method == "identity.rotate":
@@ -287,7 +284,7 @@ class Agent:
                 protocol.answer(operation, {})
             elif operation.method.startswith("agent.upgrade."):
                 protocol.answer(operation, self._upgrade(operation, identity))
-            elif operation.method in COMMANDS:
+            elif operation.method in GOING_DOWN:
                 protocol.answer(operation, {})
                 self._going_down = operation.method
                 self._leave = "the guest is going down"
@@ -305,9 +302,9 @@ class Agent:
             raise AgentError("UPGRADE_UNDER_WAY", "an upgrade before this one is still on trial")
         if operation.method == "agent.upgrade.offer":
             offer = verify_offer(params["offer"], params["voucher_pem"], identity, __version__)
-            check_space(self._paths.config, offer.size)
+            self._system.check_upgrade(offer.size)
             return {"offset": self._receiver.begin(offer)}
-        start_upgrade(self._paths, self._runner, self._receiver.finish(params))
+        self._system.start_upgrade(self._receiver.finish(params))
         return {}
 
     def _rotate(self, params: Mapping[str, Any], current: Identity) -> None:
@@ -349,17 +346,6 @@ def _signer(ca_pem: str, current: Identity) -> str:
     return fingerprints[0]
 
 
-def start_upgrade(paths: Paths, run: Runner, staged: Stage) -> None:
-    """Hand a verified package to ngt_agent_upgrade.service. A failure leaves nothing."""
-    stage(paths, staged)
-    try:
-        systemctl(run, "start", "--no-block", UPGRADE_UNIT)
-    except AgentError:
-        forget_stage(paths)
-        raise
-    log.info("agent %s is staged; %s changes over to it", staged.version, UPGRADE_UNIT)
-
-
 def serve(paths: Paths, runner: Runner = run_program, environment: Optional[Mapping[str, str]] = None) -> int:
     """Run until SIGTERM or SIGINT; exit status 0."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
@@ -370,7 +356,7 @@ def serve(paths: Paths, runner: Runner = run_program, environment: Optional[Mapp
     identities.sweep_unfinished(paths)
     shown = RuntimeStatus(paths)
     agent = Agent(paths, waiter, shown, runner)
-    DiscWatcher(paths, runner, agent.identity_taken).start()
+    agent.watch_discs()
     notifier.ready()
     log.info("agent %s started", __version__)
     agent.run()

@@ -8,7 +8,7 @@ from typing import Callable, Optional
 
 from .errors import AgentError
 from .serial_frames import MOST_PAYLOAD, AgentEnd, Ended
-from .serial_port import SerialPort
+from .system import Port
 from .waiter import READ, WRITE, Waiter
 from .wire import Wire, WireEnded
 
@@ -31,7 +31,7 @@ class SerialWire(Wire):
     # answered last and the way to the network after it, a dead port costs less than ten seconds.
     misses = 1.5
 
-    def __init__(self, port: SerialPort, end: AgentEnd) -> None:
+    def __init__(self, port: Port, end: AgentEnd) -> None:
         self.peer = port.device
         self._port = port
         self._end = end
@@ -70,7 +70,7 @@ class SerialWire(Wire):
         self._port.close()
 
 
-def call(port: SerialPort, waiter: Waiter) -> SerialWire:
+def call(port: Port, waiter: Waiter) -> SerialWire:
     """Say HELLO each second until the service answers; SERIAL_PORT_SILENT when it does not. The port is closed then."""
     caller = _Caller(port)
     give_up = waiter.monotonic() + SILENT_SECONDS
@@ -103,7 +103,7 @@ def call(port: SerialPort, waiter: Waiter) -> SerialWire:
 class _Caller:
     """HELLO out, ACK in."""
 
-    def __init__(self, port: SerialPort) -> None:
+    def __init__(self, port: Port) -> None:
         self.end = AgentEnd()
         self.held = b""
         self._port = port
@@ -140,11 +140,11 @@ class Probe:
     what was wrong the last time.
     """
 
-    def __init__(self, open_port: Callable[[], SerialPort]) -> None:
+    def __init__(self, open_port: Callable[[], Port]) -> None:
         self.failure: Optional[AgentError] = None
         self.device: Optional[str] = None
         self._open_port = open_port
-        self._port: Optional[SerialPort] = None
+        self._port: Optional[Port] = None
         self._caller: Optional[_Caller] = None  # of the question that is not answered
         self._next = 0.0
 

@@ -13,6 +13,7 @@ from .wire import Wire, WireEnded
 __all__ = ["SocketWire", "connect"]
 
 CONNECT_SECONDS = 5.0
+UNDER_WAY = (errno.EINPROGRESS, errno.EWOULDBLOCK)  # the second is what Windows says
 
 
 class SocketWire(Wire):
@@ -68,7 +69,7 @@ def _finish_connect(sock: socket.socket, address: object, waiter: Waiter) -> Non
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     end = waiter.monotonic() + CONNECT_SECONDS
     status = sock.connect_ex(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
-    while status == errno.EINPROGRESS:
+    while status in UNDER_WAY:
         left = end - waiter.monotonic()
         if left <= 0 or waiter.stopping:
             raise OSError(errno.ETIMEDOUT, "no answer within {0:g} s".format(CONNECT_SECONDS))

@@ -19,7 +19,7 @@ from .upgrade_offer import check_version
 from .upgrade_record import MOST_PACKAGE, Stage, Trial, stage, tell
 from .version import __version__
 
-__all__ = ["begin", "lay_down", "wanted_agent"]
+__all__ = ["begin", "by_installer_only", "lay_down", "refuse", "wanted_agent"]
 
 METHOD = "agent.upgrade"
 host_log = logging.getLogger("openngt.host")
@@ -56,8 +56,7 @@ def lay_down(paths: Paths, manifest: Manifest, agent: Optional[bytes]) -> bool:
         check_space(paths.config, len(agent))
         stage(paths, Stage(wish.id, manifest.ngt_version, wish.rollback_seconds, agent))
     except AgentError as exc:
-        host_log.warning("%s: refused: %s: %s", METHOD, exc.code, exc.message)
-        _tell(paths, manifest.ngt_version, wish, exc)
+        refuse(paths, manifest.ngt_version, wish, exc)
         return False
     return True
 
@@ -70,7 +69,15 @@ def begin(paths: Paths, run: Runner) -> None:
         host_log.warning("%s: not begun: %s: %s", METHOD, exc.code, exc.message)
 
 
-def _tell(paths: Paths, version: str, wish: UpgradeWish, exc: AgentError) -> None:
+def by_installer_only() -> AgentError:
+    """Why a guest without systemd takes no agent while its own serves."""
+    text = "on Windows the installer upgrades the agent: setup.cmd on the tools disc, or openngt fleet install"
+    return AgentError("UPGRADE_INVALID", text)
+
+
+def refuse(paths: Paths, version: str, wish: UpgradeWish, exc: AgentError) -> None:
+    """Write down for the service, and for the guest's people, why a disc's agent is not taken."""
+    host_log.warning("%s: refused: %s: %s", METHOD, exc.code, exc.message)
     refused = Trial(wish.id, version, __version__, wish.rollback_seconds, "failed", exc.message)
     try:
         tell(paths, refused, exc.code)

@@ -3,8 +3,8 @@
 """The one place where the agent waits: for sockets, for another thread, for a signal, for time."""
 
 import contextlib
-import os
 import selectors
+import socket
 import time
 from typing import Callable, Optional, Tuple
 
@@ -30,17 +30,18 @@ class Waiter:
         self.monotonic = monotonic
         self._beat = beat
         self._turn_seconds = turn_seconds
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        # Not a pipe: Windows selects nothing but sockets.
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
 
     def close(self) -> None:
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._wake_read.close()
+        self._wake_write.close()
 
     def wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: it will wake all the same
-            os.write(self._wake_write, b"w")
+            self._wake_write.send(b"w")
 
     def stop(self) -> None:
         self.stopping = True
@@ -70,10 +71,10 @@ class Waiter:
             if descriptor is not None and interest:
                 selector.register(descriptor, interest)
             for key, mask in selector.select(max(0.0, min(seconds, self._turn_seconds))):
-                if key.fd == self._wake_read:
+                if key.fileobj is self._wake_read:
                     woken = True
                     with contextlib.suppress(BlockingIOError):
-                        os.read(self._wake_read, 4096)
+                        self._wake_read.recv(4096)
                 else:
                     ready = mask
         return ready, woken

@@ -52,7 +52,7 @@ def everything_told(error: OpenNGTError) -> str:
 
 
 def test_the_original_s_own_example_is_taken() -> None:
-    targets = targets_from_list(json.dumps([entry(1), entry(2)]))
+    targets = targets_from_list(json.dumps([entry(1), entry(2)])).targets
     assert [(target.name, target.vm, target.platform) for target in targets] == [
         ("web1", UUIDS[0], "linux"),
         ("web2", UUIDS[1], "linux"),
@@ -65,7 +65,7 @@ def test_the_original_s_own_example_is_taken() -> None:
 
 
 def test_a_vaulted_variable_is_a_list_already() -> None:
-    assert targets_from_list([entry()])[0].name == "web1"
+    assert targets_from_list([entry()]).targets[0].name == "web1"
 
 
 def test_the_additions_of_a_linux_guest_are_taken() -> None:
@@ -73,7 +73,7 @@ def test_the_additions_of_a_linux_guest_are_taken() -> None:
         "host": "198.51.100.11", "port": 2222, "connection": "ssh", "os": "linux", "python": "/usr/bin/python3.11",
         "password": None, "private_key_file": "/root/.ssh/fleet", "private_key_passphrase": "p", "become_password": "b",
     }  # fmt: skip
-    (target,) = targets_from_list([entry(1, **more)])
+    (target,) = targets_from_list([entry(1, **more)]).targets
     login = target.login
     assert isinstance(login, SshLogin) and target.python == "/usr/bin/python3.11"
     assert (login.host, login.port, login.private_key_file) == ("198.51.100.11", 2222, "/root/.ssh/fleet")
@@ -91,7 +91,7 @@ def test_the_additions_of_a_linux_guest_are_taken() -> None:
     ],
 )
 def test_a_windows_guest_is_known_by_its_user_or_named_as_one(more: dict[str, Any], user: str, auth: str) -> None:
-    (target,) = targets_from_list([entry(1, **more)])
+    (target,) = targets_from_list([entry(1, **more)]).targets
     assert isinstance(target.login, WinrmLogin)
     assert (target.login.user, target.login.auth, target.login.port) == (user, auth, 5986)
     assert (target.login.ca_file, target.login.thumbprint, target.login.trust_new) == (None, None, None)
@@ -99,19 +99,19 @@ def test_a_windows_guest_is_known_by_its_user_or_named_as_one(more: dict[str, An
 
 def test_a_thumbprint_is_taken_in_every_way_of_writing_it() -> None:
     written = ":".join(["AB"] * 32)
-    (target,) = targets_from_list([entry(1, os="windows", thumbprint=written)], trust_new=True)
+    (target,) = targets_from_list([entry(1, os="windows", thumbprint=written)], trust_new=True).targets
     assert isinstance(target.login, WinrmLogin)
     assert target.login.thumbprint == "ab" * 32 and target.login.trust_new is None
 
 
 def test_trust_on_first_use_is_recorded() -> None:
-    linux, windows = targets_from_list([entry(1), entry(2, os="windows")], trust_new=True)
+    linux, windows = targets_from_list([entry(1), entry(2, os="windows")], trust_new=True).targets
     assert isinstance(linux.login, SshLogin) and linux.login.host_keys.trust_new
     assert isinstance(windows.login, WinrmLogin) and (windows.login.trust_new or "").startswith("/")
 
 
 def test_a_user_of_a_directory_may_log_in_to_a_linux_guest_that_is_named_as_one() -> None:
-    (target,) = targets_from_list([entry(1, username="op@example.com", os="linux")])
+    (target,) = targets_from_list([entry(1, username="op@example.com", os="linux")]).targets
     assert isinstance(target.login, SshLogin) and target.login.user == "op@example.com"
 
 
@@ -119,7 +119,7 @@ def test_the_guest_is_looked_for_where_the_service_has_seen_it() -> None:
     known = {UUIDS[0]: KnownGuest("198.51.100.11"), "web2": KnownGuest("198.51.100.12", "windows")}
     one, two, three, four = targets_from_list(
         [entry(1, uuid=UUIDS[0].upper()), entry(2, uuid=None), entry(3), entry(4, host="192.0.2.4")], known=known
-    )
+    ).targets
     assert [each.login.host for each in (one, two, three, four)] == [
         "198.51.100.11", "198.51.100.12", "web3", "192.0.2.4",
     ]  # fmt: skip
@@ -242,10 +242,13 @@ def test_a_misspelt_key_is_two_problems_the_missing_and_the_unknown() -> None:
 
 
 @pytest.mark.parametrize("username", ["EXAMPLE\\op", "op@example.com"])
-def test_a_domain_user_is_told_the_ways_that_work(username: str) -> None:
-    error = refused([entry(1, username=username), entry(2)])
-    assert error.code == "DOMAIN_USER_UNSUPPORTED" and "entry 1 (web1): credentials.username" in error.message
-    assert "auth: kerberos" in error.message
+def test_a_domain_user_is_refused_alone_and_told_the_ways_that_work(username: str) -> None:
+    listed = targets_from_list([entry(1, username=username), entry(2)])
+    assert [target.name for target in listed.targets] == ["web2"]
+    ((name, vm, error),) = listed.refused
+    assert (name, vm, error.code) == ("web1", UUIDS[0], "DOMAIN_USER_UNSUPPORTED")
+    assert "credentials.username" in error.message and "auth: kerberos" in error.message
+    assert "kerberos" in error.remedy and CANARY not in everything_told(error)
 
 
 TWICE = [
@@ -308,9 +311,10 @@ def test_no_value_shows_in_any_error_of_any_list(entries: list[Any], cut: int) -
     text = json.dumps(entries, ensure_ascii=False)
     for source in (text, text[: max(1, len(text) - cut)]):
         try:
-            targets_from_list(source)
+            errors = [error for _, _, error in targets_from_list(source).refused]
         except OpenNGTError as error:
-            assert "S3kr" not in everything_told(error)
+            errors = [error]
+        assert not any("S3kr" in everything_told(error) for error in errors)
 
 
 @settings(max_examples=300, deadline=None)

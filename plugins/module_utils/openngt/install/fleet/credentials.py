@@ -15,10 +15,11 @@ from .credential_fields import CREDENTIALS, ENTRY, Check
 from .known import KnownGuest
 from .logins import Entry, Unfit, login_of
 from .private_file import PrivateFile, read_private_file
+from .report import Refused
 from .shapes import nearest, shape_of
 from .target import Target
 
-__all__ = ["MOST_BYTES", "read_file", "read_stream", "targets_from_list"]
+__all__ = ["MOST_BYTES", "Listed", "read_file", "read_stream", "targets_from_list"]
 
 MOST_BYTES = 8 << 20
 """Some 40,000 VMs."""
@@ -27,12 +28,19 @@ MOST_DIGITS = 18
 LONGEST_NAME_SHOWN = 80
 
 
+class Listed(NamedTuple):
+    """The guests of a list, in its order."""
+
+    targets: list[Target]
+    refused: list[Refused]
+    """Guests whose login is not possible, though the entry is right."""
+
+
 class Problem(NamedTuple):
     entry: int | None
     """From 1, as a person counts; None: the list as a whole."""
     field: str | None
     what: str
-    code: str = "INVALID_INPUT"
 
 
 class _Object(dict[str, Any]):
@@ -59,35 +67,34 @@ def targets_from_list(
     *,
     known: Mapping[str, KnownGuest] | None = None,
     trust_new: bool = False,
-) -> list[Target]:
+) -> Listed:
     """The guests of a list: JSON text, or what a vaulted variable holds.
 
     `known` fills in the address of a guest that its entry does not say; else its `vmname` is looked up as a host name.
     `trust_new`: host keys and certificates are trusted on first use, and recorded.
 
-    Raises INVALID_INPUT, or DOMAIN_USER_UNSUPPORTED when that is all that is wrong; `details.problems` holds an
-    `{"entry", "vmname", "field", "problem", "code"}` for each of the first 20.
+    Raises INVALID_INPUT for a list that has anything wrong in it, as nobody knows then what else was meant otherwise;
+    `details.problems` holds an `{"entry", "vmname", "field", "problem"}` for each of the first 20. A user of a domain
+    is that guest's own refusal (DOMAIN_USER_UNSUPPORTED).
     """
     entries = _parse(source) if isinstance(source, (bytes, str)) else source
     if not isinstance(entries, (list, tuple)):
         raise _refusal([Problem(None, None, "is {0}, a list is wanted".format(shape_of(entries)))], None)
     if not entries:
         raise _refusal([Problem(None, None, "is empty")], None)
-    problems: list[Problem] = []
-    targets: list[Target] = []
-    for number, entry in enumerate(entries, 1):
-        found = list(_judge(number, entry))
-        if not found:
-            target = _target(number, Entry(entry), known or {}, trust_new)
-            if isinstance(target, Target):
-                targets.append(target)
-            else:
-                found.append(target)
-        problems += found
+    problems = [problem for number, entry in enumerate(entries, 1) for problem in _judge(number, entry)]
     problems += _doubles(entries)
+    listed = Listed([], [])
+    faulty = {problem.entry for problem in problems}
+    for number, entry in enumerate(entries, 1):
+        if number in faulty:
+            continue
+        wrong = _add(listed, Entry(entry), known or {}, trust_new)
+        if wrong is not None:
+            problems.append(Problem(number, wrong.field, wrong.what))
     if problems:
         raise _refusal(sorted(problems, key=lambda problem: problem.entry or 0), entries)
-    return targets
+    return listed
 
 
 def _parse(source: bytes | str) -> Any:
@@ -186,11 +193,17 @@ def _stranger(key: object, fields: Mapping[str, Check], prefix: str, others: Map
     return "has an unknown key of {0} characters; known are {1}".format(len(key), ", ".join(fields))
 
 
-def _target(number: int, entry: Entry, known: Mapping[str, KnownGuest], trust_new: bool) -> Target | Problem:
+def _add(listed: Listed, entry: Entry, known: Mapping[str, KnownGuest], trust_new: bool) -> Unfit | None:
+    """Put the guest into its place; what is wrong with the entry otherwise."""
     login = login_of(entry, known.get(entry.vm) or KnownGuest(), trust_new)
-    if isinstance(login, Unfit):
-        return Problem(number, login.field, login.what, login.code)
-    return Target(name=entry.name, vm=entry.vm, login=login, python=entry.get("python"))
+    if not isinstance(login, Unfit):
+        listed.targets.append(Target(name=entry.name, vm=entry.vm, login=login, python=entry.get("python")))
+        return None
+    if login.code == "INVALID_INPUT":
+        return login
+    error = OpenNGTError(login.code, "{0} {1}".format(login.field, login.what), {"field": login.field})
+    listed.refused.append(Refused(entry.name, entry.vm, error))
+    return None
 
 
 def _doubles(entries: Sequence[Any]) -> list[Problem]:
@@ -215,7 +228,6 @@ def _refusal(problems: Sequence[Problem], entries: Any) -> OpenNGTError:
             "vmname": _name_to_show(each.entry, entries),
             "field": each.field,
             "problem": each.what,
-            "code": each.code,
         }
         for each in problems[:MOST_PROBLEMS]
     ]
@@ -224,9 +236,7 @@ def _refusal(problems: Sequence[Problem], entries: Any) -> OpenNGTError:
     message = "{0}{1}".format(lines, "; and {0} more".format(more) if more else "")
     if len(problems) > 1:
         message = "{0} problems in the list of credentials: {1}".format(len(problems), message)
-    codes = {each.code for each in problems}
-    code = codes.pop() if len(codes) == 1 else "INVALID_INPUT"
-    return OpenNGTError(code, message, {"problems": shown, "problems_total": len(problems)})
+    return OpenNGTError("INVALID_INPUT", message, {"problems": shown, "problems_total": len(problems)})
 
 
 def _line(problem: Mapping[str, Any]) -> str:

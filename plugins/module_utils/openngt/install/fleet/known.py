@@ -21,12 +21,14 @@ class KnownGuest:
 def known_guests(vms: Iterable[Mapping[str, Any]]) -> dict[str, KnownGuest]:
     """By UUID and, where only one VM has it, by name; `vms` are VM records of the API.
 
-    Only a guest that was linked once is known: a hypervisor's own record has no addresses.
+    Only a guest that was linked once is known: a hypervisor's own record has no addresses. What a guest has said is
+    believed to be an address where it has the form of one.
     """
     found: dict[str, KnownGuest] = {}
     names: dict[str, list[KnownGuest]] = {}
     for vm in vms:
-        told = vm.get("vm_info") or {}
+        told = vm.get("vm_info")
+        told = told if isinstance(told, Mapping) else {}
         kind = told.get("guest_os_type")
         guest = KnownGuest(_address(vm, told), kind if kind in ("linux", "windows") else None)
         found[str(vm["vm_uuid"])] = guest
@@ -36,12 +38,9 @@ def known_guests(vms: Iterable[Mapping[str, Any]]) -> dict[str, KnownGuest]:
 
 def _address(vm: Mapping[str, Any], told: Mapping[str, Any]) -> str | None:
     """The one that it called from where that is its own, else its first that others can reach; IPv4 before IPv6."""
-    own = [
-        address
-        for version in ("ipv4", "ipv6")
-        for interface in told.get("network_interfaces") or []
-        for address in _reachable(interface.get(version) or [])
-    ]
+    interfaces = _mappings(told.get("network_interfaces"))
+    said = [each for family in ("ipv4", "ipv6") for one in interfaces for each in _mappings(one.get(family))]
+    own = [address for each in said if (address := _reachable(each.get("ip_address"))) is not None]
     peer = str((vm.get("link") or {}).get("peer") or "")
     for address in own:
         if peer == address or peer.startswith((address + ":", "[" + address + "]:")):
@@ -49,11 +48,15 @@ def _address(vm: Mapping[str, Any], told: Mapping[str, Any]) -> str | None:
     return own[0] if own else None
 
 
-def _reachable(addresses: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-    for each in addresses:
-        try:
-            address = ipaddress.ip_address(str(each.get("ip_address")))
-        except ValueError:
-            continue
-        if not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified):
-            yield str(address)
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+
+def _reachable(text: Any) -> str | None:
+    try:
+        address = ipaddress.ip_address(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    if address is None or address.is_loopback or address.is_link_local or address.is_multicast:
+        return None
+    return None if address.is_unspecified else str(address)

@@ -1,55 +1,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The way into a guest over SSH, and the one file of the library that imports `paramiko`.
-
-Where the package is missing, importing this file still works and `connect` is LIBRARY_MISSING.
-"""
+"""The way into a guest over SSH: connect, verify the host's key, log in, start programs."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import logging
-import os
 import random
 import socket
-import stat
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ...errors import OpenNGTError
 from ..fleet.target import Secret, SshLogin
-from . import elevation, known_hosts
+from . import _paramiko, elevation, known_hosts
+from ._paramiko import Session
 from .lines import printable
 from .program import SshProgram
 from .wire import Stream, Wire, dial
 
-try:
-    import paramiko
-    from paramiko import Agent as _Agent
-    from paramiko import Transport as _Transport
-except ImportError as exc:
-    MISSING: ImportError | None = exc
-    if not TYPE_CHECKING:
-        _Agent = _Transport = object
-else:
-    MISSING = None
-    # Without a handler of its own Python would print the library's tracebacks, about a guest that went away, to stderr.
-    logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-__all__ = ["SshProgram", "SshTransport", "connect"]
+__all__ = ["SshTransport", "connect"]
 
 BACKOFF_BASE = 0.25
 BACKOFF_CAP = 4.0
-CLOSE_SECONDS = 2.0
-AGENT_SECONDS = 10.0
 # A server that is not told otherwise takes six failures (MaxAuthTries); the key file and the password need theirs.
 AGENT_KEYS = 4
 # What a server says instead of its version when it takes no more connections now: MaxStartups, PerSourcePenalties.
 BUSY_WORDS = (b"Exceeded MaxStartups", b"Not allowed at this time")
-KEYS = threading.Lock()
 
 
 class Limits(NamedTuple):
@@ -71,13 +48,14 @@ def connect(
     read), NO_SPACE (recording a host key), LIBRARY_MISSING. `details` has `host` and `port`, and for host keys
     `fingerprint` and `key_type`.
     """
-    if MISSING is not None:
-        raise OpenNGTError("LIBRARY_MISSING", f"the Python library paramiko 3.4 or newer is needed: {MISSING}")
+    if _paramiko.MISSING is not None:
+        what = f"the Python library paramiko 3.4 or newer is needed: {_paramiko.MISSING}"
+        raise OpenNGTError("LIBRARY_MISSING", what) from _paramiko.MISSING
     return _connect(login, time.monotonic() + connect_seconds, Limits(answer_seconds, silence_seconds))
 
 
 def _connect(login: SshLogin, deadline: float, limits: Limits) -> SshTransport:
-    key = None if login.private_key_file is None else _read_key(login.private_key_file, login.passphrase)
+    keys = [] if login.private_key_file is None else _paramiko.read_keys(login.private_key_file, login.passphrase)
     with contextlib.ExitStack() as undo:
         jump = None
         if login.jump is not None:
@@ -86,7 +64,7 @@ def _connect(login: SshLogin, deadline: float, limits: Limits) -> SshTransport:
         undo.callback(transport.close)
         with transport.session.wire.until(deadline):
             _verify_host(transport.session, login)
-            _log_in(transport.session, login, key)
+            _log_in(transport.session, login, keys)
         transport.session.watch(limits.silence)
         undo.pop_all()
         return transport
@@ -132,14 +110,14 @@ class SshTransport:
         program.begin(elevation.script(command, marks, become), marks, become)
         return program
 
-    def _open(self) -> paramiko.Channel:
+    def _open(self) -> _paramiko.Channel:
         try:
             channel = self.session.open_session(timeout=self._limits.answer)
-        except paramiko.ChannelException as exc:
+        except _paramiko.ChannelException as exc:
             raise self._fail("GUEST_REFUSED", f"opens no session: {exc.text} (MaxSessions)") from exc
         try:
             channel.exec_command(elevation.LOGIN_COMMAND)
-        except paramiko.SSHException as exc:
+        except _paramiko.SSHException as exc:
             if not self.session.is_active():
                 raise
             raise self._fail("SHELL_MISSING", f"runs no command for {self._login.user}") from exc
@@ -162,64 +140,21 @@ class SshTransport:
         try:
             with wire.until(time.monotonic() + seconds):
                 yield
-        except (paramiko.SSHException, EOFError, OSError) as exc:
+        except _paramiko.FAILURES as exc:
             if wire.late:
                 raise self._fail("GUEST_TIMED_OUT", f"{what} within {seconds:g} s") from exc
             why = self.session.farewell or wire.fate or exc
             raise self._fail("GUEST_CONNECTION_LOST", f"{what}, the connection is lost: {why}") from exc
 
 
-class Session(_Transport):
-    """paramiko's connection, with what it lacks: a wire with limits, questions that want an answer, the last words."""
-
-    def __init__(self, wire: Wire) -> None:
-        super().__init__(wire)  # type: ignore[arg-type]  # all that it asks of a socket
-        self.wire = wire
-        self.farewell = ""
-        """Why the server ended it, in its own words."""
-        # The wire's deadline is for all of it.
-        self.banner_timeout = self.handshake_timeout = self.auth_timeout = 86400
-
-    def watch(self, seconds: float) -> None:
-        """Ask the server for a sign of life in each third of `seconds`; the wire breaks when none has come in all."""
-        self.packetizer.set_keepalive(max(1, int(seconds / 3)), self._ask)
-        self.wire.watch(seconds)
-
-    def _ask(self) -> None:
-        # The library's own keepalive wants no answer: a guest that is gone without a word would never be missed.
-        question = paramiko.Message()
-        question.add_byte(bytes([80]))  # SSH_MSG_GLOBAL_REQUEST
-        question.add_string("keepalive@openssh.com")
-        question.add_boolean(True)
-        self._send_user_message(question)  # type: ignore[attr-defined]
-
-    def _parse_disconnect(self, m: paramiko.Message) -> None:
-        m.get_int()
-        self.farewell = printable(m.get_string())[:200]
-
-    def get_exception(self) -> Exception | None:
-        """What went wrong in the library's thread, as one of the kinds that callers expect."""
-        exc = super().get_exception()
-        if exc is None or isinstance(exc, paramiko.SSHException | EOFError | OSError):
-            return exc
-        return paramiko.SSHException(f"{type(exc).__name__}: {exc}")
-
-    def end(self) -> None:
-        """At once, whatever the network does; its thread ends too."""
-        self.wire.close()
-        self.close()
-        if self.is_alive() and self is not threading.current_thread():
-            self.join(CLOSE_SECONDS)
-
-
 def _handshake(login: SshLogin, jump: SshTransport | None, deadline: float) -> Session:
     """A session with an agreed key, not yet trusted. Repeated with pauses while the server has no room for more."""
     attempt = 0
     while True:
-        session = Session(Wire(_stream(login, jump, deadline)))
+        session = Session(Wire(_stream(login, jump, deadline)), _name(login))
         try:
             _agree(session, login, deadline)
-        except (paramiko.SSHException, EOFError, OSError) as exc:
+        except _paramiko.FAILURES as exc:
             session.end()
             why = _judge_handshake(session, login, exc)
         else:
@@ -258,7 +193,7 @@ def _judge_handshake(session: Session, login: SshLogin, exc: Exception) -> str:
     if wire.late:
         phase = "ends no key exchange" if wire.first.startswith(b"SSH-") else "takes connections and says nothing"
         raise _failure("GUEST_TIMED_OUT", login, f"{phase} in the time for connecting") from exc
-    if isinstance(exc, paramiko.ssh_exception.IncompatiblePeer):
+    if isinstance(exc, _paramiko.IncompatiblePeer):
         what = f"has no algorithm in common with this side: {exc}"
         raise _failure("GUEST_LOGIN_UNSUPPORTED", login, what, {"version": heard}) from exc
     spoke_ssh = not wire.first or wire.first.startswith(b"SSH-") or any(word in wire.first for word in BUSY_WORDS)
@@ -284,18 +219,18 @@ def _socket(login: SshLogin, deadline: float) -> socket.socket:
         raise _failure("GUEST_UNREACHABLE", login, f"cannot be reached: {reason}") from exc
 
 
-def _channel(login: SshLogin, jump: SshTransport, deadline: float) -> paramiko.Channel:
+def _channel(login: SshLogin, jump: SshTransport, deadline: float) -> _paramiko.Channel:
     """A connection from the jump host."""
     patience = max(0.01, deadline - time.monotonic())
     try:
         return jump.session.open_channel("direct-tcpip", (login.host, login.port), ("127.0.0.1", 0), timeout=patience)
-    except paramiko.ChannelException as exc:
+    except _paramiko.ChannelException as exc:
         if exc.code == 2:
             what = "cannot be reached from the jump host, or refuses it"
             raise _failure("GUEST_UNREACHABLE", login, what) from exc
         what = f"cannot be had: the jump host forwards no connection ({exc.text}; AllowTcpForwarding, PermitOpen)"
         raise _failure("GUEST_LOGIN_UNSUPPORTED", login, what) from exc
-    except (paramiko.SSHException, EOFError, OSError) as exc:
+    except _paramiko.FAILURES as exc:
         if jump.session.is_active():
             raise _failure("GUEST_UNREACHABLE", login, "cannot be reached: nobody answers the jump host") from exc
         what = f"is out of reach, the connection to the jump host is lost: {jump.session.wire.fate}"
@@ -331,12 +266,14 @@ class Attempt(NamedTuple):
     """Returns which methods the server wants beside it; none: logged in."""
 
 
-def _log_in(session: Session, login: SshLogin, key: paramiko.PKey | None) -> None:
+def _log_in(session: Session, login: SshLogin, keys: Sequence[_paramiko.PKey]) -> None:
     tried: list[str] = []
+    if login.private_key_file is not None and not keys:
+        tried.append(f"not the key {login.private_key_file}, as it is encrypted and no passphrase is given")
     allowed = _offered(session, login)
     if session.is_authenticated():
         return
-    with contextlib.closing(_attempts(login, key)) as attempts:
+    with contextlib.closing(_attempts(login, keys)) as attempts:
         for attempt in attempts:
             if attempt.method not in allowed or session.is_authenticated():
                 continue
@@ -345,9 +282,9 @@ def _log_in(session: Session, login: SshLogin, key: paramiko.PKey | None) -> Non
             tried.append(attempt.name)
             try:
                 allowed = attempt.run(session) or allowed
-            except paramiko.BadAuthenticationType as exc:
+            except _paramiko.BadAuthenticationType as exc:
                 allowed = exc.allowed_types
-            except (paramiko.SSHException, EOFError, OSError) as exc:
+            except _paramiko.FAILURES as exc:
                 if not session.is_active():
                     raise _cut_login(session, login, tried, exc) from exc
     if not session.is_authenticated():
@@ -360,9 +297,9 @@ def _offered(session: Session, login: SshLogin) -> Sequence[str]:
     """The methods that the server takes for this user; asking may already be enough to be let in."""
     try:
         return session.auth_none(login.user)
-    except paramiko.BadAuthenticationType as exc:
+    except _paramiko.BadAuthenticationType as exc:
         return exc.allowed_types
-    except (paramiko.SSHException, EOFError, OSError) as exc:
+    except _paramiko.FAILURES as exc:
         raise _cut_login(session, login, [], exc) from exc
 
 
@@ -378,14 +315,17 @@ def _cut_login(session: Session, login: SshLogin, tried: list[str], exc: Excepti
     return _failure("GUEST_CONNECTION_LOST", login, f"is lost during the login: {session.wire.fate or exc}")
 
 
-def _attempts(login: SshLogin, key: paramiko.PKey | None) -> Generator[Attempt]:
+def _attempts(login: SshLogin, keys: Sequence[_paramiko.PKey]) -> Generator[Attempt]:
     """In the order that SshLogin promises. The agent is asked only when it is its turn."""
     user = login.user
-    if key is not None:
-        yield Attempt("publickey", f"key {login.private_key_file}", functools.partial(_with_key, user, key))
+    file = login.private_key_file
+    for key in keys:
+        name = f"key {file}" if key.public_blob is None else f"certificate of key {file}"
+        yield Attempt("publickey", name, functools.partial(_with_key, user, key))
     if login.use_agent:
-        with contextlib.closing(_agent()) as agent:
-            for each in agent.get_keys()[:AGENT_KEYS]:
+        wanted = None if file is None else _paramiko.public_half(file)
+        with _paramiko.agent_keys() as held:
+            for each in sorted(held, key=lambda one: one.blob != wanted)[:AGENT_KEYS]:
                 name = f"agent's key {printable(each.comment.encode()) or each.get_name()}"
                 yield Attempt("publickey", name, functools.partial(_with_key, user, each))
     if login.password is not None:
@@ -400,7 +340,7 @@ def _attempts(login: SshLogin, key: paramiko.PKey | None) -> Generator[Attempt]:
         )
 
 
-def _with_key(user: str, key: paramiko.PKey, session: Session) -> Sequence[str]:
+def _with_key(user: str, key: _paramiko.PKey, session: Session) -> Sequence[str]:
     return session.auth_publickey(user, key)
 
 
@@ -417,70 +357,3 @@ def _answers(secret: Secret) -> Callable[[str, str, list[tuple[str, bool]]], lis
         return answers
 
     return answer
-
-
-class Agent(_Agent):
-    """The user's ssh-agent, which may hang as anything else."""
-
-    def _connect(self, conn: socket.socket) -> None:
-        conn.settimeout(AGENT_SECONDS)
-        super()._connect(conn)  # type: ignore[misc]
-
-
-class _NoAgent:
-    def get_keys(self) -> tuple[paramiko.AgentKey, ...]:
-        return ()
-
-    def close(self) -> None:
-        pass
-
-
-def _agent() -> Agent | _NoAgent:
-    try:
-        return Agent()
-    except (paramiko.SSHException, OSError):
-        return _NoAgent()  # one that is broken has no keys for us
-
-
-def _read_key(file: str, passphrase: Secret | None) -> paramiko.PKey:
-    """FILE_UNUSABLE, CREDENTIALS_EXPOSED, GUEST_LOGIN_FAILED (passphrase), GUEST_LOGIN_UNSUPPORTED (kind of key)."""
-    path = Path(file).expanduser()
-    try:
-        info = path.stat()
-    except OSError as exc:
-        raise OpenNGTError("FILE_UNUSABLE", f"private key file {path} cannot be read: {exc.strerror}") from exc
-    if info.st_uid == os.geteuid() and stat.S_IMODE(info.st_mode) & 0o077:
-        raise OpenNGTError("CREDENTIALS_EXPOSED", f"private key file {path} can be read by others (ssh refuses it too)")
-    with KEYS:  # the first of many threads reads it for all: a passphrase costs a second of computing
-        return _load_key(str(path), (info.st_mtime_ns, info.st_size, info.st_ino), passphrase)
-
-
-@functools.lru_cache(maxsize=16)
-def _load_key(path: str, _version: tuple[int, int, int], passphrase: Secret | None) -> paramiko.PKey:
-    secret = None if passphrase is None else passphrase.reveal()
-    encrypted = False
-    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
-        try:
-            key: paramiko.PKey = kind.from_private_key_file(path, secret)
-        except paramiko.PasswordRequiredException:
-            encrypted = True
-        except (paramiko.SSHException, ValueError, IndexError):
-            continue
-        except OSError as exc:
-            raise OpenNGTError("FILE_UNUSABLE", f"private key file {path} cannot be read: {exc.strerror}") from exc
-        else:
-            return _certified(key, Path(path + "-cert.pub"))
-    if encrypted:
-        raise OpenNGTError("GUEST_LOGIN_FAILED", f"private key file {path} is encrypted: its passphrase is needed")
-    doubt = "or its passphrase is wrong" if secret is not None else "(Ed25519, ECDSA and RSA are)"
-    raise OpenNGTError("GUEST_LOGIN_UNSUPPORTED", f"private key file {path} holds no key that can be used {doubt}")
-
-
-def _certified(key: paramiko.PKey, certificate: Path) -> paramiko.PKey:
-    """With the certificate that lies beside it under ssh's own name, if one does."""
-    if certificate.exists():
-        try:
-            key.load_certificate(str(certificate))
-        except (paramiko.SSHException, ValueError, OSError) as exc:
-            raise OpenNGTError("FILE_UNUSABLE", f"certificate {certificate} does not belong to its key: {exc}") from exc
-    return key

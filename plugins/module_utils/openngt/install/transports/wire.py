@@ -102,11 +102,12 @@ class Wire:
             if self._closed:
                 return
             self._closed = True
-        self.fate = self.fate or "it was closed from here"
-        if isinstance(self._stream, socket.socket):
-            with contextlib.suppress(OSError):
+        # EOFError: a channel says good-bye over a connection that is gone already.
+        with contextlib.suppress(OSError, EOFError):
+            if isinstance(self._stream, socket.socket):
                 self._stream.shutdown(socket.SHUT_RDWR)
-        self._stream.close()
+        with contextlib.suppress(OSError, EOFError):
+            self._stream.close()
 
     def _judge(self) -> None:
         now = time.monotonic()
