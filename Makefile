@@ -28,7 +28,7 @@ venv: $(VENV)/.stamp ## the Python environment of all other targets
 
 # Two workers with guests: each boots two of its own, and one guest at work keeps one core busy. A file stays on one worker,
 # as its tests share what is installed.
-test: venv system-packages ## every test, real guests included (some 40 minutes on 2 cores without KVM)
+test: venv system-packages collections ## every test, real guests included (some 40 minutes on 2 cores without KVM)
 	@echo "== 1/3 Tests that need no guest"
 	$(BIN)/pytest $(PARALLEL) -m 'not guest'
 	@echo "== 2/3 Tests on real guests: two workers, two VMs each"
@@ -36,10 +36,10 @@ test: venv system-packages ## every test, real guests included (some 40 minutes 
 	@echo "== 3/3 Molecule"
 	PATH=$(abspath $(BIN)):$$PATH scripts/molecule
 
-quick: venv ## the tests that need no guest
+quick: venv collections ## the tests that need no guest
 	$(BIN)/pytest $(PARALLEL) -m 'not guest and not slow'
 
-lint: venv ## ruff, mypy, ansible-lint, ansible-test sanity, changelog, generated pages, documentation of plugins
+lint: venv collections ## ruff, mypy, ansible-lint, ansible-test sanity, changelog, generated pages, documentation of plugins
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -53,16 +53,10 @@ lint: venv ## ruff, mypy, ansible-lint, ansible-test sanity, changelog, generate
 docs: venv ## the documentation site, in build/docs/html
 	scripts/docs
 
-# The package `ansible` carries community.crypto, whose modules are a peer; ansible-core itself is in the environment.
-PEERS := $(BUILD)/peers/ansible
-$(PEERS)/.stamp: | venv
-	@echo "== Peer of the benchmarks: community.crypto in $(PEERS)"
-	@rm -rf $(PEERS)
-	$(BIN)/pip install --quiet --no-deps --no-compile --target $(PEERS) 'ansible==12.3.0'
-	@find $(PEERS)/ansible_collections -mindepth 2 -maxdepth 2 -not -path '*/community/crypto' -exec rm -rf {} +
-	@touch $@
+collections: venv ## other people's collections that ours calls or is measured with, in build/collections
+	@scripts/collections
 
-bench: venv system-packages $(PEERS)/.stamp ## every benchmark; a table, and build/bench.json
+bench: venv system-packages collections ## every benchmark; a table, and build/bench.json
 	$(BIN)/python -m bench
 
 dist: venv ## the collection's tarball and the wheel, in build/dist
@@ -71,7 +65,7 @@ dist: venv ## the collection's tarball and the wheel, in build/dist
 clean: ## remove build/ (the guest image stays in the user's cache)
 	rm -rf $(BUILD)
 
-.PHONY: help venv test quick lint docs bench dist clean
+.PHONY: help venv test quick lint docs collections bench dist clean
 
 # -- Real VMs -------------------------------------------------------------------------------------------------------
 

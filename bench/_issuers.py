@@ -24,8 +24,8 @@ from openngt.pki.authority import create_authority
 __all__ = ["Issuer", "Speed", "peers", "rate_rows"]
 
 ROOT = Path(__file__).resolve().parents[1]
-COLLECTIONS = ROOT / "build/peers/ansible"
-"""Where `make bench` puts the package `ansible`, which carries community.crypto."""
+COLLECTIONS = ROOT / "build/collections"
+"""Where `make collections` puts community.crypto."""
 OPENSSL_CERTIFICATES = 20
 ANSIBLE_VMS = 10
 VM, NGT = "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21", "0b7e21aa-55c6-4a1f-9d3a-8a554d0e6f1c"

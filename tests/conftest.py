@@ -59,7 +59,7 @@ def program(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def collection() -> Path:
-    """A folder for ANSIBLE_COLLECTIONS_PATH that holds this tree, built and installed as a user would.
+    """A folder for ANSIBLE_COLLECTIONS_PATH with this tree as a user would install it, and what it depends on.
 
     Named by the digest of the sources, so that it is built again when they changed. One of earlier sources stays for a
     while: another session, or another worker of this one, may be at work with it.
@@ -73,12 +73,12 @@ def collection() -> Path:
             old = time.time() - KEPT_SECONDS
             for stale in (p for p in ARTEFACTS.iterdir() if p.is_dir() and (p == work or p.stat().st_mtime < old)):
                 shutil.rmtree(stale)
-            environment = {**os.environ, "ANSIBLE_HOME": str(work / "home")}
+            environment = {**os.environ, "ANSIBLE_HOME": str(work / "home"), "ANSIBLE_COLLECTIONS_PATH": str(work)}
             galaxy = [program("ansible-galaxy"), "collection"]
+            checked([str(ROOT / "scripts/collections"), str(work)], environment)
             checked([*galaxy, "build", "--output-path", str(work)], environment)
             [tarball] = work.glob("*.tar.gz")
-            # Forced: galaxy does nothing where the developer's own collections path has this version already.
-            checked([*galaxy, "install", "--offline", "--force", "-p", str(work), str(tarball)], environment)
+            checked([*galaxy, "install", "--offline", "-p", str(work), str(tarball)], environment)
             work.rename(ready)
     return ready
 

@@ -12,7 +12,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Union
 
 from .openngt.errors import OpenNGTError
 
@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 Json = Mapping[str, Any]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]  # noqa: UP007 - sanity's pylint takes no | here
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007
 
 FAMILIES = {"ipv4": (4,), "ipv6": (6,), "any": (4, 6)}
 

@@ -44,6 +44,7 @@ def installed(tarball: Path, wheel: Path, tmp_path_factory: pytest.TempPathFacto
     venv.create(home / "venv", with_pip=True)
     pip = [home / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, wheel, "ansible-core"], check=True)
+    subprocess.run([ROOT / "scripts/collections", home / "collections"], check=True, capture_output=True)
     subprocess.run(
         [home / "venv/bin/ansible-galaxy", "collection", "install", "--offline", "-p", home / "collections", tarball],
         check=True,

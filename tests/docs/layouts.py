@@ -2,6 +2,7 @@
 """What each page takes for granted, in the commands that bring it about."""
 
 import os
+import subprocess
 import sys
 import venv
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 from openngt_service.lab.service_process import clean_environment
 
+from .examples import ROOT
 from .session import UUIDS, copy_tree
 
 __all__ = ["BEFORE", "BEFORE_ON_GUESTS", "IDS", "VARIABLES", "environment", "inventory", "own_environment"]
@@ -159,4 +161,6 @@ def own_environment(folder: Path, tree: Path) -> dict[str, str]:
         target = "pip" if name == "pip" else f"ansible.cli.{name.partition('-')[2]}"
         (scripts / name).write_text(f'#!/bin/sh\nexec {scripts}/python -m {target} "$@"\n')
         (scripts / name).chmod(0o755)
+    # What our collection depends on is there as well: Galaxy cannot be reached.
+    subprocess.run([ROOT / "scripts/collections", folder / "collections"], check=True, capture_output=True)
     return environment(folder, folder / "collections", [str(scripts)])

@@ -21,6 +21,7 @@ __all__ = ["Call", "Script", "foreign_to_powershell_3", "parse"]
 TABLE = Path(__file__).with_name("powershell3.json")
 PROGRAMS = frozenset(
     [
+        "certreq.exe",
         "certutil.exe",
         "cmd.exe",
         "icacls.exe",

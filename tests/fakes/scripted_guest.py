@@ -41,11 +41,18 @@ class ScriptedGuest:
     """The connection is lost where the answer of this phase would come."""
     shell: list[str] = field(default_factory=list)
     """What plain sh prints in a guest without Python; one item for each start of the program."""
-    packages_status: int = 0
+    exit_status: int = 0
+    """Exit status of what ends in the guest."""
+    wants_agent: bool = False
+    """It finds another agent on its disc."""
+    instead_of_plan: bytes | None = None
+    silent: bool = False
+    """Its program ends without a word."""
     commands: list[str] = field(default_factory=list)
     said: list[bytes] = field(default_factory=list)
     closed: int = 0
     _answers: list[bytes | OpenNGTError] = field(default_factory=list)
+    _go: Json = field(default_factory=dict)
 
     @property
     def headers(self) -> list[Json]:
@@ -59,14 +66,23 @@ class ScriptedGuest:
     def start(self, command: str, *, elevated: bool = True) -> "ScriptedGuest":
         assert elevated, "an installation needs root"
         self.commands.append(command)
+        self._answers.clear()
         return self
 
     def say(self, data: bytes) -> None:
         begin = data.find(b'{"protocol"')  # behind the program's own bytes
         line = data[max(0, begin) :].rstrip(b"\n")
         self.said.append(line)
+        if self.silent:
+            return
         if line.startswith(b"go "):
-            self._answer("install", lambda: self.install(json.loads(line[3:])))
+            self._go = json.loads(line[3:])
+            if self.wants_agent:
+                self._answers.append(b'{"phase": "install", "wants": "agent"}')
+            else:
+                self._answer("install", lambda: self.install(self._go))
+        elif line.startswith(b'{"agent"'):
+            self._answer("install", lambda: self.install(self._go))
         elif line.startswith(b"{"):
             if self.shell:
                 self._answers += [text.encode() for text in self.shell.pop(0).splitlines()]
@@ -74,6 +90,8 @@ class ScriptedGuest:
             met = all(each["state"] != "failed" for each in self.findings)
             self._answer("prerequisites", lambda: {"findings": self.findings, "met": met, "installed": []})
             self._answer("plan", lambda: self.plan)
+            if self.instead_of_plan is not None:
+                self._answers[-1] = self.instead_of_plan
 
     def _answer(self, phase: str, content: Callable[[], Json]) -> None:
         if self.lost_in == phase:
@@ -98,7 +116,7 @@ class ScriptedGuest:
         return answer
 
     def end(self, seconds: float) -> Ended:
-        return Ended(self.packages_status, "")
+        return Ended(self.exit_status, "")
 
     def close(self) -> None:
         self.closed += 1

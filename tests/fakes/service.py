@@ -141,10 +141,11 @@ class ServiceProcess:
         """The same without the cost of a process."""
         stdout, stderr = io.StringIO(), io.StringIO()
         before, argv = dict(os.environ), sys.argv
+        own = {**self.environment, **environment}
         status = 0
         try:
             os.environ.clear()
-            os.environ.update({**self.environment, **environment})
+            os.environ.update(own)
             sys.argv = ["openngt", *arguments]
             with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
                 main()

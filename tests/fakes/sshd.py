@@ -98,8 +98,6 @@ class Sshd:
         self.port = port or _free_port(host)
         self.accounts = accounts
         self.host_keys = [generate_key(self.folder / f"host_{kind}", kind) for kind in host_key_kinds]
-        self.known_hosts = self.folder / "known_hosts"
-        self.write_known_hosts(self.port)
         self._write_accounts()
         self._write_config(options or {})
         self._process: subprocess.Popen[bytes] | None = None
@@ -136,7 +134,7 @@ class Sshd:
             "user": user,
             "password": Secret(PASSWORD),
             "use_agent": False,
-            "host_keys": HostKeys(files=(str(self.known_hosts),)),
+            "host_keys": self.vouched(changed.get("port", self.port)),
         }
         return SshLogin(**{**given, **changed})
 
@@ -144,11 +142,12 @@ class Sshd:
         with (self.folder / "keys" / user).open("a") as stream:
             stream.write(public_key.read_text())
 
-    def write_known_hosts(self, *ports: int) -> None:
-        """It vouches for this server at these ports: a relay's too."""
-        keys = [path.with_suffix(".pub").read_text() for path in self.host_keys]
-        lines = [f"[{self.host}]:{port} {key}" for port in ports for key in keys]
-        self.known_hosts.write_text("".join(lines))
+    def vouched(self, port: int) -> HostKeys:
+        """A known_hosts file with this server's keys, at its own port or a relay's."""
+        path = self.folder / f"known_hosts-{port}"
+        keys = [each.with_suffix(".pub").read_text() for each in self.host_keys]
+        path.write_text("".join(f"[{self.host}]:{port} {key}" for key in keys))
+        return HostKeys(files=(str(path),))
 
     @contextlib.contextmanager
     def _probe(self) -> Iterator[socket.socket]:

@@ -10,6 +10,7 @@ import typer
 from openngt.version import __version__
 
 from . import (
+    agent,
     audit,
     backup,
     ca,
@@ -51,6 +52,7 @@ app.command("compatibility")(compatibility.compatibility)
 app.add_typer(task.app, name="task")
 app.add_typer(ca.app, name="ca")
 app.add_typer(iso.app, name="iso")
+app.add_typer(agent.app, name="agent")
 app.add_typer(health.app, name="health")
 app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")

@@ -19,7 +19,7 @@ from openngt_service.cli.main import app
 LOCAL = {
     "serve", "restore", "ca create", "iso build", "iso inspect", "backup create", "backup inspect", "compat remove",
     "audit verify", "lab image", "lab up", "lab list", "lab ssh", "lab console", "lab down", "lab serve",
-    "lab inventory", "lab clone", "lab snapshot", "lab revert", "ca rollover recover", "compatibility",
+    "lab inventory", "lab clone", "lab snapshot", "lab revert", "ca rollover recover", "compatibility", "agent package",
 }  # fmt: skip
 """They work on files of this host or on the lab's VMs; the service's roles have no say."""
 # Of the others: a call that makes sense, and the least role that may make it.
@@ -34,6 +34,8 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "vm power": (["reset", "silent"], "operator"),
     "vm power-show": (["ffff"], "viewer"),
     "vm clones": ([], "viewer"),
+    "fleet install": (["--credentials", "{credentials}"], "operator"),
+    "fleet check": (["--credentials", "{credentials}"], "viewer"),
     "refresh plan": (["silent"], "viewer"),
     "refresh run": (["silent", "--via", "link"], "operator"),
     "refresh show": (["ffff"], "viewer"),
@@ -74,6 +76,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     running.stop()
 
 
+@pytest.fixture(autouse=True)
+def own_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet install keeps its journal in the home of who runs it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
 def commands() -> set[str]:
     """`group command` for each that the program has."""
     found = set()
@@ -90,9 +98,13 @@ def commands() -> set[str]:
 
 
 def arguments_of(name: str, words: list[str], folder: Path) -> list[str]:
-    issue_log = folder / "issued.jsonl"
-    issue_log.write_text("")
-    return [*name.split(), *(word.replace("{issue_log}", str(issue_log)) for word in words)]
+    files = {"{issue_log}": folder / "issued.jsonl", "{credentials}": folder / "fleet.json"}
+    for path in files.values():
+        path.touch(mode=0o600)
+    # It is not enrolled, and nobody listens there.
+    login = {"vmname": "plain", "host": "127.0.0.1", "port": 9, "credentials": {"username": "u", "password": "p"}}
+    files["{credentials}"].write_text(json.dumps([login]))
+    return [*name.split(), *(str(files.get(word, word)) for word in words)]
 
 
 def assert_refused(service: ServiceProcess, arguments: list[str], code: str, words: str, **environment: str) -> None:
@@ -140,6 +152,12 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["refresh", "run", "full", "--via", "iso"], "NO_EMPTY_DRIVE", "full"),
     (["refresh", "run", "silent", "--via", "link"], "LINK_NOT_ACTIVE", "silent"),
     (["refresh", "run", "plain"], "NOT_ENROLLED", "plain"),
+    (["fleet", "install"], "INVALID_INPUT", "credentials and inventory"),
+    (["fleet", "check", "--credentials", "a", "--inventory", "b"], "INVALID_INPUT", "credentials and inventory"),
+    (["fleet", "install", "--credentials", "/nowhere/fleet.json"], "FILE_UNUSABLE", "/nowhere"),
+    (["fleet", "install", "--credentials", "/dev/null"], "INVALID_INPUT", "is a device, no file"),
+    (["fleet", "install", "--inventory", "/nowhere"], "INVALID_INPUT", "ansible-inventory refuses /nowhere"),
+    (["fleet", "install", "--inventory", "/i", "--delete-credentials"], "INVALID_INPUT", "delete_credentials"),
     (["vm", "mount", "off"], "VM_POWERED_OFF", "off"),
     (["vm", "mount", "full"], "NO_EMPTY_DRIVE", "/isos/debian.iso"),
     (["vm", "power", "reset", "off"], "VM_POWERED_OFF", "off"),
@@ -159,6 +177,8 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["upgrade", "run", "silent", "--via", "usb"], "INVALID_INPUT", "via"),
     (["ca", "rollover", "prepare", "--replaces", "no fingerprint"], "INVALID_INPUT", "replaces"),
     (["task", "show", "not an id"], "INVALID_INPUT", "task_id"),
+    (["agent", "package", "--ca-sha256", "no fingerprint"], "INVALID_INPUT", "ca_sha256"),
+    (["agent", "package", "--directory", "/no/such/folder"], "FILE_UNUSABLE", "/no/such/folder"),
 ]
 
 

@@ -13,9 +13,9 @@ from .system import WINDOWS
 from .version import __version__
 
 if WINDOWS:
-    from .windows_commands import COMMANDS, run, this_guest
+    from .windows_commands import COMMANDS, PACKAGE_OPERATIONS, run, this_guest
 else:
-    from .linux_commands import COMMANDS, run, this_guest
+    from .linux_commands import COMMANDS, PACKAGE_OPERATIONS, run, this_guest
 
 __all__ = ["main"]
 
@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_output(one)
     _add_output(commands.add_parser("uninstall", help="remove the agent and all its files"))
     _add_output(commands.add_parser("upgrade", help="carry out an upgrade that waits, as its systemd unit does"))
+    if PACKAGE_OPERATIONS:
+        one = commands.add_parser("package", help="for the scripts of the distribution's package")
+        one.add_argument("--operation", choices=PACKAGE_OPERATIONS, required=True)
+        _add_output(one)
     one = commands.add_parser("verify", help="judge a mounted tools disc; change nothing")
     _add_disc(one)
     _add_output(one)
@@ -146,6 +150,7 @@ IN_WORDS: Dict[str, Callable[[Answer], str]] = {
     "install": _words_of_change,
     "uninstall": _words_of_change,
     "upgrade": _words_of_upgrade,
+    "package": _words_of_change,
     "verify": _words_of_disc,
     "status": _words_of_status,
 }

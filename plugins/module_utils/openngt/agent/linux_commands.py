@@ -17,7 +17,9 @@ from .machine import vm_uuid
 from .paths import UNIT, Paths
 from .systemd import properties
 
-__all__ = ["COMMANDS", "run", "this_guest"]
+__all__ = ["COMMANDS", "PACKAGE_OPERATIONS", "run", "this_guest"]
+
+PACKAGE_OPERATIONS = ("install", "purge", "remove")
 
 
 def run() -> int:
@@ -49,6 +51,12 @@ def _upgrade(guest: Guest, _options: argparse.Namespace) -> Answer:
     return upgrade(guest)
 
 
+def _package(guest: Guest, options: argparse.Namespace) -> Answer:
+    from .package import OPERATIONS
+
+    return OPERATIONS[options.operation](guest)
+
+
 def _verify(guest: Guest, options: argparse.Namespace) -> Answer:
     if not guest.is_root:  # who this VM is, and whom it trusts, is for root to read
         raise AgentError("PERMISSION_DENIED", "verify must run as root")
@@ -68,6 +76,7 @@ COMMANDS: Dict[str, Callable[[Guest, argparse.Namespace], Answer]] = {
     "install": _install,
     "uninstall": _uninstall,
     "upgrade": _upgrade,
+    "package": _package,
     "verify": _verify,
     "status": _status,
 }

@@ -30,6 +30,8 @@ class Paths:
         self.staged_upgrade = os.path.join(self.config, "upgrade.staged")
         self.upgrade = os.path.join(self.config, "upgrade.json")
         self.masked_units = os.path.join(self.home, "masked_units")
+        self.package = self.at("usr/lib/openngt")  # of the distribution's package manager, where it brought the agent
+        self.first_disc = self.at("etc/openngt/agent_first_disc")
         self.command = self.at("usr/local/bin/ngtcli")
         self.unit = self.at("etc/systemd/system", UNIT)
         self.upgrade_unit = self.at("etc/systemd/system", UPGRADE_UNIT)

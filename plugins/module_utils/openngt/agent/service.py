@@ -16,6 +16,7 @@ from .config import load_config, transport_order
 from .errors import AgentError
 from .files import Runner
 from .files import run as run_program
+from .first_disc import check_not_awaited
 from .identity import Identity
 from .key_request import run_briefly
 from .messages import PROTOCOL
@@ -221,6 +222,7 @@ class Agent:
     def _own_identity(self) -> Identity:
         """The stored identity; IDENTITY_INVALID when this is not the VM that it was given to (a clone)."""
         try:
+            check_not_awaited(self._paths)
             identity = identities.load(self._paths)
         except AgentError:
             self._shown.identity(None)

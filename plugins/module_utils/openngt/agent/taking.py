@@ -7,6 +7,7 @@ from typing import Callable, Dict, Optional, Tuple
 
 from .errors import AgentError
 from .files import Runner
+from .first_disc import is_awaited, pinned_ca
 from .identity import Identity, check_newer, load, store
 from .paths import Paths
 from .upgrade_disc import begin, by_installer_only, lay_down, refuse
@@ -25,11 +26,17 @@ def take(
 ) -> Identity:
     """Store a disc's identity if it may follow the stored one, and begin the upgrade that the disc asks for.
 
-    Never on first use: an agent that lost its identity has no CA left to judge a disc by (IDENTITY_INVALID). Without
-    `run` nothing here changes over to another agent, and the record says so.
+    Without a stored one only where the package that brought the agent says so (`first_disc`): an agent that lost its
+    identity has no CA left to judge a disc by (IDENTITY_INVALID). Without `run` nothing here changes over to another
+    agent, and the record says so.
     """
-    stored = load(paths)
-    verified = verify(disc, Trust(vm_uuid, stored, None))
+    if is_awaited(paths):
+        stored, ca_sha256 = None, pinned_ca(paths)
+    else:
+        stored, ca_sha256 = load(paths), None
+    verified = verify(disc, Trust(vm_uuid, stored, ca_sha256))
+    if stored is None:
+        log.warning("first identity: the CA %s is trusted by %s", verified.identity.ca_sha256, verified.trusted_by)
     check_newer(stored, verified.identity)
     # Laid down before the identity is: a disc that was used up asks for nothing any more.
     upgrading = False

@@ -28,6 +28,8 @@ def uninstall(guest: Guest) -> Dict[str, Any]:
         guest.say("{0}: {1}".format(name, (STEPS[name].__doc__ or "").rstrip(".")))
         with file_errors(guest.paths.home):
             STEPS[name](guest)
+    if os.path.lexists(guest.paths.package):
+        guest.say("The package openngt-agent is still installed; its next upgrade brings the agent back.")
     return {"ok": True, "changed": bool(steps), "steps": steps}
 
 

@@ -5,7 +5,7 @@
 import argparse
 import time
 from ctypes import c_int
-from typing import Callable, Dict
+from typing import Callable, Dict, Tuple
 
 from . import answers, windows_service
 from .answers import Answer
@@ -19,7 +19,10 @@ from .windows_facts import machine, vm_uuid
 from .windows_install import install, installed_version, uninstall
 from .windows_scm import SERVICE, state
 
-__all__ = ["COMMANDS", "run", "this_guest"]
+__all__ = ["COMMANDS", "PACKAGE_OPERATIONS", "run", "this_guest"]
+
+PACKAGE_OPERATIONS: Tuple[str, ...] = ()
+"""No package manager brings an agent here."""
 
 # The words of systemd for the states of a service, so that one field says the same everywhere.
 ACTIVE = {"RUNNING": "active", "START_PENDING": "activating", "STOP_PENDING": "deactivating"}

@@ -72,9 +72,10 @@ if logging.getLogger(LOG).level == logging.NOTSET:
 class Session(_Transport):
     """paramiko's connection, with what it lacks: a wire with limits, questions that want an answer, the last words."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, name: str) -> None:
         super().__init__(wire)  # type: ignore[arg-type]  # all that it asks of a socket
         self.set_log_channel(LOG)
+        self.name = f"ssh {name}"
         self.wire = wire
         self.farewell = ""
         """Why the server ended it, in its own words."""
@@ -143,6 +144,8 @@ def read_keys(file: str, passphrase: Secret | None) -> list[paramiko.PKey]:
     path = Path(file).expanduser()
     try:
         info = path.stat()
+        if not stat.S_ISREG(info.st_mode):
+            raise OpenNGTError("FILE_UNUSABLE", f"private key file {path} is no regular file")
         if info.st_uid == os.geteuid() and stat.S_IMODE(info.st_mode) & 0o077:
             raise OpenNGTError(
                 "CREDENTIALS_EXPOSED", f"others can read the private key file {path} (ssh refuses it too)"

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from ...errors import OpenNGTError
 from ..fleet.target import SshLogin, WinrmLogin
-from . import ssh
+from . import ssh, winrm
 from .base import Transport
 
 __all__ = ["connect"]
@@ -14,5 +13,5 @@ __all__ = ["connect"]
 def connect(login: SshLogin | WinrmLogin, seconds: float) -> Transport:
     """Connect and log in within `seconds`. Raises what base.py lists, and LIBRARY_MISSING."""
     if isinstance(login, WinrmLogin):
-        raise OpenNGTError("GUEST_LOGIN_UNSUPPORTED", "there is no transport for WinRM in this version")
+        return winrm.connect(login, seconds=seconds)
     return ssh.connect(login, connect_seconds=seconds)

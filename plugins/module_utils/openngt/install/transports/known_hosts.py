@@ -20,12 +20,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ...errors import OpenNGTError
 
 __all__ = ["Entry", "HostKey", "Standing", "find", "judge", "parse", "read", "record"]
 
+MAX_FILE_BYTES = 64 << 20
 LOCK_SECONDS = 10.0
 LOCK_POLL_SECONDS = 0.01
 
@@ -95,13 +96,22 @@ def read(files: Sequence[str]) -> list[Entry]:
     for name in files:
         path = Path(name).expanduser()
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            with path.open("rb") as stream:
+                text = _text(stream)
         except FileNotFoundError:
             continue
         except OSError as exc:
             raise OpenNGTError("FILE_UNUSABLE", f"known hosts file {path} cannot be read: {exc.strerror}") from exc
         entries += parse(text, str(path))
     return entries
+
+
+def _text(stream: BinaryIO) -> str:
+    """OSError for a file that is too large to be one of known hosts, as a device is."""
+    data = stream.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return data.decode("utf-8", "replace")
 
 
 def names_line(hosts: str, name: str) -> bool:
@@ -111,7 +121,7 @@ def names_line(hosts: str, name: str) -> bool:
     named = False
     for pattern in hosts.lower().split(","):
         negated = pattern.startswith("!")
-        if _pattern(pattern[negated:]).fullmatch(name):
+        if _fits(pattern[negated:], name):
             if negated:
                 return False
             named = True
@@ -129,9 +139,13 @@ def _is_hash_of(hosts: str, name: str) -> bool:
     return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)  # the format's own choice of hash
 
 
-def _pattern(pattern: str) -> re.Pattern[str]:
+def _fits(pattern: str, name: str) -> bool:
+    # Each of a fleet's guests is looked for in every line of the file: what is no pattern must cost nothing.
+    if "*" not in pattern and "?" not in pattern:
+        return pattern == name
     # Not fnmatch: brackets are no class here, they stand around a host with a port.
-    return re.compile("".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in pattern), re.DOTALL)
+    expression = "".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in pattern)
+    return re.fullmatch(expression, name, re.DOTALL) is not None
 
 
 def written(host: str, port: int) -> str:
@@ -186,6 +200,8 @@ def record(file: str, key: HostKey, host: str, port: int) -> None:
     path = Path(file).expanduser()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # /dev/null: each use would be the first
+            raise OpenNGTError("FILE_UNUSABLE", f"{path} is no regular file, so it remembers no host key")
         with _locked(path) as number:
             text = _read_all(number)
             if judge(find(parse(text, str(path)), host, port), key, host, port):
@@ -203,7 +219,7 @@ def record(file: str, key: HostKey, host: str, port: int) -> None:
 def _read_all(number: int) -> str:
     os.lseek(number, 0, os.SEEK_SET)
     with os.fdopen(os.dup(number), "rb") as stream:
-        return stream.read().decode("utf-8", "replace")
+        return _text(stream)
 
 
 @contextmanager

@@ -176,8 +176,12 @@ class SshProgram:
             reached = reached or self._lines.skip_past(marks.reached)
             if reached and self._lines.skip_past(marks.ready):
                 return
-            if ended or len(self._lines) > NOISE_BYTES:
+            if ended:
                 raise self._refusal(reached, become, answered)
+            if len(self._lines) > NOISE_BYTES:
+                raise self._fail(
+                    "SHELL_MISSING", f"prints over {NOISE_BYTES} bytes before a command of {self._user} runs"
+                )
             if self._errors.take_out(marks.prompt):
                 self._answer(become, answered)
                 answered = True

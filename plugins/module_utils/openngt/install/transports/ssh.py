@@ -151,7 +151,7 @@ def _handshake(login: SshLogin, jump: SshTransport | None, deadline: float) -> S
     """A session with an agreed key, not yet trusted. Repeated with pauses while the server has no room for more."""
     attempt = 0
     while True:
-        session = Session(Wire(_stream(login, jump, deadline)))
+        session = Session(Wire(_stream(login, jump, deadline)), _name(login))
         try:
             _agree(session, login, deadline)
         except _paramiko.FAILURES as exc:
