@@ -123,7 +123,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             with client_of(params) as client:
                 known = known_guests(client.vms())
             listed = targets_from_list(source, known=known, trust_new=trust_new)
-            return list(listed.targets), list(listed.refused)
+            return listed.targets, listed.refused
         return guests_of(
             self._hosts(params["hosts"], task_vars),
             task_vars["hostvars"],
