@@ -122,7 +122,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         if source is not None:
             with client_of(params) as client:
                 known = known_guests(client.vms())
-            return targets_from_list(source, known=known, trust_new=trust_new), []
+            listed = targets_from_list(source, known=known, trust_new=trust_new)
+            return listed.targets, listed.refused
         return guests_of(
             self._hosts(params["hosts"], task_vars),
             task_vars["hostvars"],

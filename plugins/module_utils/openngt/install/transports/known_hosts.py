@@ -121,7 +121,7 @@ def names_line(hosts: str, name: str) -> bool:
     named = False
     for pattern in hosts.lower().split(","):
         negated = pattern.startswith("!")
-        if _pattern(pattern[negated:]).fullmatch(name):
+        if _fits(pattern[negated:], name):
             if negated:
                 return False
             named = True
@@ -139,9 +139,13 @@ def _is_hash_of(hosts: str, name: str) -> bool:
     return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)  # the format's own choice of hash
 
 
-def _pattern(pattern: str) -> re.Pattern[str]:
+def _fits(pattern: str, name: str) -> bool:
+    # Each of a fleet's guests is looked for in every line of the file: what is no pattern must cost nothing.
+    if "*" not in pattern and "?" not in pattern:
+        return pattern == name
     # Not fnmatch: brackets are no class here, they stand around a host with a port.
-    return re.compile("".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in pattern), re.DOTALL)
+    expression = "".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in pattern)
+    return re.fullmatch(expression, name, re.DOTALL) is not None
 
 
 def written(host: str, port: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import random
 import socket
 import time
@@ -25,6 +26,8 @@ BACKOFF_BASE = 0.25
 BACKOFF_CAP = 4.0
 # A server that is not told otherwise takes six failures (MaxAuthTries); the key file and the password need theirs.
 AGENT_KEYS = 4
+# Where ssh looks by itself, in its order. A key that the agent has is not worth a second of the server's attempts.
+DEFAULT_KEYS = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
 # What a server says instead of its version when it takes no more connections now: MaxStartups, PerSourcePenalties.
 BUSY_WORDS = (b"Exceeded MaxStartups", b"Not allowed at this time")
 
@@ -322,12 +325,16 @@ def _attempts(login: SshLogin, keys: Sequence[_paramiko.PKey]) -> Generator[Atte
     for key in keys:
         name = f"key {file}" if key.public_blob is None else f"certificate of key {file}"
         yield Attempt("publickey", name, functools.partial(_with_key, user, key))
+    offered: list[bytes] = []
     if login.use_agent:
         wanted = None if file is None else _paramiko.public_half(file)
         with _paramiko.agent_keys() as held:
             for each in sorted(held, key=lambda one: one.blob != wanted)[:AGENT_KEYS]:
+                offered.append(each.blob)
                 name = f"agent's key {printable(each.comment.encode()) or each.get_name()}"
                 yield Attempt("publickey", name, functools.partial(_with_key, user, each))
+    if login.default_keys and file is None:
+        yield from itertools.islice(_default_keys(user, offered), AGENT_KEYS - len(offered))
     if login.password is not None:
         secret = login.password
         yield Attempt(
@@ -338,6 +345,16 @@ def _attempts(login: SshLogin, keys: Sequence[_paramiko.PKey]) -> Generator[Atte
             "password (keyboard-interactive)",
             lambda session: session.auth_interactive(user, _answers(secret)),
         )
+
+
+def _default_keys(user: str, offered: Sequence[bytes]) -> Generator[Attempt]:
+    """Those that lie where `ssh` looks for them, can be used without a passphrase, and have not been offered."""
+    for file in DEFAULT_KEYS:
+        with contextlib.suppress(OpenNGTError):
+            for key in _paramiko.read_keys(file, None):
+                if key.asbytes() in offered:
+                    continue
+                yield Attempt("publickey", f"key {file}", functools.partial(_with_key, user, key))
 
 
 def _with_key(user: str, key: _paramiko.PKey, session: Session) -> Sequence[str]:
