@@ -112,6 +112,7 @@ def test_an_expired_certificate_is_not_recorded(tmp_path: Path, listen: Listen, 
 MEET = """
 import sys
 from openngt.install.fleet.target import WinrmLogin
+from openngt.install.transports.winrm_trust import context_for
 context_for(WinrmLogin("127.0.0.1", int(sys.argv[1]), trust_new=sys.argv[2]), 30)
 """
 
