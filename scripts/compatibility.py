@@ -3,7 +3,8 @@
 """Write what follows from the tables of `openngt_service/compatibility/`; `--check` fails when something has drifted.
 
 The page docs/compatibility.md, and the distributions as Python where data files do not travel: in the library's
-`install/support.py`, which modules carry to a guest, and in the agent's `distributions.py`.
+`install/support.py`, which modules carry to a guest, in its `install/windows/versions.py`, and in the agent's
+`distributions.py`.
 """
 
 import json
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLES = ROOT / "src/openngt_service/compatibility"
 PAGE = ROOT / "docs/compatibility.md"
 LIBRARY = ROOT / "plugins/module_utils/openngt/install/support.py"
+WINDOWS = ROOT / "plugins/module_utils/openngt/install/windows/versions.py"
 AGENT = ROOT / "plugins/module_utils/openngt/agent/distributions.py"
 BEGIN = "# begin of the table: written by scripts/compatibility.py\n"
 END = "# end of the table\n"
@@ -47,7 +49,8 @@ $ openngt compatibility --type guests
 | --- | --- | --- | --- |
 """
 TAIL = """
-Packages and package managers are on the page [prerequisites](prerequisites.md).
+Packages and package managers are on the page [prerequisites](prerequisites.md). What a [Windows guest](windows.md)
+calls itself comes from its registry; none of these has been met yet.
 """
 
 Json = dict[str, Any]
@@ -71,6 +74,11 @@ def library_table(families: list[Json], distributions: list[Json]) -> str:
     text += "".join(f"    Family({tupled(row)}),\n" for row in families) + ")\n\n"
     text += "DISTRIBUTIONS: Tuple[Distribution, ...] = (\n"
     return text + "".join(f"    Distribution({tupled(row)}),\n" for row in distributions) + ")\n"
+
+
+def windows_table(rows: list[Json]) -> str:
+    lines = "".join(f"    {row['ids'][0]!r}: {tuple(row['versions'])!r},\n" for row in rows)
+    return f"VERSIONS: dict[str, tuple[str, ...]] = {{\n{lines}}}\n"
 
 
 def agent_table(distributions: list[Json]) -> str:
@@ -97,8 +105,9 @@ def main() -> None:
     versions = json.loads((TABLES / "versions.json").read_text(encoding="utf-8"))["services"]
     guests = json.loads((TABLES / "distributions.json").read_text(encoding="utf-8"))
     writers: dict[Path, Callable[[str], str]] = {
-        PAGE: lambda _: page(versions, guests["distributions"]),
+        PAGE: lambda _: page(versions, [*guests["distributions"], *guests["windows"]]),
         LIBRARY: lambda source: with_table(source, library_table(guests["families"], guests["distributions"])),
+        WINDOWS: lambda source: with_table(source, windows_table(guests["windows"])),
         AGENT: lambda source: with_table(source, agent_table(guests["distributions"])),
     }
     for path, write in writers.items():

@@ -100,6 +100,12 @@ options:
     description:
       - Folder whose files go onto the ISO below C(extras/). It may hold folders and regular files, no links or devices.
     type: path
+  windows_python:
+    description:
+      - Python for a Windows guest, which the ISO carries as C(extras/windows/python.zip).
+      - The file of python.org's I(Windows embeddable package), Python 3.8 or newer. Without it no agent can be
+        installed in a Windows guest from this ISO.
+    type: path
   config_only:
     description:
       - Make an ISO with configuration and certificate alone, for a guest that has an agent.
@@ -252,6 +258,7 @@ SPEC: dict[str, dict[str, Any]] = {
     "threshold_hours": {"type": "int", "default": 1},
     "label": {"type": "str", "default": LABEL},
     "extras": {"type": "path"},
+    "windows_python": {"type": "path"},
     "config_only": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -276,6 +283,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 
 def ensure(parameters: dict[str, Any], *, check: bool) -> IsoOutcome:
     path, passphrase, extras = Path(parameters["path"]), parameters["ca_passphrase"], parameters["extras"]
+    windows_python = parameters["windows_python"]
     if parameters["state"] == "absent":
         return ensure_no_iso(path, parameters["vm_uuid"], check=check, now=now())
     order = IsoOrder(
@@ -283,6 +291,7 @@ def ensure(parameters: dict[str, Any], *, check: bool) -> IsoOutcome:
         ca_folder=Path(parameters["ca_path"]),
         ca_passphrase=passphrase.encode() if passphrase else None,
         extras=Path(extras) if extras else None,
+        windows_python=Path(windows_python) if windows_python else None,
         **{name: parameters[name] for name in PLAIN},
     )
     return ensure_iso(order, check=check, now=now())

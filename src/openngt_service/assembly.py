@@ -279,6 +279,7 @@ class Service:
             audit=self.foundation.store.audit,
             health=self.health,
             ca=self.foundation.describe_ca,
+            payload=self.parts.media.describe,
             rollover=self.rollover,
             ready=readiness.check,
             metrics=self.metrics,

@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from openngt.errors import OpenNGTError
+from openngt.iso.windows_python import WindowsPython, inspect_windows_python
 
 __all__ = ["ENVIRONMENT_PREFIX", "GatewayLimits", "KeyType", "Settings", "load_settings"]
 
@@ -103,6 +104,8 @@ class Settings(BaseSettings):
     reconcile_seconds: Positive = 5.0
     clones: Literal["list", "enable"] = "list"
     """What becomes of a clone of an enrolled VM: listed as pending until somebody enables it, or enabled at once."""
+    templates: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    """Names or UUIDs of VMs whose disks carry the packaged agent: their clones, once enabled, get a disc."""
     recover_identities: bool = True
     """Give an enabled VM whose agent comes with an identity of the past (a revert) a new one by itself, on a disc."""
     tasks_in_flight: Annotated[int, Field(ge=1, le=1000)] = 32
@@ -110,12 +113,14 @@ class Settings(BaseSettings):
     health_history_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """How long the history of the checks and resolved alerts are kept."""
     payload_extras: Path | None = None
+    windows_python: Path | None = None
+    """python.org's embeddable package, which tools ISOs then carry for Windows guests."""
     iso_label: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")] = "NUTANIX_TOOLS"
     log_format: Literal["json", "console"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_public: bool = False
 
-    @field_validator("api_names", "serial_ports", mode="before")
+    @field_validator("api_names", "serial_ports", "templates", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """In the environment a list is written with commas."""
@@ -148,7 +153,7 @@ class Settings(BaseSettings):
             raise ValueError("give a UUID in lower case with hyphens")
         return value
 
-    @field_validator("state_dir", "qemu_directory", "payload_extras")
+    @field_validator("state_dir", "qemu_directory", "payload_extras", "windows_python")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_absolute():
@@ -161,7 +166,15 @@ class Settings(BaseSettings):
             raise _invalid([{"key": "cluster_ip", "message": "required: the address at which agents reach this host"}])
         if self.payload_extras is not None and not self.payload_extras.is_dir():
             raise _invalid([{"key": "payload_extras", "message": f"no such folder: {self.payload_extras}"}])
+        try:
+            self.inspect_windows_python()
+        except OpenNGTError as exc:
+            raise _invalid([{"key": "windows_python", "message": exc.message}]) from exc
         return self
+
+    def inspect_windows_python(self) -> WindowsPython | None:
+        """The package as it is now. INVALID_INPUT or FILE_UNUSABLE when it will not do."""
+        return None if self.windows_python is None else inspect_windows_python(self.windows_python)
 
     @property
     def database(self) -> str:

@@ -39,8 +39,8 @@ class RSACryptoServiceProvider:
 class Certificate:
     """One in the store LocalMachine\\My, with its key."""
 
-    def __init__(self, signed: x509.Certificate, friendly_name: str) -> None:
-        self.signed, self.friendly_name = signed, friendly_name
+    def __init__(self, signed: x509.Certificate, key: ec.EllipticCurvePrivateKey, friendly_name: str) -> None:
+        self.signed, self.key, self.friendly_name = signed, key, friendly_name
         self.raw_data = signed.public_bytes(serialization.Encoding.DER)
         self.thumbprint = hashlib.sha1(self.raw_data).hexdigest().upper()
         self.sha256 = hashlib.sha256(self.raw_data).hexdigest()
@@ -49,18 +49,22 @@ class Certificate:
         self.private_key = RSACryptoServiceProvider()
 
 
-def make_certificate(now: datetime.datetime, days: int, names: list[str], friendly_name: str = "") -> Certificate:
+def make_certificate(
+    now: datetime.datetime, days: int, names: list[str], friendly_name: str = "", subject: str = "CN=WEB1"
+) -> Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "WEB1")])
-    alternatives = [
-        x509.IPAddress(ipaddress.ip_address(n)) if re.search(r":|^[\d.]+$", n) else x509.DNSName(n) for n in names
-    ]
-    built = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    name = x509.Name.from_rfc4514_string(subject)
+    alternatives = [x509.IPAddress(ipaddress.ip_address(n)) if is_address(n) else x509.DNSName(n) for n in names]
+    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     built = built.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(
         now + datetime.timedelta(days=days)
     )
     built = built.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    return Certificate(built.sign(key, hashes.SHA256()), friendly_name)
+    return Certificate(built.sign(key, hashes.SHA256()), key, friendly_name)
+
+
+def is_address(name: str) -> bool:
+    return re.search(r":|^[\d.]+$", name) is not None
 
 
 class Rule:
@@ -336,7 +340,8 @@ class WindowsGuest:
         fields = dict(re.findall(r'^(\w+) = "?(.*?)"?$', asked, re.MULTILINE))
         assert fields["RequestType"] == "Cert" and fields["MachineKeySet"] == "TRUE" and fields["Exportable"] == "FALSE"
         assert fields["HashAlgorithm"] == "SHA256" and fields["OID"] == "1.3.6.1.5.5.7.3.1"
-        self.store.append(make_certificate(self.now, int(fields["ValidityPeriodUnits"]), names, fields["FriendlyName"]))
+        days = int(fields["ValidityPeriodUnits"])
+        self.store.append(make_certificate(self.now, days, names, fields["FriendlyName"], fields["Subject"]))
         self.files[made] = "certificate"
         return 0, ""
 

@@ -87,6 +87,7 @@ CALLS: list[tuple[str, Callable[[Client], Any], str, str, Any]] = [
         {"items": [{"vm_uuid": "u"}]},
     ),
     ("ca", lambda c: c.ca(), "GET", "/v1/ca", None),
+    ("payload", lambda c: c.payload(), "GET", "/v1/payload", None),
     ("adopt", lambda c: c.adopt(["{}"]), "POST", "/v1/ca/adopt", {"lines": ["{}"]}),
     ("health", lambda c: c.health(), "GET", "/v1/health", None),
     ("run_health", lambda c: c.run_health(["x"]), "POST", "/v1/health/run", {"checks": ["x"]}),

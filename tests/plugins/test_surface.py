@@ -48,6 +48,7 @@ def test_the_action_group_holds_every_module_that_asks_the_service(documentation
         "upgrade",
         "vm",
         "vm_info",
+        "windows_agent",
     }
     assert set(groups["service"]) == asking == wanted
     for name in asking:

@@ -259,6 +259,12 @@ class Client:
     def ca(self) -> Json:
         return self._call("GET", "/v1/ca")
 
+    def payload(self) -> Json:
+        """What tools ISOs carry: `{"agent_version", "windows_python"}`; the second is null, or has `version`,
+        `architecture`, `size` and `sha256`.
+        """
+        return self._call("GET", "/v1/payload")
+
     def adopt(self, lines: Sequence[str]) -> Json:
         """Lines of an issue log (`issued.jsonl`), without their line ends. -> {"adopted": n, "known": n}"""
         return self._call("POST", "/v1/ca/adopt", {"lines": list(lines)})

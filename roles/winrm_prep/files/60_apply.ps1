@@ -13,8 +13,10 @@ function New-OwnCertificate([hashtable] $Known, [string[]] $For, [string] $Frien
     $alternatives = foreach ($name in $For) {
         if (Test-Ip -Text $name) { "_continue_ = `"ipaddress=$name&`"" } else { "_continue_ = `"dns=$name&`"" }
     }
+    # A name of its own: of two certificates with one name OpenSSL, and so a controller that trusts both, finds only one.
+    $made = (Get-Date).ToUniversalTime().ToString('yyyyMMddHHmmss')
     $lines = @(
-        '[Version]', 'Signature = "$Windows NT$"', '[NewRequest]', "Subject = `"CN=$env:COMPUTERNAME`"",
+        '[Version]', 'Signature = "$Windows NT$"', '[NewRequest]', "Subject = `"CN=$env:COMPUTERNAME,OU=$CertificateName $made`"",
         "FriendlyName = `"$FriendlyName`"", 'RequestType = Cert', 'MachineKeySet = TRUE', 'Exportable = FALSE',
         'KeyLength = 2048', 'KeySpec = 1', 'KeyUsage = 0xA0', 'HashAlgorithm = SHA256', 'SMIME = FALSE',
         'ProviderName = "Microsoft RSA SChannel Cryptographic Provider"', 'ProviderType = 12',

@@ -64,6 +64,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/v1/tasks/{task_id}"): Rule("viewer"),
     ("POST", "/v1/tasks/{task_id}/cancel"): Rule("operator", "task.cancel"),
     ("POST", "/v1/certificates/batch"): Rule("admin", "certificate.issue"),
+    ("GET", "/v1/payload"): Rule("viewer"),
     ("GET", "/v1/ca"): Rule("viewer"),
     ("POST", "/v1/ca/adopt"): Rule("admin", "ca.adopt"),
     ("GET", "/v1/ca/rollover"): Rule("viewer"),

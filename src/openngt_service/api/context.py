@@ -27,6 +27,8 @@ class ApiContext:
     audit: AuditLog
     health: Health
     ca: Callable[[], Json]
+    payload: Callable[[], Json]
+    """What tools ISOs carry."""
     rollover: CaRollover
     ready: Callable[[], Awaitable[Mapping[str, bool]]]
     """Part -> whether it works now."""

@@ -373,6 +373,19 @@ class CaAnswer(Answer):
     service_name: str
 
 
+class PayloadPython(Answer):
+    version: str
+    architecture: str
+    size: int
+    sha256: str
+
+
+class PayloadAnswer(Answer):
+    agent_version: str
+    windows_python: PayloadPython | None
+    """None: a Windows guest cannot be installed from this service's ISOs."""
+
+
 class AdoptRequest(Body):
     lines: Annotated[list[Annotated[str, Field(max_length=4096, pattern=r"^[^\r\n]*$")]], Field(max_length=100_000)]
     """The lines of an issue log (`issued.jsonl`), as they stand in the file."""

@@ -32,6 +32,12 @@ async def show_ca(context: Context) -> Any:
     return context.ca()
 
 
+@router.get("/v1/payload", response_model=models.PayloadAnswer, tags=["Certificates"])
+async def show_payload(context: Context) -> Any:
+    """What the tools ISOs of this service carry, so that an installer can tell before it mounts one."""
+    return context.payload()
+
+
 @router.post("/v1/ca/adopt", response_model=models.AdoptAnswer, tags=["Certificates"])
 async def adopt(
     context: Context, request: Request, body: models.AdoptRequest, idempotency_key: IdempotencyKey = None

@@ -52,7 +52,8 @@ def lines() -> tuple[Line, ...]:
 @cache
 def distributions() -> tuple[dict[str, Any], ...]:
     """The guests' operating systems, rows of `distributions.json`."""
-    return tuple(_data("distributions")["distributions"])
+    found = _data("distributions")
+    return (*found["distributions"], *found["windows"])
 
 
 def judge(agent: str | None, service: str, table: Sequence[Line] | None = None) -> Support:

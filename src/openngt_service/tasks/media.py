@@ -19,6 +19,7 @@ from openngt.iso.payload import config_payload, tools_payload
 from openngt.iso.template import Template, ensure_template
 from openngt.iso.tools_iso import Cluster, Unsigned, prepare, sweep, write_iso
 from openngt.iso.tools_iso import Vm as IsoVm
+from openngt.version import __version__
 
 from ..config import Settings
 from ..store.registry import Vm
@@ -62,8 +63,14 @@ class Media:
         self.folder = settings.iso_directory
         self.cluster = cluster
         self._extras = settings.payload_extras
+        self._windows_python = settings.inspect_windows_python()
         self._label = settings.iso_label
         self._templates: dict[bool, Template] = {}
+
+    def describe(self) -> dict[str, Any]:
+        """What tools ISOs carry, for those who install from them."""
+        python = self._windows_python
+        return {"agent_version": __version__, "windows_python": None if python is None else python.to_dict()}
 
     def path(self, vm_uuid: str) -> Path:
         return self.folder / f"{vm_uuid}.iso"
@@ -136,7 +143,9 @@ class Media:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if config_only:
             return ensure_template(folder, config_payload(), kind="config", label=self._label)
-        return ensure_template(folder, tools_payload(self._extras), kind="tools", label=self._label)
+        return ensure_template(
+            folder, tools_payload(self._extras, self._windows_python), kind="tools", label=self._label
+        )
 
     def _require_space(self, needed: int) -> None:
         free = shutil.disk_usage(self.folder).free

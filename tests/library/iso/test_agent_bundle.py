@@ -15,7 +15,7 @@ from tests.interpreters import interpreters
 
 from openngt import agent_bundle
 from openngt.agent_bundle import agent_modules, build_zipapp, installer_source
-from openngt.iso.layout import AGENT, INSTALLER
+from openngt.iso.layout import AGENT, INSTALLER, INSTALLER_WINDOWS, SETUP_WINDOWS
 from openngt.iso.payload import tools_payload
 
 LIBRARY = Path(agent_bundle.__file__).parent
@@ -97,6 +97,6 @@ def test_building_does_not_run_the_agent() -> None:
 
 def test_the_payload_is_agent_and_installer_sorted() -> None:
     payload = tools_payload()
-    assert [file.entry.path for file in payload] == [AGENT, INSTALLER]
+    assert [file.entry.path for file in payload] == [AGENT, INSTALLER, INSTALLER_WINDOWS, SETUP_WINDOWS]
     assert payload[0].content == build_zipapp()
     assert sum(file.entry.size for file in payload) < 2 * 1024 * 1024, "without reflink every ISO copies the payload"

@@ -342,6 +342,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
                 "cluster_uuid": database.identity.cluster_uuid,
                 "service_name": database.identity.service_name,
             },
+            payload=lambda: {"agent_version": "0.1.0", "windows_python": None},
             rollover=FakeRollover(),  # type: ignore[arg-type]  # the calls that routes make, and no more
             ready=ready,
             metrics=registry,

@@ -12,6 +12,7 @@ from tests.fakes.agent_client import AgentClient
 
 from openngt.errors import OpenNGTError
 from openngt.install.support import DISTRIBUTIONS
+from openngt.install.windows.versions import VERSIONS
 from openngt.version import __version__
 from openngt_service.compatibility.judge import Line, distributions, judge, line_of, lines, order
 from openngt_service.gateway import jsonrpc
@@ -68,7 +69,9 @@ def test_an_agent_is_judged_by_its_release_line(agent: str | None, state: str) -
 
 def test_the_table_of_guests_is_the_one_that_the_installer_goes_by() -> None:
     rows = json.loads(json.dumps([row._asdict() for row in DISTRIBUTIONS]))
-    assert rows == list(distributions())
+    windows = {row["ids"][0]: tuple(row["versions"]) for row in distributions() if row["family"] == "windows"}
+    assert rows == [row for row in distributions() if row["family"] != "windows"]
+    assert windows == VERSIONS
 
 
 @pytest.mark.parametrize("folder", [OURS, MESSAGES / "older", MESSAGES / "newer"], ids=lambda folder: folder.name)

@@ -30,6 +30,7 @@ from .manifest import format_time
 from .payload import PayloadFile, config_payload, tools_payload
 from .template import ensure_template
 from .tools_iso import Cluster, Vm, prepare, write_iso
+from .windows_python import inspect_windows_python
 
 __all__ = ["IsoOrder", "IsoOutcome", "ensure_iso", "ensure_no_iso"]
 
@@ -56,6 +57,8 @@ class IsoOrder:
     threshold_hours: int = 1
     label: str = LABEL
     extras: Path | None = None
+    windows_python: Path | None = None
+    """python.org's embeddable package, for a Windows guest."""
     config_only: bool = False
     ca_passphrase: bytes | None = field(default=None, repr=False)
 
@@ -80,6 +83,9 @@ class IsoOrder:
             )
         if self.config_only and self.extras is not None:
             raise OpenNGTError("INVALID_INPUT", "extras do not go onto a config-only ISO", {"field": "extras"})
+        if self.config_only and self.windows_python is not None:
+            message = "windows_python does not go onto a config-only ISO"
+            raise OpenNGTError("INVALID_INPUT", message, {"field": "windows_python"})
 
     @property
     def life(self) -> datetime.timedelta:
@@ -97,7 +103,10 @@ class IsoOrder:
         return Cluster(self.cluster_uuid, self.cluster_ip, ca_pem, self.port)
 
     def payload(self) -> tuple[PayloadFile, ...]:
-        return config_payload() if self.config_only else tools_payload(self.extras)
+        if self.config_only:
+            return config_payload()
+        python = None if self.windows_python is None else inspect_windows_python(self.windows_python)
+        return tools_payload(self.extras, python)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ __all__ = [
     "CONFIG",
     "EXTRAS",
     "INSTALLER",
+    "INSTALLER_WINDOWS",
     "LABEL",
     "MANIFEST",
     "MOST_BYTES",
     "MOST_FILES",
     "SECTOR",
+    "SETUP_WINDOWS",
     "SLOTS",
     "IsoKind",
     "check_label",
@@ -39,6 +41,8 @@ CONFIG = "config/ngt_config.json"
 CLIENT = "config/client.pem"
 CA = "config/ca.pem"
 INSTALLER = "installer/linux/install_ngt.py"
+INSTALLER_WINDOWS = "installer/windows/install_ngt.ps1"
+SETUP_WINDOWS = "setup.cmd"
 AGENT = "agent/ngt_agent.pyz"
 EXTRAS = "extras/"
 

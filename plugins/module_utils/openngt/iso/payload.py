@@ -13,8 +13,10 @@ from pathlib import Path
 from ..agent_bundle import build_zipapp, installer_source
 from ..effects import file_errors
 from ..errors import OpenNGTError
-from .layout import AGENT, EXTRAS, INSTALLER, MOST_FILES, SLOTS, check_paths
+from ..install.windows.installer_script import install_ngt_ps1, setup_cmd
+from .layout import AGENT, EXTRAS, INSTALLER, INSTALLER_WINDOWS, MOST_FILES, SETUP_WINDOWS, SLOTS, check_paths
 from .manifest import FileEntry
+from .windows_python import WindowsPython
 
 __all__ = ["PayloadFile", "config_payload", "tools_payload"]
 
@@ -26,21 +28,29 @@ class PayloadFile:
     """Or the file that holds it; authoring finds out when that changes in between."""
 
 
-def tools_payload(extras: Path | None = None) -> tuple[PayloadFile, ...]:
-    """Agent and installer, and under `extras/` the files below the folder `extras`; sorted by path.
+def tools_payload(extras: Path | None = None, windows_python: WindowsPython | None = None) -> tuple[PayloadFile, ...]:
+    """Agent and installers, and under `extras/` the files below the folder `extras` and a Python for Windows guests;
+    sorted by path.
 
     The folder may hold folders and regular files only, whose names suit Linux and Windows: INVALID_INPUT names what is
     a link, a device or the like, or a name that does not do. Every file is read once, for its digest.
     """
     files = [
         PayloadFile(FileEntry.of(path, content), content)
-        for path, content in ((AGENT, build_zipapp()), (INSTALLER, installer_source()))
+        for path, content in (
+            (AGENT, build_zipapp()),
+            (INSTALLER, installer_source()),
+            (INSTALLER_WINDOWS, install_ngt_ps1()),
+            (SETUP_WINDOWS, setup_cmd()),
+        )
     ]
+    own = [] if windows_python is None else [PayloadFile(windows_python.entry, windows_python.path)]
     if extras is not None:
         with file_errors(str(extras)):
             found = {EXTRAS + path.relative_to(extras).as_posix(): path for path in _regular_files(extras)}
-            check_paths(found, "INVALID_INPUT", "extras")
+            check_paths([*found, *(file.entry.path for file in own)], "INVALID_INPUT", "extras")
             files += [PayloadFile(_measure(name, path), path) for name, path in found.items()]
+    files += own
     return tuple(sorted(files, key=lambda file: file.entry.path))
 
 

@@ -21,6 +21,7 @@ from ...holder import is_dead
 from ...version import __version__
 from ..agent_steps import INSTALL_SECONDS
 from ..transports.base import Transport
+from ..windows.carried import windows_python
 from . import bringing
 from .guest_program import Conversation, command_for, header
 from .report import Options, Phase, Row, RowState
@@ -83,6 +84,8 @@ class GuestInstall:
         self._changed = False
         self._state: RowState = "unchanged"
         self._message = ""
+        self._carried: Json = {}
+        """What the guest has to know of its disc before it starts anything from there."""
         self._before: Json = {}
         self._after: Json = {}
 
@@ -129,16 +132,18 @@ class GuestInstall:
     def _enrol(self) -> Json:
         client, options = self._site.client, self._options
         vm_uuid = self._seen["vm_uuid"]
+        if self._target.platform == "windows":
+            self._carried = self._asking(lambda: windows_python(client))
         planned = self._asking(
             lambda: enrolment.plan(client, vm_uuid, "present", options.capabilities, require_running=True)
         )
         record = planned.record
         if planned.action != "none":
+            if not options.check:
+                record = self._asking(lambda: enrolment.apply(client, planned))
             self._before.update(planned.before)
             self._after.update(planned.after)
             self._will_change()
-            if not options.check:
-                record = self._asking(lambda: enrolment.apply(client, planned))
         self._mounted = record["tools_iso_mounted"] and not options.check
         failpoint("fleet.enrol.enrolled")
         return record
@@ -192,7 +197,8 @@ class GuestInstall:
         self._will_change()
         wait = self._options.wait_seconds
         try:
-            answer = talk.go({"ca_sha256": mount["ca_sha256"]}, INSTALL_SECONDS + wait + LAST_WORD_SECONDS)
+            word = {"ca_sha256": mount["ca_sha256"], **self._carried}
+            answer = talk.go(word, INSTALL_SECONDS + wait + LAST_WORD_SECONDS)
         except OpenNGTError as error:
             # An agent that is installed but not connected is not the end yet: the proof adds what the service saw.
             if error.code != "LINK_NOT_ACTIVE":
@@ -253,7 +259,7 @@ class GuestInstall:
     def _converse(self, first: Json) -> tuple[Conversation, Json | str]:
         program = command_for(self._target)
         talk = Conversation(self._open().start(program.command), self._left)
-        talk.begin(program.before, first)
+        talk.begin(program, first)
         return talk, talk.hear_first(bringing.patience(self._options, PREREQUISITES_SECONDS))
 
     def _open(self) -> Transport:

@@ -19,6 +19,9 @@ Instead of any of these {"phase": ..., "error": {"code", "message", "remedy", "d
 The program ends by itself when its input ends or is silent for the header's `silence_seconds`.
 
 A first line that is no JSON is from a Linux guest without Python: all that comes is then what `bare_guest` reads.
+
+A Windows guest tells `facts` in place of findings, and `leftovers` in place of a plan: `Program.understood` judges them
+here. To install it needs the digest of the Python that its disc carries: `go {"ca_sha256": ..., "python_sha256": ...}`.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import functools
 import hashlib
 import json
 import shlex
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -37,6 +41,7 @@ from ...errors import OpenNGTError
 from ..bare_guest import probe
 from ..prerequisites import parse_version
 from ..transports.base import GuestProgram
+from ..windows import program as windows_program
 from . import guest_bundle
 from .report import Options
 from .target import Target
@@ -71,6 +76,8 @@ class Program(NamedTuple):
     """A command line of the guest's shell, for Transport.start."""
     before: bytes
     """Said first: the program itself, where it does not stand in the command."""
+    understood: Callable[[Json, Json], Json] = lambda answer, header: answer
+    """Brings an answer, by the header, into the form above."""
 
 
 class AgentPackage(NamedTuple):
@@ -80,8 +87,16 @@ class AgentPackage(NamedTuple):
     sha256: str
 
 
-@functools.cache
+_building = threading.Lock()
+
+
 def agent_package() -> AgentPackage:
+    with _building:
+        return _agent_package()
+
+
+@functools.cache
+def _agent_package() -> AgentPackage:
     content = build_zipapp()
     return AgentPackage(content, hashlib.sha256(content).hexdigest())
 
@@ -120,9 +135,11 @@ class Conversation:
         """`left` gives the seconds that the guest may still take in all, and raises when there are none."""
         self._program = program
         self._left = left
+        self._understood: Callable[[Json], Json] = lambda answer: answer
 
-    def begin(self, before: bytes, first: Json) -> None:
-        self._program.say(before + _line(first))
+    def begin(self, program: Program, first: Json) -> None:
+        self._understood = lambda answer: program.understood(answer, first)
+        self._program.say(program.before + _line(first))
 
     def hear_first(self, seconds: float) -> Json | str:
         """The first answer; a guest without Python: what its shell has printed."""
@@ -170,6 +187,7 @@ class Conversation:
             raise OpenNGTError("PROTOCOL_ERROR", "the guest's program said a line that is no JSON") from exc
         if not isinstance(answer, dict):
             raise OpenNGTError("PROTOCOL_ERROR", "the guest's program said a line that is no JSON object")
+        answer = self._understood(answer)
         if isinstance(answer.get("error"), dict):
             raise _error_of(answer["error"])
         return answer
@@ -203,4 +221,8 @@ def _linux(target: Target) -> Program:
     return Program(f"exec sh -c {shlex.quote(script)}", guest_bundle.package())
 
 
-PROGRAMS: dict[str, Callable[[Target], Program]] = {"linux": _linux}
+def _windows(_target: Target) -> Program:
+    return Program(windows_program.command(), windows_program.package(), windows_program.understood)
+
+
+PROGRAMS: dict[str, Callable[[Target], Program]] = {"linux": _linux, "windows": _windows}

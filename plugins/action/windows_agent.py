@@ -1,0 +1,104 @@
+# Copyright (c) 2026, openngt contributors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Install in a Windows guest: ansible.windows runs the library's scripts there, and what they tell is judged here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+from ..module_utils.argspec import client_of, service_spec
+from ..module_utils.openngt.errors import OpenNGTError
+from ..module_utils.openngt.install.fleet.report import Options
+from ..module_utils.openngt.install.prerequisites import Finding, demand
+from ..module_utils.openngt.install.windows.carried import windows_python
+from ..module_utils.openngt.install.windows.play import judged, parameters, script
+from ..module_utils.openngt.version import __version__
+
+Json = dict[str, Any]
+SPEC = service_spec(
+    version={"type": "str"},
+    label={"type": "str", "default": "NUTANIX_TOOLS"},
+    ca_sha256={"type": "str"},
+    wait_seconds={"type": "float", "default": 60.0},
+    minimum_free_mb={"type": "int", "default": 550},
+    gateway_host={"type": "str"},
+    gateway_port={"type": "int", "default": 2074},
+    allow_unsupported_distribution={"type": "bool", "default": False},
+)
+MODULE = "ansible.windows.win_powershell"
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
+        result: Json = super().run(tmp, task_vars)
+        try:
+            result.update(self._look_and_install(task_vars or {}))
+        except OpenNGTError as error:
+            result.update(failed=True, msg=error.message, code=error.code, remedy=error.remedy, details=error.details)
+        except AnsibleConnectionFailure as exc:
+            error = OpenNGTError("GUEST_UNREACHABLE", f"the guest cannot be reached: {exc}")
+            result.update(unreachable=True, msg=error.message, code=error.code, remedy=error.remedy, details={})
+        return result
+
+    def _look_and_install(self, task_vars: Json) -> Json:
+        params = self._params()
+        options, version = options_of(params), params["version"] or __version__
+        seen = judged(self._powershell("look", parameters(options, version), task_vars), options, version)
+        plan = {name: seen[name] for name in ("operation", "reason", "agent", "findings", "met")}
+        plan.update(changed=seen["operation"] != "none", steps=[])
+        if self._task.diff:
+            plan["diff"] = {"before": seen["before"], "after": seen["after"]}
+        if not plan["changed"]:
+            return plan
+        demand([Finding(**each) for each in seen["findings"]])
+        with client_of(params) as client:
+            carried = windows_python(client)
+        if self._task.check_mode:
+            return plan
+        if not params["ca_sha256"]:
+            raise OpenNGTError("INVALID_INPUT", "ca_sha256 is missing: a disc is trusted by its CA alone")
+        go = {"ca_sha256": params["ca_sha256"], **carried}
+        told = judged(self._powershell("install", parameters(options, version, go), task_vars), options, version)
+        return {**plan, "steps": told.get("steps", []), "agent": told.get("agent")}
+
+    def _params(self) -> Json:
+        validated = ArgumentSpecValidator(SPEC).validate(self._task.args)
+        if validated.error_messages:
+            raise OpenNGTError("INVALID_INPUT", "; ".join(validated.error_messages))
+        params: Json = validated.validated_parameters
+        return params
+
+    def _powershell(self, part: Any, given: Json, task_vars: Json) -> list[Any]:
+        """What one of the scripts puts out. A script that only looks is run in check mode, too."""
+        check_mode, self._task.check_mode = self._task.check_mode, False
+        try:
+            arguments = {"script": script(part), "parameters": given}
+            answer: Json = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
+        finally:
+            self._task.check_mode = check_mode
+        if answer.get("failed") and not answer.get("output"):
+            raise OpenNGTError(
+                "COMMAND_FAILED", f"PowerShell in the guest does not work: {answer.get('msg') or said(answer)}"
+            )
+        output: list[Any] = answer.get("output") or []
+        return output
+
+
+def options_of(params: Json) -> Options:
+    gateway = (params["gateway_host"], params["gateway_port"]) if params["gateway_host"] else None
+    same = ("label", "wait_seconds", "minimum_free_mb", "allow_unsupported_distribution")
+    return Options(gateway=gateway, **{name: params[name] for name in same})
+
+
+def said(answer: Json) -> str:
+    """What the module tells of the error that ended the script."""
+    errors = answer.get("error") or [{}]
+    return str(errors[0].get("output", "")).strip() or "it says nothing"

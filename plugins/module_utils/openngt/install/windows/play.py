@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program of a Windows guest for plays: ansible.windows runs it in two scripts, each with one answer.
+
+The functions are those of the fleet's program (`guest_script.py`), the answers are judged by the same code. What the
+fleet says in lines is given to these as parameters.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from ...errors import OpenNGTError
+from ..fleet.guest_program import agent_package, header
+from ..fleet.report import Options
+from .guest_script import GUEST_PROGRAM
+from .program import understood
+
+__all__ = ["judged", "parameters", "script"]
+
+Json = dict[str, Any]
+CONVERSATION = "\nConverse\n"
+PARAMETERS = "param([string] $Header, [string] $Go, [string] $Agent)\n"
+LOOK = """
+try {
+    $known = $Header | ConvertFrom-Json
+    $answer = @{ facts = (Get-Facts $known); agent = (Get-AgentStatus); leftovers = @(Get-Leftovers) }
+} catch {
+    $answer = @{ error = (Split-Failure $_) }
+}
+ConvertTo-Line $answer
+"""
+INSTALL = """
+$Said = New-Object Collections.ArrayList
+function Say($Answer) { [void] $Said.Add($Answer) }
+function Hear([int] $Seconds) { return $Agent }
+try {
+    Install-FromDisc ($Header | ConvertFrom-Json) ($Go | ConvertFrom-Json)
+} catch {
+    Say @{ phase = 'install'; error = (Split-Failure $_) }
+}
+ConvertTo-Line $Said[$Said.Count - 1]
+"""
+
+
+def script(part: Literal["look", "install"]) -> str:
+    """`look` tells what is in the guest and changes nothing, `install` installs from the disc that is mounted."""
+    body, ended, _ = GUEST_PROGRAM.rpartition(CONVERSATION)
+    assert ended, "the program ends with its conversation"
+    return PARAMETERS + body + {"look": LOOK, "install": INSTALL}[part]
+
+
+def parameters(options: Options, version: str, go: Json | None = None) -> dict[str, str]:
+    """What a script takes; `go`, with `ca_sha256` and `python_sha256`, for `install` alone."""
+    given = {"Header": json.dumps(header(options, version))}
+    if go is not None:
+        package = base64.b64encode(zlib.compress(agent_package().content, 9)).decode("ascii")
+        given.update(Go=json.dumps(go), Agent=json.dumps({"agent": package}))
+    return given
+
+
+def judged(output: Sequence[Any], options: Options, version: str) -> Json:
+    """What a script has answered, which stands on the last line that it put out.
+
+    Of `look`: findings, met, operation, reason, agent, before, after. Of `install`: steps, agent, warnings. Raises what
+    the guest tells as its error, and PROTOCOL_ERROR for anything else.
+    """
+    try:
+        answer = json.loads(output[-1])
+    except (IndexError, TypeError, ValueError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise OpenNGTError("PROTOCOL_ERROR", "the script in the guest gave no JSON object")
+    told = header(options, version)
+    if "facts" in answer:
+        found = understood({"phase": "prerequisites", "facts": answer["facts"]}, told)
+        made = understood(
+            {"phase": "plan", "agent": answer.get("agent"), "leftovers": answer.get("leftovers") or []}, told
+        )
+        return {name: value for name, value in {**made, **found}.items() if name != "phase"}
+    answer = understood(answer, told)
+    if isinstance(answer.get("error"), dict):
+        error = answer["error"]
+        details = error.get("details")
+        raise OpenNGTError(
+            str(error.get("code")),
+            str(error.get("message")),
+            details if isinstance(details, dict) else {},
+            str(error.get("remedy") or ""),
+        )
+    return {name: value for name, value in answer.items() if name != "phase"}
