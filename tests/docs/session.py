@@ -25,6 +25,8 @@ NOT_RUN = {
     ("docs/benchmarks.md", "make bench"): "measures for many minutes, and means something on an idle machine only",
     ("docs/guide.md", "ansible-playbook service.yml"): "sets up a host of yours, from its distribution's packages",
     ("roles/guest_tools_service/README.md", "- name: Guest Tools Service"): "as in the guide",
+    ("docs/fleet-install.md", "ansible-playbook openngt.guest_tools.fleet_install"): "tests/e2e/test_fleet_install.py",
+    ("plugins/modules/fleet_install.py", "- name: "): "the same in tests/simulated/test_fleet_playbook.py",
     ("docs/upgrade.md", "ansible-playbook openngt.guest_tools.upgrade"): "the same in tests/e2e/test_upgrade.py",
     ("docs/upgrade.md", "openngt upgrade run"): "the same in tests/plugins/test_upgrade.py",
     ("docs/packages.md", "dpkg -i"): "the same in tests/e2e/test_packages.py",
