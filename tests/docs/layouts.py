@@ -73,6 +73,7 @@ BEFORE: Mapping[str, list[str]] = {
         *SERVICE,
     ],
     "docs/modules-without-service.md": ISSUED,
+    "docs/packages.md": SERVICE,
     "docs/refresh.md": ENROLLED,
     "docs/upgrade.md": ENROLLED,
     "plugins/modules/upgrade.py": ENROLLED,

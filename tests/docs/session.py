@@ -27,6 +27,8 @@ NOT_RUN = {
     ("roles/guest_tools_service/README.md", "- name: Guest Tools Service"): "as in the guide",
     ("docs/upgrade.md", "ansible-playbook openngt.guest_tools.upgrade"): "the same in tests/e2e/test_upgrade.py",
     ("docs/upgrade.md", "openngt upgrade run"): "the same in tests/plugins/test_upgrade.py",
+    ("docs/packages.md", "dpkg -i"): "the same in tests/e2e/test_packages.py",
+    ("docs/packages.md", "ngtcli status"): "as the line above",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.backup"): "works on such a host: test_service_role.py",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
     (

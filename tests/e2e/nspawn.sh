@@ -4,6 +4,7 @@
 # of its own: every mount here ends with the container.
 #
 #   nspawn.sh probe IMAGE FOLDER                   can this machine do it? Says what is missing.
+#   nspawn.sh hold  IMAGE FOLDER                   no systemd: the tree alone at FOLDER/root, for nsenter, until it is told to end
 #   nspawn.sh fetch IMAGE FOLDER LAYER PACKAGE...  download packages into LAYER, so that hosts install without a network
 #   nspawn.sh boot  IMAGE FOLDER LAYER INTERFACE   run until it is told to end; FOLDER/seed holds keys and settings
 set -eu
@@ -37,6 +38,13 @@ run_nspawn() {
 case $action in
 probe)
     layers ""
+    ;;
+hold)
+    layers ""
+    mount -t proc proc "$root/proc"
+    mount --bind "$folder/packages" "$root/mnt"
+    echo $$
+    exec sleep infinity
     ;;
 fetch)
     layer=$1

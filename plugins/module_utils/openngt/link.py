@@ -13,6 +13,7 @@ from .errors import OpenNGTError
 __all__ = ["missing_for_proof", "wait_for_links"]
 
 Json = dict[str, Any]
+FIRST_POLL_SECONDS = 0.1
 POLL_SECONDS = 1.0
 
 
@@ -48,6 +49,7 @@ def wait_for_links(
     A service that restarts meanwhile is waited for, as the agents do.
     """
     deadline = clock() + seconds
+    wait = FIRST_POLL_SECONDS
     while True:
         try:
             records = [client.vm(vm) for vm in vms]
@@ -61,7 +63,8 @@ def wait_for_links(
             return records
         if clock() >= deadline:
             raise _not_active(records, waiting, seconds, guest_saw)
-        pause(min(POLL_SECONDS, max(0.0, deadline - clock())))
+        pause(min(wait, max(0.0, deadline - clock())))
+        wait = min(POLL_SECONDS, 2 * wait)
 
 
 def _not_active(records: Sequence[Json], waiting: dict[str, str], seconds: float, guest_saw: Any) -> OpenNGTError:

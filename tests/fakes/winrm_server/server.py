@@ -247,6 +247,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Http
     timeout = 120
+    disable_nagle_algorithm = True
 
     def setup(self) -> None:
         self.request.settimeout(20)

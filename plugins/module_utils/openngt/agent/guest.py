@@ -50,9 +50,18 @@ def interpreter(guest: Guest) -> str:
     """The Python that shall run the agent."""
     for candidate in SYSTEM_INTERPRETERS:
         path = guest.paths.at(candidate)
-        if os.access(path, os.X_OK) and guest.run([path, "-I", "-c", NEW_ENOUGH]).returncode == 0:
+        if os.access(path, os.X_OK) and (_is_this_one(path) or _is_new_enough(guest, path)):
             return path
     return sys.executable
+
+
+def _is_this_one(path: str) -> bool:
+    """It shows in this moment that it can."""
+    return bool(sys.executable) and os.path.samefile(path, sys.executable)
+
+
+def _is_new_enough(guest: Guest, path: str) -> bool:
+    return guest.run([path, "-I", "-c", NEW_ENOUGH]).returncode == 0
 
 
 def other_vendors(paths: Paths) -> List[str]:

@@ -1,48 +1,60 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Runs in guests: Python 3.6, standard library only.
-"""The commands of `ngt_agent.pyz` on Linux."""
+"""The commands of `ngt_agent.pyz` on Linux.
+
+Each imports what it alone needs when it is called: a zipapp's modules are compiled anew at every start.
+"""
 
 import argparse
 import os
 from typing import Callable, Dict
 
-from . import answers, package, service
+from . import answers
 from .answers import Answer
 from .errors import AgentError
 from .guest import Guest, Options, this_guest
-from .install import install
 from .machine import vm_uuid
 from .paths import UNIT, Paths
 from .systemd import properties
-from .uninstall import uninstall
-from .upgrade import upgrade
 
 __all__ = ["COMMANDS", "PACKAGE_OPERATIONS", "run", "this_guest"]
 
-PACKAGE_OPERATIONS = tuple(sorted(package.OPERATIONS))
+PACKAGE_OPERATIONS = ("install", "purge", "remove")
 
 
 def run() -> int:
     """Serve, as the systemd unit does."""
-    return service.serve(Paths())
+    from .service import serve
+
+    return serve(Paths())
 
 
 def _install(guest: Guest, options: argparse.Namespace) -> Answer:
-    return install(
+    """With `agent`, what `status` would say now: to ask for it would be another start."""
+    from .install import install
+
+    done = install(
         guest, Options(options.source, options.ca_sha256, options.wait, options.allow_unsupported_distribution)
     )
+    return dict(done, agent=_status(guest, options))
 
 
 def _uninstall(guest: Guest, _options: argparse.Namespace) -> Answer:
+    from .uninstall import uninstall
+
     return uninstall(guest)
 
 
 def _upgrade(guest: Guest, _options: argparse.Namespace) -> Answer:
+    from .upgrade import upgrade
+
     return upgrade(guest)
 
 
 def _package(guest: Guest, options: argparse.Namespace) -> Answer:
-    return package.OPERATIONS[options.operation](guest)
+    from .package import OPERATIONS
+
+    return OPERATIONS[options.operation](guest)
 
 
 def _verify(guest: Guest, options: argparse.Namespace) -> Answer:

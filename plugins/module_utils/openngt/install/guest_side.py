@@ -143,10 +143,8 @@ def _install(header: Json, go: Json, hear: Hear, say: Say) -> Json:
             arguments = agent_steps.install_arguments(
                 folder, go["ca_sha256"], wait, header["allow_unsupported_distribution"]
             )
-            steps = agent_steps.call_zipapp(zipapp, arguments, wait).get("steps", [])
-    wanted = agent_plan.Wanted(True, header["version"], go["ca_sha256"], wait > 0)
-    status = agent_steps.observe(wanted, settle=False).status
-    return {"steps": steps, "agent": status, "warnings": warnings}
+            answer = agent_steps.call_zipapp(zipapp, arguments, wait)
+    return {"steps": answer["steps"], "agent": answer["agent"], "warnings": warnings}
 
 
 def _agent_on_disc(folder: str, sha256: str) -> Optional[bytes]:

@@ -83,7 +83,9 @@ def test_no_variable_stands_in_two_rows_and_each_says_what_it_means(connection: 
 
 def test_a_host_without_variables_is_what_ssh_would_make_of_it() -> None:
     target = target_from_variables("web1.example.com", {})
-    assert target == Target("web1.example.com", "web1.example.com", SshLogin("web1.example.com", user=ME))
+    assert target == Target(
+        "web1.example.com", "web1.example.com", SshLogin("web1.example.com", user=ME, default_keys=True)
+    )
     assert target.login.host_keys == HostKeys() and target.login.become == Become("sudo")  # type: ignore[union-attr]
 
 
@@ -109,6 +111,7 @@ def test_the_variables_of_an_ssh_host_are_honoured() -> None:
             Secret(CANARY),
             "~/.ssh/fleet",
             Secret("phrase"),
+            default_keys=True,
             become=Become("sudo", "root", Secret("1234")),
         ),
         "/usr/bin/python3.9",
@@ -242,7 +245,7 @@ def test_accept_new_is_asking_for_it() -> None:
         ("-o Port=2022 -oUser=op -o 'IdentityFile /k/id'", {"port": 2022, "user": "op", "private_key_file": "/k/id"}),
         ("-o HostName=198.51.100.7 -p 22 -p 23", {"host": "198.51.100.7", "port": 22}),
         ("-o IdentitiesOnly=yes", {"use_agent": False}),
-        ("-o PreferredAuthentications=password", {"use_agent": False, "private_key_file": None}),
+        ("-o PreferredAuthentications=password", {"use_agent": False, "private_key_file": None, "default_keys": False}),
         ("-o PasswordAuthentication=no -Cqo ControlMaster=auto -o ControlPersist=60s", {"password": None}),
         ("-o GlobalKnownHostsFile=/g", {"host_keys": HostKeys(("~/.ssh/known_hosts", "/g"))}),
         ("-o HostKeyAlgorithms=+ssh-rsa -o serveraliveinterval=5", {"host": "web1"}),

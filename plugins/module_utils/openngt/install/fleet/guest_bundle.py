@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import threading
 import zlib
 from collections.abc import Iterator
 
@@ -51,9 +52,18 @@ main(stream)
 """
 
 
-@functools.cache
+_building = threading.Lock()
+"""All threads of a run ask in the same moment, and one of them is enough to build it."""
+
+
 def package() -> bytes:
     """What BOOTSTRAP reads: a line with the length, then the program."""
+    with _building:
+        return _package()
+
+
+@functools.cache
+def _package() -> bytes:
     here, _, _ = guest_side.__name__.rpartition(".install.")
     found: dict[str, str] = {}
     _collect(here, guest_side.__name__.removeprefix(here + "."), found)

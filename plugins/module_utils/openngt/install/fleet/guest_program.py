@@ -31,6 +31,7 @@ import functools
 import hashlib
 import json
 import shlex
+import threading
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -86,8 +87,16 @@ class AgentPackage(NamedTuple):
     sha256: str
 
 
-@functools.cache
+_building = threading.Lock()
+
+
 def agent_package() -> AgentPackage:
+    with _building:
+        return _agent_package()
+
+
+@functools.cache
+def _agent_package() -> AgentPackage:
     content = build_zipapp()
     return AgentPackage(content, hashlib.sha256(content).hexdigest())
 

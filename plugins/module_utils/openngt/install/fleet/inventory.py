@@ -138,6 +138,7 @@ def _ssh(name: str, found: Found, trust_new: bool) -> SshLogin:
         password=found.secret("password"),
         private_key_file=found.get("private_key_file"),
         passphrase=found.secret("passphrase"),
+        default_keys=True,
         become=_become(found),
     )
     return arguments.apply(login, trust_new=trust_new, user=me or "")

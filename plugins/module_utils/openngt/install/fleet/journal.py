@@ -93,9 +93,7 @@ def open_journal(folder: Path, endpoint: str, targets: Sequence[Target], *, resu
 
     With `resume` an unfinished one is continued; a finished one is begun anew.
     """
-    with file_errors(str(folder)):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = _open(folder)
     try:
         _lock(descriptor, folder)
         entries, end = _read(folder / FILE)
@@ -112,6 +110,16 @@ def open_journal(folder: Path, endpoint: str, targets: Sequence[Target], *, resu
         yield journal
     finally:
         os.close(descriptor)
+
+
+def _open(folder: Path) -> int:
+    try:
+        with file_errors(str(folder)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OpenNGTError as error:
+        error.remedy = "give as journal a folder that you may write to"
+        raise
 
 
 def _lock(descriptor: int, folder: Path) -> None:

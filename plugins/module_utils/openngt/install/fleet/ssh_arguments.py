@@ -120,7 +120,7 @@ class SshArguments:
         )
         methods = (self.get("preferredauthentications") or "publickey,password").lower().split(",")
         if "publickey" not in methods or self.get("pubkeyauthentication") == "no":
-            login = replace(login, private_key_file=None, passphrase=None, use_agent=False)
+            login = replace(login, private_key_file=None, passphrase=None, use_agent=False, default_keys=False)
         if not {"password", "keyboard-interactive"} & set(methods) or self.get("passwordauthentication") == "no":
             login = replace(login, password=None)
         return login
@@ -143,7 +143,7 @@ class SshArguments:
         """The last one before the guest, which knows the one before it."""
         before: SshLogin | None = None
         for jump in self.jumps:
-            plain = SshLogin(jump.host, jump.port, jump.user or user)
+            plain = SshLogin(jump.host, jump.port, jump.user or user, default_keys=True)
             login = (jump.arguments or SshArguments()).apply(plain, trust_new=trust_new, user=user)
             before = login if before is None else replace(login, jump=before)
         return before

@@ -66,6 +66,8 @@ class SshLogin:
     private_key_file: str | None = None
     passphrase: Secret | None = None
     use_agent: bool = True
+    default_keys: bool = False
+    """Without a `private_key_file`: after the agent's keys also those in ~/.ssh that `ssh` tries by itself."""
     host_keys: HostKeys = field(default_factory=HostKeys)
     become: Become = field(default_factory=Become)
     jump: SshLogin | None = None

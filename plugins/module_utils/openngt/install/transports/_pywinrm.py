@@ -88,16 +88,18 @@ class Listener:
 
     def __init__(self, login: WinrmLogin, context: ssl.SSLContext, connect_seconds: float) -> None:
         self._login = login
-        self._connect_seconds = connect_seconds
+        self._adapter = _VerifyingAdapter(context, connect_seconds, self._note)
         self._answered = False
+        self.lost = False
+        """The guest does not answer any more, or the connection broke."""
         self._offered: str | None = None
         with self._failures("log in"):
             self._protocol = _protocol(login)
-            session = self._protocol.transport.build_session()
+            self._session = self._protocol.transport.build_session()
         # Nothing of the environment: no proxy, no .netrc, no other CAs. And nobody sends us elsewhere.
-        session.trust_env = False
-        session.max_redirects = 0
-        session.mount("https://", _VerifyingAdapter(context, connect_seconds, self._note))
+        self._session.trust_env = False
+        self._session.max_redirects = 0
+        self._session.mount("https://", self._adapter)
 
     def open_shell(self) -> str:
         """GUEST_LOGIN_FAILED, GUEST_REFUSED (a quota too), and what stands in the way of a first connection."""
@@ -147,10 +149,12 @@ class Listener:
     def delete(self, shell: str) -> None:
         with self._failures("close the shell"):
             self._limit(CLOSING_SECONDS)
+            self._adapter.connect_seconds = CLOSING_SECONDS
             self._protocol.close_shell(shell, close_session=False)
 
     def close(self) -> None:
-        self._protocol.transport.close_session()
+        """A message of another thread's fails, or goes over a connection that is verified as the first was."""
+        self._session.close()
 
     def _limit(self, seconds: int) -> None:
         self._protocol.operation_timeout_sec = seconds
@@ -231,19 +235,12 @@ class Listener:
     def _wire(self, doing: str, exc: Exception) -> OpenNGTError:
         """No answer, or not all of it."""
         found = list(_causes(exc))
-        for cause in found:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                seen = thumbprint_seen(self._login, self._connect_seconds)
-                return untrusted(self._login, cause.verify_message, seen)
-            if (
-                isinstance(cause, ssl.SSLError)
-                and "CERTIFICATE" in (cause.reason or "")
-                and "ALERT" in (cause.reason or "")
-            ):
-                message = f"{self._place} does not take the certificate of the login: {cause.reason}"
-                return OpenNGTError("GUEST_LOGIN_FAILED", message, self._details(auth=self._login.auth))
+        refused = next((cause for cause in found if isinstance(cause, ssl.SSLError)), None)
+        if refused is not None and (error := self._not_verified(refused)):
+            return error
         if isinstance(exc, PermissionError | SpnegoError) or "kerberos" in type(exc).__module__:
             return self._no_token(exc)
+        self.lost = True
         if isinstance(exc, requests.exceptions.ConnectTimeout) and not self._answered:
             return not_reached(self._login, TimeoutError())
         if isinstance(exc, requests.exceptions.Timeout):
@@ -252,11 +249,28 @@ class Listener:
         reasons = [
             cause for cause in found if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)
         ]
+        if not self._answered and reasons and self._login.auth == "certificate" and _was_cut(reasons[-1]):
+            # In TLS 1.3 the client's certificate is judged after its handshake, and the alert may be lost.
+            return self._certificate_refused("it ends the connection")
         if not self._answered and reasons:
             return not_reached(self._login, reasons[-1])
         why = str(reasons[-1]) if reasons else type(exc).__name__
         message = f"the connection to {self._place} ended half-way: could not {doing} ({why})"
         return OpenNGTError("GUEST_CONNECTION_LOST", message, self._details())
+
+    def _not_verified(self, exc: ssl.SSLError) -> OpenNGTError | None:
+        """One side does not take the other's certificate; None where TLS failed for another reason."""
+        if isinstance(exc, ssl.SSLCertVerificationError):
+            return untrusted(
+                self._login, exc.verify_message, thumbprint_seen(self._login, self._adapter.connect_seconds)
+            )
+        if self._login.auth == "certificate" and "ALERT" in (exc.reason or ""):
+            return self._certificate_refused(str(exc.reason).replace("_", " ").lower())
+        return None
+
+    def _certificate_refused(self, how: str) -> OpenNGTError:
+        message = f"{self._place} does not take the certificate of the login: {how}"
+        return OpenNGTError("GUEST_LOGIN_FAILED", message, self._details(auth=self._login.auth))
 
     def _no_token(self, exc: Exception) -> OpenNGTError:
         """The two sides could not agree who they are."""
@@ -274,7 +288,7 @@ class _VerifyingAdapter(HTTPAdapter):
         self, context: ssl.SSLContext, connect_seconds: float, note: Callable[[requests.Response], None]
     ) -> None:
         self._context = context
-        self._connect_seconds = connect_seconds
+        self.connect_seconds = connect_seconds
         self._note = note
         super().__init__(max_retries=0)
 
@@ -298,8 +312,8 @@ class _VerifyingAdapter(HTTPAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        deadline = time.monotonic() + self._connect_seconds + timeout
-        response = super().send(request, True, (self._connect_seconds, timeout), verify, cert, proxies)
+        deadline = time.monotonic() + self.connect_seconds + timeout
+        response = super().send(request, True, (self.connect_seconds, timeout), verify, cert, proxies)
         self._note(response)
         # NTLM's handler takes the certificate from the open answer, so that one is left unread.
         if response.status_code != requests.codes.unauthorized:
@@ -335,6 +349,10 @@ def _protocol(login: WinrmLogin) -> Protocol:
         message_encryption="auto",
         proxy=None,
     )
+
+
+def _was_cut(exc: OSError) -> bool:
+    return isinstance(exc, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError | BrokenPipeError)
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

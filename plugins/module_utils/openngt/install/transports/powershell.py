@@ -25,9 +25,12 @@ BOOTSTRAP = f"""
 $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 $utf8 = New-Object -TypeName System.Text.UTF8Encoding -ArgumentList $false
-[Console]::OutputEncoding = $utf8
-$stdin = [Console]::OpenStandardInput()
-[Console]::SetIn((New-Object -TypeName System.IO.StreamReader -ArgumentList $stdin, $utf8))
+try {{ [Console]::OutputEncoding = $utf8 }} catch {{ }}
+$out = New-Object -TypeName System.IO.StreamWriter -ArgumentList ([Console]::OpenStandardOutput()), $utf8
+$out.AutoFlush = $true
+[Console]::SetOut($out)
+$in = New-Object -TypeName System.IO.StreamReader -ArgumentList ([Console]::OpenStandardInput()), $utf8
+[Console]::SetIn($in)
 [Console]::Out.WriteLine('{READY}')
 $last = [Console]::In.ReadLine()
 $text = New-Object -TypeName System.Text.StringBuilder
@@ -44,8 +47,9 @@ while ($true) {{
 """
 """Reads a script from standard input, up to the line that the first line names, and runs it.
 
-It prints with the console's own encoding set, without a byte order mark. `exit` in the script is the program's exit
-status; an error that the script does not catch makes it 1 and stands on standard error.
+Both streams are UTF-8 without a byte order mark by a reader and a writer of its own. The console's encoding is for
+other programs' output alone, and there need not be a console. `exit` in the script is the program's exit status; an
+error that the script does not catch makes it 1 and stands on standard error.
 """
 
 
@@ -70,7 +74,8 @@ def bootstrap_command() -> str:
 def as_input(script: str) -> bytes:
     """The script as the bootstrap reads it. What is said after it is the script's own input."""
     last = f"openngt-end-{uuid.uuid4().hex}"  # by chance in no script
-    lines = script.removeprefix("\N{BYTE ORDER MARK}").splitlines()
+    # Not splitlines, which also ends a line where .NET does not, as at U+2028 in a text.
+    lines = re.split("\r\n|\r|\n", script.removeprefix("\N{BYTE ORDER MARK}").rstrip("\r\n"))
     return "\n".join([last, *lines, last, ""]).encode()
 
 

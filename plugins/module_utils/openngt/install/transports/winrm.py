@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
 from ...errors import OpenNGTError
 from ..fleet.target import WinrmLogin
@@ -30,8 +28,6 @@ SEND_BYTES = 96 * 1024
 """Of standard input in one message: in base64 it stays below the smallest MaxEnvelopeSize there is, 150 KiB."""
 STDERR_BYTES = 64 * 1024
 """Kept of it: CLIXML says in these what a person reads in TAIL_BYTES."""
-
-T = TypeVar("T")
 
 
 def connect(login: WinrmLogin, *, seconds: float = CONNECT_SECONDS) -> WinrmTransport:
@@ -91,15 +87,14 @@ class WinrmTransport:
         if self._closed:
             return
         self._closed = True
-        # To a guest that has stopped answering, each further word would wait for its time limit.
-        if not any(program.lost for program in self._programs):
-            # What does not come about here, the guest does by itself: it ends a shell that nobody speaks to.
-            with contextlib.suppress(OpenNGTError):
-                for program in self._programs:
-                    if not program.has_ended:
-                        program.release()
-            with contextlib.suppress(OpenNGTError):
-                self._listener.delete(self._shell)
+        # What does not come about here, the guest does by itself: it ends a shell that nobody speaks to.
+        with contextlib.suppress(OpenNGTError):
+            for program in self._programs:
+                # To a guest that may be gone, each further word would wait for its time limit.
+                if not program.has_ended and not self._listener.lost:
+                    program.release()
+        with contextlib.suppress(OpenNGTError):
+            self._listener.delete(self._shell)
         self._listener.close()
 
     def __enter__(self) -> WinrmTransport:
@@ -121,8 +116,6 @@ class WinrmProgram:
         self._lines = Lines()
         self._stderr = bytearray()
         self._exit_status: int | None = None
-        self.lost = False
-        """The guest does not answer any more."""
 
     @property
     def has_ended(self) -> bool:
@@ -151,7 +144,7 @@ class WinrmProgram:
 
     def release(self) -> None:
         """End it if it still runs, and let the guest forget it."""
-        self._ask(lambda: self._listener.terminate(self._shell, self._command))
+        self._listener.terminate(self._shell, self._command)
 
     def _await_ready(self, ready: str, deadline: float) -> None:
         if self._line(deadline) == ready.encode():
@@ -174,7 +167,7 @@ class WinrmProgram:
         left = deadline - time.monotonic()
         if left <= 0:
             raise OpenNGTError("GUEST_TIMED_OUT", "the program in the guest says nothing more, and does not end")
-        received = self._ask(lambda: self._listener.receive(self._shell, self._command, min(left, POLL_SECONDS)))
+        received = self._listener.receive(self._shell, self._command, min(left, POLL_SECONDS))
         if received is None:
             return
         self._lines.feed(received.stdout)
@@ -186,14 +179,7 @@ class WinrmProgram:
 
     def _send(self, data: bytes, *, end: bool) -> None:
         try:
-            self._ask(lambda: self._listener.send(self._shell, self._command, data, end=end))
+            self._listener.send(self._shell, self._command, data, end=end)
         except OpenNGTError as exc:
             if exc.code != "GUEST_REFUSED":  # it has ended and takes no more, which `hear` and `end` tell
                 raise
-
-    def _ask(self, message: Callable[[], T]) -> T:
-        try:
-            return message()
-        except OpenNGTError as exc:
-            self.lost = exc.code != "GUEST_REFUSED"
-            raise

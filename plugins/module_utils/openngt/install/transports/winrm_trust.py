@@ -8,8 +8,10 @@ that Windows makes for itself bear a name that the controller need not use.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -17,10 +19,9 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from ...effects import file_errors, replace_file
+from ...effects import file_errors, replace_file, sweep_unfinished
 from ...errors import OpenNGTError
 from ..fleet.target import WinrmLogin
 
@@ -39,14 +40,35 @@ def context_for(login: WinrmLogin, seconds: float) -> ssl.SSLContext:
         return _with_client(login, _pinned(login, login.thumbprint, _look(login, seconds)))
     if login.trust_new is not None:
         return _with_client(login, _first_use(login, Path(login.trust_new).expanduser(), seconds))
+    if login.auth == "certificate":
+        return _with_client(login, _by_cas(login.ca_file))
+    return _shared_by_cas(login.ca_file, _stamp(login.ca_file))
+
+
+@functools.lru_cache(maxsize=16)
+def _shared_by_cas(ca_file: str | None, _stamp: tuple[int, int] | None) -> ssl.SSLContext:
+    """One for all guests: reading the system's CAs takes 50 ms and a megabyte."""
+    return _by_cas(ca_file)
+
+
+def _by_cas(ca_file: str | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=login.ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError as exc:
-        raise OpenNGTError("INVALID_INPUT", f"ca_file {login.ca_file} holds no PEM certificate") from exc
+        raise OpenNGTError("INVALID_INPUT", f"ca_file {ca_file} holds no PEM certificate") from exc
     except OSError as exc:
-        raise OpenNGTError("INVALID_INPUT", f"ca_file {login.ca_file} cannot be read: {exc.strerror}") from exc
+        raise OpenNGTError("INVALID_INPUT", f"ca_file {ca_file} cannot be read: {exc.strerror}") from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return _with_client(login, context)
+    return context
+
+
+def _stamp(ca_file: str | None) -> tuple[int, int] | None:
+    """Another one, another content; None for a file that cannot be read, which is then said by who reads it."""
+    with contextlib.suppress(OSError):
+        if ca_file is not None:
+            state = Path(ca_file).stat()
+            return state.st_mtime_ns, state.st_ino
+    return None
 
 
 def untrusted(login: WinrmLogin, reason: str, seen: str | None, expected: str | None = None) -> OpenNGTError:
@@ -148,6 +170,7 @@ def _first_use(login: WinrmLogin, path: Path, seconds: float) -> ssl.SSLContext:
             if recorded is None:
                 old = path.read_bytes() if path.exists() else b""
                 line = f"{place} {thumbprint(certificate)}\n".encode()
+                sweep_unfinished(str(path))
                 replace_file(str(path), old + (b"\n" if old and not old.endswith(b"\n") else b"") + line)
     return context if recorded is None else _pinned(login, recorded, certificate)
 
@@ -181,10 +204,10 @@ def _recorded(path: Path, place: str) -> str | None:
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time, in this process and others; FILE_UNUSABLE when the lock is not to be had."""
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """One writer at a time, in this process and others. The lock is on the folder, so that none is left behind."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     deadline = time.monotonic() + LOCK_SECONDS
     try:
         while True:
@@ -193,7 +216,7 @@ def _locked(path: Path) -> Iterator[None]:
                 break
             except BlockingIOError as exc:
                 if time.monotonic() > deadline:
-                    raise OSError(errno.EBUSY, "another process holds its lock", str(path)) from exc
+                    raise OSError(errno.EBUSY, "another process holds the lock", str(path.parent)) from exc
                 time.sleep(0.01)
         yield
     finally:

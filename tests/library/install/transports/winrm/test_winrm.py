@@ -64,6 +64,17 @@ def test_a_client_certificate_is_a_login(
         assert program.hear(20) == b"whoami"
 
 
+def test_a_client_certificate_that_the_guest_does_not_know_is_no_login(
+    tmp_path: Path, listen: Listen, login_for: LoginFor
+) -> None:
+    known, own = (make_certificate(tmp_path, "admin@localhost", client=True) for _ in range(2))
+    server = listen(certified=known)
+    files = {"certificate_file": str(own.file), "certificate_key_file": str(own.key_file)}
+    with pytest.raises(OpenNGTError) as caught:
+        connect(login_for(server, auth="certificate", password=None, **files))
+    assert caught.value.code == "GUEST_LOGIN_FAILED", caught.value.message
+
+
 def test_no_secret_stands_in_a_command_line(listen: Listen, login_for: LoginFor) -> None:
     server = listen(through_bootstrap(play_script))
     with connect(login_for(server)) as guest:
@@ -189,6 +200,17 @@ def test_a_guest_that_dies_half_way_is_lost(
         server.fail(action, failure)  # type: ignore[arg-type]
         guest.start_script("'x'").hear(20)
     assert caught.value.code == code, caught.value.message
+
+
+@pytest.mark.parametrize("action", ["Command", "Receive"])
+def test_a_guest_that_lost_a_connection_is_left_without_a_shell(
+    action: str, listen: Listen, login_for: LoginFor
+) -> None:
+    server = listen()
+    with connect(login_for(server)) as guest, pytest.raises(OpenNGTError):
+        server.fail(action, Drop())
+        guest.start("x").hear(20)
+    assert server.shells == {}
 
 
 def test_a_guest_that_stops_answering_is_a_time_out(

@@ -134,10 +134,10 @@ def test_a_script_too_long_for_a_command_line_is_refused() -> None:
         encoded_command("'x'\n" * 2000)
 
 
-@pytest.mark.parametrize("script", ["'a'\r\n'b'\r\n", "'a'\n'b'", "\N{BYTE ORDER MARK}'a'\n'b'\n"])
+@pytest.mark.parametrize("script", ["'a'\r\n'b'\r\n", "'a'\r'b'", "\N{BYTE ORDER MARK}'a'\n'b'\n"])
 def test_a_script_is_framed_by_a_line_that_it_cannot_hold(script: str) -> None:
-    first, *lines, last, empty = as_input(script).decode().split("\n")
-    assert (first, lines, empty) == (last, ["'a'", "'b'"], "")
+    first, *lines, last, end = as_input(script).decode().split("\n")
+    assert (first, lines, end) == (last, ["'a'", "'b'"], "")
     assert first not in as_input(script).decode()
 
 

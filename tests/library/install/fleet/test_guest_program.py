@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guest's program as it is sent: by plain sh, on every Python that guests have, and nothing of it stays behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.interpreters import interpreters
+
+from openngt.install.bare_guest import read_probe
+from openngt.install.fleet.guest_program import command_for, header
+from openngt.install.fleet.report import Options
+from openngt.install.fleet.target import SshLogin, Target
+
+Json = dict[str, Any]
+VERSION = "0.1.0"
+
+
+class Guest:
+    """This machine as the guest: the command run by sh as a transport does. Nothing that it is told makes it change."""
+
+    def __init__(self, python: str | None, tmp: Path, **environment: str) -> None:
+        self.tmp = tmp
+        self._program = command_for(Target("here", "here", SshLogin("here"), python))
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", self._program.command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "HOME": str(tmp), "TMPDIR": str(tmp), **environment},
+        )
+
+    def say(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def begin(self, **changed: Any) -> None:
+        first = {**header(Options(check=True, wait_seconds=0), VERSION), **changed}
+        self.say(self._program.before + json.dumps(first).encode() + b"\n")
+
+    def hear(self) -> Json:
+        assert self.process.stdout is not None
+        answer: Json = json.loads(self.process.stdout.readline())
+        return answer
+
+    def end(self) -> int:
+        """Its status, once nothing of it is left; it has said nothing more."""
+        stdout, stderr = self.process.communicate(timeout=60)
+        assert stdout == b"" and stderr == b"", stderr
+        assert list(self.tmp.iterdir()) == []
+        return self.process.returncode
+
+
+@pytest.mark.parametrize("python", interpreters().values(), ids=interpreters())
+def test_it_looks_plans_and_stops_on_each_python(python: str, tmp_path: Path) -> None:
+    guest = Guest(python, tmp_path)
+    guest.begin()
+    looked = guest.hear()
+    assert looked["phase"] == "prerequisites" and looked["installed"] == []
+    assert {finding["name"]: finding["state"] for finding in looked["findings"]}["python"] == "ok"
+    plan = guest.hear()
+    assert (plan["phase"], plan["operation"]) == ("plan", "install"), plan
+    guest.say(b"stop\n")
+    assert guest.end() == 0
+
+
+def test_it_ends_when_its_input_ends(tmp_path: Path) -> None:
+    guest = Guest(None, tmp_path)
+    guest.begin()
+    assert guest.hear() and guest.hear()
+    assert guest.end() == 0
+
+
+def test_it_ends_when_nobody_says_anything_any_longer(tmp_path: Path) -> None:
+    guest = Guest(None, tmp_path)
+    guest.begin(silence_seconds=0.05)
+    assert guest.hear() and guest.hear()
+    assert guest.process.wait(60) != 0
+    guest.process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    guest = Guest(None, tmp_path)
+    guest.begin()
+    assert guest.hear() and guest.hear()
+    guest.process.send_signal(number)
+    assert guest.end() != 0
+
+
+def test_without_a_python_the_shell_tells_what_it_has(tmp_path: Path) -> None:
+    bin_only = tmp_path / "bin"
+    bin_only.mkdir()
+    for name in ("sh", "cat", "tar"):
+        program = shutil.which(name)
+        assert program
+        (bin_only / name).symlink_to(program)
+    guest = Guest("/nowhere/python3", tmp_path, PATH=str(bin_only))
+    stdout, _ = guest.process.communicate(timeout=60)
+    bare = read_probe(stdout.decode())
+    assert (bare.python, bare.tar) == (None, str(bin_only / "tar"))
+    assert bare.distribution.label != "unknown"
+
+
+def test_nothing_of_the_users_environment_gets_into_it(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    (trap / "json.py").write_text("raise SystemExit('caught')")
+    guest = Guest(None, trap, PYTHONPATH=str(trap), PYTHONSTARTUP=str(trap / "json.py"))
+    guest.begin()
+    assert guest.hear()["phase"] == "prerequisites"
+    guest.process.kill()
+    guest.process.wait()
+
+
+def test_it_is_small_and_holds_no_module_of_the_controller() -> None:
+    program = command_for(Target("here", "here", SshLogin("here")))
+    assert len(program.before) < 32 * 1024
+    assert len(program.command) < 1024
+    assert "'" not in program.command.removeprefix("exec sh -c '").removesuffix("'")
