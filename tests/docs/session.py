@@ -29,6 +29,7 @@ NOT_RUN = {
     ("docs/upgrade.md", "openngt upgrade run"): "the same in tests/plugins/test_upgrade.py",
     ("docs/packages.md", "dpkg -i"): "the same in tests/e2e/test_packages.py",
     ("docs/packages.md", "ngtcli status"): "as the line above",
+    ("docs/credentials.md", "openngt fleet install"): "the same in tests/simulated/test_cli.py",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.backup"): "works on such a host: test_service_role.py",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
     (
