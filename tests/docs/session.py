@@ -35,12 +35,16 @@ NOT_RUN = {
     ("docs/credentials.md", "openngt fleet check --credentials fleet.json --max-in-flight"): "as the line above",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.backup"): "works on such a host: test_service_role.py",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
+    (
+        "plugins/modules/windows_agent.py",
+        "- name: Say what",
+    ): "needs a Windows guest: tests/plugins/test_windows_agent.py",
 }
 """Page and beginning of the example -> why no test runs it."""
 
 GUEST_ROLES = {"openngt.guest_tools.guest_agent", "openngt.guest_tools.linux_prerequisites"}
 GUEST_MODULES = {f"openngt.guest_tools.{name}" for name in ("agent", "link_info", "power", "prerequisites", "refresh")}
-CONTROLLERS_PLAYBOOKS = {"openngt.guest_tools.health"}
+CONTROLLERS_PLAYBOOKS = {"openngt.guest_tools.health", "openngt.guest_tools.winrm_prep"}
 """Those that neither log in to a guest nor ask its agent."""
 
 UNIT = "openngt.service"
