@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,7 @@ class Spent:
     all_cpu: float
     """The same with the guests and the service."""
     most_mib: float
-    """The largest resident size of the controller's process, or of one that it has started."""
+    """The largest resident size of the controller's own process."""
 
 
 @dataclass
@@ -105,13 +106,31 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str], log: Pa
     begin, others = time.perf_counter(), _cpu_of_descendants()
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=dict(environment), cwd=ROOT, stdout=output, stderr=output)
+        watcher = _Watcher(process.pid)
+        watcher.start()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     seconds, others = time.perf_counter() - begin, _cpu_of_descendants() - others
+    watcher.join()
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}")
     own = used.ru_utime + used.ru_stime
-    return Spent(seconds, own, own + others, used.ru_maxrss / 1024)
+    return Spent(seconds, own, own + others, watcher.most_kib / 1024)
+
+
+class _Watcher(threading.Thread):
+    """Keeps what /proc says last of a process's peak: ru_maxrss also counts the process that has started it."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.most_kib = 0.0
+        self._status = Path(f"/proc/{pid}/status")
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError, IndexError):  # gone, or a zombie without memory
+            while True:
+                self.most_kib = float(self._status.read_text().split("VmHWM:")[1].split()[0])
+                time.sleep(0.1)
 
 
 def _cpu_of_descendants() -> float:
