@@ -22,7 +22,7 @@ from ..module_utils.openngt.install.fleet.known import known_guests
 from ..module_utils.openngt.install.fleet.report import Event, Options, Refused, Report
 from ..module_utils.openngt.install.fleet.runner import install
 from ..module_utils.openngt.install.fleet.target import Target
-from ..plugin_utils.fleet_hosts import guests_of
+from ..plugin_utils.fleet_hosts import guests_of, plain
 
 display = Display()
 
@@ -116,7 +116,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
     def _guests(self, params: Json, task_vars: Json) -> tuple[list[Target], list[Refused]]:
         trust_new = params["trust_new_host_keys"]
-        source = params["credentials"]
+        source = plain(params["credentials"])
         if params["credentials_file"]:
             source = read_file(params["credentials_file"]).content
         if source is not None:
@@ -145,10 +145,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             "ansible_port": self._task.port,
             "ansible_private_key_file": context.CLIARGS.get("private_key_file") or constants.DEFAULT_PRIVATE_KEY_FILE,
         }
-        # Of --ask-pass and --ask-become-pass; a host that has its own has overwritten them in its play context.
-        if not any(name in task_vars for name in ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")):
+        # Of --ask-pass and --ask-become-pass, unless the task's own host has overwritten them there.
+        own: Json = {} if self._task.delegate_to else task_vars
+        if not any(name in own for name in ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")):
             found["ansible_password"] = play.password
-        if not any(name in task_vars for name in ("ansible_become_password", "ansible_become_pass")):
+        if not any(name in own for name in ("ansible_become_password", "ansible_become_pass")):
             found["ansible_become_password"] = play.become_pass
         return {name: value for name, value in found.items() if value}
 

@@ -44,7 +44,8 @@ options:
       - Hosts of the inventory to install in. The variable C(openngt_vm) names a host's VM, by UUID or its name on the
         hypervisor; by default it is the host's name.
       - By default those of the play's batch when the task has C(run_once), otherwise the host of the task.
-      - Their variables count as the inventory and C(-e) have them. C(vars) of a play do not.
+      - Their variables count as the inventory and C(-e) have them; C(vars) of a play do not. Delegate the task to
+        C(localhost), or Ansible itself fails it for bad variables of the first host.
     type: list
     elements: str
   credentials:
@@ -156,10 +157,12 @@ EXAMPLES = r"""
 - name: Install in all hosts of the play at once
   openngt.guest_tools.fleet_install:
     max_in_flight: 40
+  delegate_to: localhost
   run_once: true
 
 - name: Say what each would need
   openngt.guest_tools.fleet_install:
+  delegate_to: localhost
   run_once: true
   check_mode: true
 

@@ -10,8 +10,9 @@ version_added: 0.1.0
 author: openngt contributors (@openngt)
 description:
   - Checks a Windows guest, and has the agent of the wanted version installed, running and connected in it.
-  - The scripts are those of M(openngt.guest_tools.fleet_install), and M(ansible.windows.win_powershell) runs them. The Python on the disc is known by a digest that the service tells before anything of the disc is started, and the
-    agent verifies the disc against the CA and this VM's UUID.
+  - The scripts are those of M(openngt.guest_tools.fleet_install), and M(ansible.windows.win_powershell) runs them. The
+    Python on the disc is known by a digest that the service tells before anything of the disc is started, and the agent
+    verifies the disc against the CA and this VM's UUID.
   - A guest whose agent is well is left alone, and needs no disc.
   - Has not met a real Windows yet.
 extends_documentation_fragment:

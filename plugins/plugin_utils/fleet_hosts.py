@@ -16,7 +16,7 @@ from ..module_utils.openngt.install.fleet.report import Refused
 from ..module_utils.openngt.install.fleet.target import Target
 from ..module_utils.openngt.install.fleet.variables import FAMILIES, ROWS
 
-__all__ = ["guests_of"]
+__all__ = ["guests_of", "plain"]
 
 NAMES = frozenset({"ansible_connection"} | {name for row in ROWS for name in row.variables})
 PREFIXES = tuple(sorted({prefix for prefixes in FAMILIES.values() for prefix in prefixes}))
@@ -47,21 +47,21 @@ def _evaluated(host: str, hostvars: Mapping[str, Any]) -> dict[str, Any]:
     for name in variables:
         if name in NAMES or name.startswith(PREFIXES):
             try:
-                found[str(name)] = _plain(variables[name])
+                found[str(name)] = plain(variables[name])
             except AnsibleError as exc:  # its text may quote the value
                 message = f"{host}: {name} cannot be evaluated ({type(exc).__name__})"
                 raise OpenNGTError("INVALID_INPUT", message, {"host": host, "variable": str(name)}) from None
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Ansible's tagged, vaulted and lazy values as what they stand for."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int):
-        return int(value)
+    if isinstance(value, (int, float)):
+        return value
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     return str(value)

@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     reconcile_seconds: Positive = 5.0
     clones: Literal["list", "enable"] = "list"
     """What becomes of a clone of an enrolled VM: listed as pending until somebody enables it, or enabled at once."""
+    templates: Annotated[list[str], NoDecode] = Field(default_factory=list)
+    """Names or UUIDs of VMs whose disks carry the packaged agent: their clones, once enabled, get a disc."""
     recover_identities: bool = True
     """Give an enabled VM whose agent comes with an identity of the past (a revert) a new one by itself, on a disc."""
     tasks_in_flight: Annotated[int, Field(ge=1, le=1000)] = 32
@@ -118,7 +120,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_public: bool = False
 
-    @field_validator("api_names", "serial_ports", mode="before")
+    @field_validator("api_names", "serial_ports", "templates", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """In the environment a list is written with commas."""

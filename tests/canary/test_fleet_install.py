@@ -59,13 +59,14 @@ class Fleet:
     def __post_init__(self) -> None:
         self.sinks.mkdir()
         self.home.joinpath(".ssh").mkdir(parents=True)
-        shutil.copy(self.server.known_hosts, self.home / ".ssh/known_hosts")
+        shutil.copy(self.server.vouched(self.server.port).files[0], self.home / ".ssh/known_hosts")
         self.key = generate_key(self.home / "key", passphrase="another one")
         self.uuids = {name: str(uuid.uuid4()) for name in HOSTS}
         for name, host in HOSTS.items():
             self.secrets[name] = host.get("password", f"canary-{name}-{uuid.uuid4().hex[:8]}{TAIL}")
             if name != "no-such-vm":
                 self.service.hypervisor.add(self.uuids[name], name, {"cd0": None})
+        self.secrets["token"] = self.service.token
         self.secrets["sudo"] = f"canary-sudo-{uuid.uuid4().hex[:8]}{TAIL}"
         self.secrets["passphrase"] = f"canary-passphrase-{uuid.uuid4().hex[:8]}{TAIL}"
 
@@ -82,6 +83,7 @@ class Fleet:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENNGT_", "ANSIBLE_"))}
         return {
             **kept,
+            "PATH": f"{Path(program('ansible')).parent}:{os.environ['PATH']}",
             "HOME": str(self.home),
             "XDG_STATE_HOME": str(self.sinks / "state"),
             "OPENNGT_ENDPOINT": self.service.endpoint,
@@ -268,9 +270,15 @@ def test_no_credential_shows_in_what_ansible_runner_keeps(fleet: Fleet) -> None:
         (data / name).mkdir(parents=True)
     shutil.move(fleet.inventory(), data / "inventory/hosts.json")
     (data / "project/play.yml").write_text(f"- import_playbook: {PLAYBOOK}\n")
-    artefacts = fleet.sinks / "artefacts"
-    fleet.run(
-        "runner", "ansible-runner", "run", str(data), "-p", "play.yml", "-vvvvv", "--artifact-dir", str(artefacts)
+    # It records the environment, so the token comes by a file, as AWX would have it.
+    token = json.dumps(
+        {"openngt_token": f"{{{{ lookup('ansible.builtin.file', '{fleet.service.state_dir}/admin.token') }}}}"}
     )
+    (data / "inventory/group_vars").mkdir()
+    (data / "inventory/group_vars/all.json").write_text(token)
+    artefacts = fleet.sinks / "artefacts"
+    words = ["run", str(data), "-p", "play.yml", "-vvvvv", "--artifact-dir", str(artefacts)]
+    said = fleet.run("runner", "ansible-runner", *words, OPENNGT_TOKEN="")
+    assert all(f"[{code}]" in said for code in CODES.values()), said
     assert len(list(artefacts.rglob("job_events/*.json"))) > 10
     assert fleet.hits() == []

@@ -25,7 +25,7 @@ from .systemd_host import require_containers
 
 pytestmark = pytest.mark.guest
 
-NEXT = "0.1.1"
+NEXT = "0.1.9"
 UNIT = "ngt_guest_agent.service"
 # The image leaves documents out, and dpkg misses them.
 VERIFY = "dpkg --verify openngt-agent | grep -v /usr/share/doc || true"
@@ -157,9 +157,18 @@ def linked(client: Client, vm: WarmVm) -> bool:
 
 
 @pytest.fixture
-def web(guests: Guests, restored: None) -> Iterator[WarmVm]:
+def web(guests: Guests, service: ServiceProcess, restored: None) -> Iterator[WarmVm]:
+    """With a later agent on the service's shelf."""
+    shelf = service.state / "agents"
+    made = not shelf.exists()
+    shelf.mkdir(exist_ok=True)
+    later = shelf / f"ngt_agent-{NEXT}.pyz"
+    later.write_bytes(release(NEXT))
     yield guests.web
     guests.web.ssh("dpkg --purge openngt-agent; rm -f /tmp/openngt-agent_*")
+    later.unlink()
+    if made:
+        shelf.rmdir()
 
 
 def test_a_packaged_agent_takes_its_identity_from_its_vms_disc_by_itself(
@@ -181,6 +190,12 @@ def test_a_packaged_agent_takes_its_identity_from_its_vms_disc_by_itself(
     assert said(web, VERIFY) == ""
     journal = said(web, f"journalctl --no-pager -o cat -u {UNIT}")
     assert "first identity: the CA" in journal and "trusted by fingerprint" in journal
+
+    upgrade = client.upgrade(vm=[web.vm_uuid], version=NEXT)
+    assert client.wait_task(upgrade, LIMIT_SECONDS)["state"] == "succeeded"
+    assert said(web, VERIFY) == "", "what the link has brought is none of the package's files"
+    assert f"agent {NEXT}, which is newer, stays" in said(web, f"dpkg -i /tmp/{package.name}")
+    assert client.vm(web.vm_uuid)["agent_version"] == NEXT
 
     said(web, "dpkg --remove openngt-agent")
     until(lambda: not client.vm(web.vm_uuid)["communication_link_active"], "the end of the link")

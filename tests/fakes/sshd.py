@@ -145,8 +145,9 @@ class Sshd:
     def vouched(self, port: int) -> HostKeys:
         """A known_hosts file with this server's keys, at its own port or a relay's."""
         path = self.folder / f"known_hosts-{port}"
-        keys = [each.with_suffix(".pub").read_text() for each in self.host_keys]
-        path.write_text("".join(f"[{self.host}]:{port} {key}" for key in keys))
+        if not path.exists():  # somebody may be reading it
+            keys = [each.with_suffix(".pub").read_text() for each in self.host_keys]
+            path.write_text("".join(f"[{self.host}]:{port} {key}" for key in keys))
         return HostKeys(files=(str(path),))
 
     @contextlib.contextmanager

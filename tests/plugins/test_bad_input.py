@@ -18,6 +18,7 @@ Row = tuple[str, dict[str, Any], str, str]
 PREFIX = "openngt.guest_tools."
 MODULES = Path(__file__).resolve().parents[2] / "plugins/modules"
 
+LOGIN = {"host": "127.0.0.1", "credentials": {"username": "root", "password": "not shown"}}
 BAD: list[Row] = [
     *[
         (module, {"vm": reference if module not in LISTS else [reference], **more}, code, reference)
@@ -61,6 +62,16 @@ BAD: list[Row] = [
         "INVALID_INPUT",
         "warn_minutes",
     ),
+    ("fleet_install", {"hosts": ["no-such-host"]}, "INVALID_INPUT", "no-such-host"),
+    ("fleet_install", {"credentials": [{"vmname": 7}]}, "INVALID_INPUT", "vmname"),
+    ("fleet_install", {"credentials": [{"vmname": "off", **LOGIN}]}, "VM_POWERED_OFF", "off"),
+    ("fleet_install", {"credentials": [{"vmname": "twin", **LOGIN}]}, "VM_AMBIGUOUS", "twin"),
+    ("fleet_install", {"credentials": [], "credentials_file": "/nowhere"}, "INVALID_INPUT", "mutually exclusive"),
+    ("fleet_install", {"hosts": [], "max_in_flight": 0}, "INVALID_INPUT", "max_in_flight"),
+    ("fleet_install", {"hosts": [], "host_seconds": 0}, "INVALID_INPUT", "host_seconds"),
+    ("fleet_install", {"hosts": [], "wait_seconds": "soon"}, "INVALID_INPUT", "wait_seconds"),
+    ("fleet_install", {"hosts": [], "lease_seconds": 1}, "INVALID_INPUT", "lease_seconds"),
+    ("fleet_install", {"hosts": [], "colour": "red"}, "INVALID_INPUT", "colour"),
     ("vm_info", {"filters": ["colour=red"]}, "INVALID_INPUT", "filter"),
     ("vm_info", {"sort": "colour"}, "INVALID_INPUT", "sort"),
     ("health_info", {"checks": ["no_such_check"]}, "INVALID_INPUT", "no_such_check"),
@@ -73,6 +84,7 @@ FORBIDDEN_TO_VIEWERS: list[tuple[str, dict[str, Any]]] = [
     ("mount", {"vm": "silent"}),
     ("power", {"vm": ["silent"], "verb": "reset"}),
     ("refresh", {"vm": ["silent"], "validity_days": 30}),
+    ("fleet_install", {"credentials": [{"vmname": "plain", **LOGIN}]}),
     ("health_info", {"run": True}),
     ("health_policy", {"check": "ngt_link_check", "enabled": False}),
     ("upgrade", {"vm": ["plain"]}),
@@ -89,7 +101,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 
 def environment(service: ServiceProcess, token: str) -> dict[str, str]:
-    return {"OPENNGT_ENDPOINT": service.endpoint, "OPENNGT_TOKEN": token, "OPENNGT_CA_FILE": service.ca_file}
+    asked = {"OPENNGT_ENDPOINT": service.endpoint, "OPENNGT_TOKEN": token, "OPENNGT_CA_FILE": service.ca_file}
+    return {**asked, "XDG_STATE_HOME": str(service.folder)}
 
 
 def of_the_service() -> set[str]:

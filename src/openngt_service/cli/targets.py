@@ -25,8 +25,13 @@ __all__ = ["Guests", "limited", "read_credentials", "read_inventory"]
 
 INVENTORY_SECONDS = 300.0
 EVALUATED_BY = "the playbook openngt.guest_tools.fleet_install evaluates it"
-# An inventory that cannot be read is an error here, where it is a warning to Ansible.
-STRICT = {"ANSIBLE_INVENTORY_UNPARSED_FAILED": "true", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}
+STRICT = {
+    # An inventory that cannot be read is an error here, where it is a warning to Ansible.
+    "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
+    "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+    # What it prints holds the passwords, and it prints into its log as well.
+    "ANSIBLE_LOG_PATH": "/dev/null",
+}
 WORDS_OF_ANSIBLE = ("[ERROR]", "ERROR", "Origin: ")
 """How those of its lines begin that say what is wrong; others quote the file, where a password may stand."""
 NEVER_EVALUATED = frozenset(variable for row in ROWS for variable in row.variables) | {"ansible_connection"}

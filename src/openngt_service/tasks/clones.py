@@ -132,4 +132,5 @@ class Clones:
         entries = store.ledger.entries_of(clone.vm_uuid)
         if any(entry.state == "current" or entry.first_used_at is not None for entry in entries):
             return False
-        return self._links.view(clone.parent_uuid).row.agent_version is not None
+        packaged = {clone.parent_uuid, clone.parent_name} & set(self._parts.settings.templates)
+        return bool(packaged) or self._links.view(clone.parent_uuid).row.agent_version is not None

@@ -28,7 +28,9 @@ from openngt_agent import (  # noqa: E402
     windows_discs,
     windows_facts,
     windows_files,
+    windows_install,
     windows_port,
+    windows_scm,
     windows_service,
 )
 from openngt_agent.errors import AgentError  # noqa: E402
@@ -37,7 +39,12 @@ from openngt_agent.windows_scm import DISPLAY_NAME, SERVICE  # noqa: E402
 from support import FACTS, disc, golden, text  # noqa: E402
 
 windows_commands.run_program = WINDOWS.run
+windows_scm.POLL_SECONDS = 0.01
 SECRET = "PRIVATE KEY"
+
+
+def cut_off(_guest, _target):
+    raise KeyboardInterrupt
 
 
 class Life(unittest.TestCase):
@@ -109,6 +116,48 @@ class Life(unittest.TestCase):
         self.assertEqual([state for state, _accepted, _code in WINDOWS.states][-2:], ["STOP_PENDING", "STOPPED"])
         self.assertEqual(WINDOWS.states[-1][2], 0)
         self.uninstalls()
+
+    def installed_by(self, name, python):
+        """Install from a disc with the Python of that folder; the answer."""
+        WINDOWS.insert(disc(name))
+        folder = os.path.join(self.paths.home, "python", python)
+        os.makedirs(folder, exist_ok=True)
+        with unittest.mock.patch.object(sys, "executable", os.path.join(folder, "python.exe")):
+            return self.call("install", "--source", "D:\\", "--wait", "0")[1]
+
+    def test_an_upgrade_is_an_installation_and_leaves_one_agent_and_one_python(self):
+        os.mkdir(self.paths.home)
+        self.addCleanup(fake_windows.shutil.rmtree, self.paths.home)
+        self.addCleanup(self.call, "uninstall")
+        first = self.installed_by("good", "1" * 16)
+        self.assertTrue(first.get("changed"), first)
+        answer = self.installed_by("good-newer-agent", "2" * 16)
+        self.assertEqual(
+            answer["steps"], ["begin", "agent", "identity", "command", "service", "start", "finish", "prune"]
+        )
+        folders = [name for name in os.listdir(self.paths.agent) if os.path.isdir(self.paths.version_folder(name))]
+        self.assertEqual((folders, os.listdir(os.path.join(self.paths.home, "python"))), (["0.2.0"], ["2" * 16]))
+        self.assertIn(
+            os.sep.join(["agent", "0.2.0"]), WINDOWS.registry.keys[fake_windows.SERVICES + SERVICE]["ImagePath"]
+        )
+        self.assertIn("version 0.2.0 takes over from 0.1.0", self.progress)
+        # A disc of before must not bring the older agent back.
+        self.assertEqual(self.installed_by("good", "2" * 16)["code"], "DISC_OLDER")
+
+    def test_what_a_run_left_half_done_the_next_one_finishes(self):
+        self.addCleanup(fake_windows.shutil.rmtree, self.paths.home)
+        self.addCleanup(self.call, "uninstall")
+        WINDOWS.insert(disc("good"))
+        steps = ("agent", "identity", "command", "event_source", "service", "start", "finish")
+        for step in steps:
+            with unittest.mock.patch.dict(windows_install.STEPS, {step: cut_off}):
+                with self.assertRaises(KeyboardInterrupt):
+                    self.call("install", "--source", "D:\\", "--wait", "0")
+            self.assertTrue(os.path.exists(self.paths.unfinished), step)
+        answer = self.call("install", "--source", "D:\\", "--wait", "0")[1]
+        self.assertEqual((answer["steps"][0], answer["steps"][-2:]), ("begin", ["start", "finish"]), answer)
+        self.assertIn("a run before this one did not finish", self.progress)
+        self.assertEqual(self.call("install", "--source", "D:\\", "--wait", "0")[1]["steps"], [])
 
     def installed_as_it_should_be(self):
         key = WINDOWS.registry.keys[fake_windows.SERVICES + SERVICE]

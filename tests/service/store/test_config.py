@@ -83,5 +83,8 @@ def test_serving_needs_the_address_that_agents_are_told(tmp_path: Path) -> None:
     assert problems(lambda: load_settings(None).for_serving()).keys() == {"cluster_ip"}
     missing = load_settings(None, {"cluster_ip": "ngt.example.org", "payload_extras": tmp_path / "none"})
     assert problems(missing.for_serving).keys() == {"payload_extras"}
+    (tmp_path / "python.zip").write_bytes(b"no zip")
+    other = load_settings(None, {"cluster_ip": "ngt.example.org", "windows_python": tmp_path / "python.zip"})
+    assert problems(other.for_serving).keys() == {"windows_python"}
     settings = load_settings(None, {"cluster_ip": "ngt.example.org", "state_dir": tmp_path})
     assert settings.for_serving().database == f"sqlite:///{tmp_path}/openngt.db"

@@ -219,6 +219,24 @@ def test_a_clone_whose_parent_never_had_an_agent_is_left_for_an_installation(tmp
     scenario(tmp_path, story)
 
 
+@pytest.mark.parametrize("template", ["web1", VM], ids=["by name", "by UUID"])
+def test_a_clone_of_a_template_gets_its_disc_although_nobody_has_heard_of_its_agent(
+    tmp_path: Path, template: str
+) -> None:
+    async def story(workshop: Workshop, agents: FakeAgents) -> None:
+        workshop.hypervisor.add(VM, "web1", {"cd0": None}, "off")
+        await workshop.operations.enable(VM, {}, actor="test")
+        copy = await clone(workshop)
+        await look(workshop)
+        assert workshop.hypervisor.media() == [], "nobody has enabled it"
+        await workshop.operations.enable(copy, {}, actor="test")
+        await look(workshop)
+        await linked(workshop, copy)
+        assert workshop.gateway.session(VM) is None
+
+    scenario(tmp_path, story, templates=[template])
+
+
 def test_a_copy_that_shows_itself_over_its_own_port_is_named_with_its_parent(tmp_path: Path) -> None:
     """T1: `identity_mismatch`, on a hypervisor that does not know what it has copied."""
 

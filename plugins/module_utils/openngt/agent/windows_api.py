@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 INVALID_HANDLE = c_void_p(-1).value
-HKEY_LOCAL_MACHINE = c_void_p(0x80000002)
+HKEY_LOCAL_MACHINE = c_void_p(0x80000002 - (1 << 32))  # a negative number, in whatever width a handle has
 REG_OPTION_VOLATILE = 1
 KEY_READ_WRITE, KEY_WOW64_64KEY = 0x2001F, 0x100
 REG_SZ, RRF_RT_REG_SZ = 1, 2

@@ -206,8 +206,9 @@ def _others(paths: Paths, target: Target) -> List[str]:
 
 
 def _python_name(paths: Paths, target: Target) -> str:
-    """The folder below `python` from which this Python runs."""
-    return os.path.relpath(target.interpreter, _pythons(paths)).split(os.sep)[0]
+    """The folder below `python` from which this Python runs; empty for one that is not ours."""
+    _before, _separator, rest = target.interpreter.partition(_pythons(paths) + os.sep)
+    return rest.partition(os.sep)[0]
 
 
 def _begin(guest: Guest, target: Target) -> None:

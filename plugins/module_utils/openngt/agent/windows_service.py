@@ -181,6 +181,10 @@ def _serve(paths: Paths, waiter: Waiter, ready: Callable[[], None], handlers: Li
     except BaseException:
         log.exception("the agent ends")
         raise
+    finally:
+        for handler in handlers:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
 
 
 def _log_exception(raised: Any) -> None:

@@ -199,10 +199,11 @@ def test_a_full_server_is_entered_when_there_is_room(needs_sshd: None) -> None:
 def test_many_at_once_get_into_a_server_that_takes_few(needs_sshd: None) -> None:
     failed = []
     with Sshd(options={"MaxStartups": "3:100:3"}) as server:
+        login = server.login()
 
         def one() -> None:
             try:
-                connect(server.login(), connect_seconds=FOR_EVER).close()
+                connect(login, connect_seconds=FOR_EVER).close()
             except OpenNGTError as exc:
                 failed.append(exc)
 
@@ -290,6 +291,47 @@ def test_no_further_session(needs_sshd: None) -> None:
         assert program.end(SECONDS).exit_status == 0
 
 
+def test_what_could_not_be_started_leaves_no_session(needs_sshd: None) -> None:
+    with Sshd(options={"MaxSessions": "1"}) as server:
+        login = server.login("asked", become=Become(password=Secret("battery staple")))
+        with connect(login) as transport:
+            assert failure(lambda: transport.start("true")).code == "SUDO_REFUSED"
+
+            def has_room() -> bool:
+                try:
+                    return transport.start("true", elevated=False).end(SECONDS).exit_status == 0
+                except OpenNGTError as exc:
+                    assert exc.code == "GUEST_REFUSED"  # sudo is slow to see that nobody answers it
+                    return False
+
+            until(has_room, "room for a session")
+
+
+def test_the_limit_of_one_program_is_not_another_ones(server: Sshd) -> None:
+    with connect(server.login(), answer_seconds=SECONDS) as transport:
+        failures: list[OpenNGTError] = []
+
+        def talk() -> None:
+            try:
+                for _ in range(20):
+                    program = transport.start("cat")
+                    program.say(b"hello\n")
+                    assert program.hear(SECONDS) == b"hello"
+                    program.close_input()
+                    program.end(SECONDS)
+            except OpenNGTError as exc:
+                failures.append(exc)
+
+        threads = [threading.Thread(target=talk) for _ in range(4)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        program = transport.start("sleep 1; echo late")
+        assert program.hear(SECONDS) == b"late"
+    assert failures == []
+
+
 def test_a_program_that_says_nothing_or_does_not_end(server: Sshd) -> None:
     with connect(server.login()) as transport:
         program = transport.start("echo trouble ahead >&2; cat")
@@ -371,7 +413,7 @@ def test_a_guest_that_is_gone_without_a_word(server: Sshd, jump: bool) -> None:
 
 def test_a_guest_that_is_busy_and_silent_is_not_lost(server: Sshd) -> None:
     with connect(server.login(), silence_seconds=3) as transport:
-        program = transport.start("sleep 6; echo done")
+        program = transport.start("sleep 4; echo done")
         assert program.hear(FOR_EVER) == b"done"
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.sshd import PASSWORD, Account, Sshd, generate_key
 
 from openngt.errors import OpenNGTError
-from openngt.install.fleet.target import HostKeys, Secret, SshLogin
+from openngt.install.fleet.target import Become, HostKeys, Secret, SshLogin
 from openngt.install.transports.ssh import connect
 
 SECONDS = 30
@@ -224,6 +224,25 @@ def test_a_server_that_has_enough_says_so(needs_sshd: None, tmp_path: Path) -> N
         error = refusal(with_key(server, generate_key(tmp_path / "key"), password=Secret("battery staple")))
     assert error.code == "GUEST_LOGIN_FAILED"
     assert "Too many authentication failures" in error.message
+
+
+def test_a_password_that_is_not_taken_at_all(needs_sshd: None) -> None:
+    with Sshd(options={"PasswordAuthentication": "no"}) as server:
+        error = refusal(server.login())
+    assert error.code == "GUEST_LOGIN_FAILED"
+    assert "not the password, which it does not take; it takes publickey" in error.message
+
+
+@pytest.mark.parametrize("bad", ["line\nend", "nul\0", "half \ud800"])
+@pytest.mark.parametrize("field", ["user", "host", "password", "passphrase", "become"])
+def test_what_can_be_in_no_login_is_named_and_not_shown(field: str, bad: str) -> None:
+    """T30."""
+    values: dict[str, Any] = {field: Secret(bad), "become": Become(password=Secret(bad)), "user": bad, "host": bad}
+    login = dataclasses.replace(SshLogin("192.0.2.7"), **{field: values[field]})
+    with pytest.raises(OpenNGTError) as caught:
+        connect(login)
+    assert caught.value.code == "INVALID_INPUT" and field in caught.value.message
+    assert field in ("user", "host") or bad not in str(caught.value.to_dict())
 
 
 def test_a_user_that_is_not_there_or_has_a_missing_shell(needs_sshd: None) -> None:

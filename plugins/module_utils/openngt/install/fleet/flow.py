@@ -139,11 +139,11 @@ class GuestInstall:
         )
         record = planned.record
         if planned.action != "none":
+            if not options.check:
+                record = self._asking(lambda: enrolment.apply(client, planned))
             self._before.update(planned.before)
             self._after.update(planned.after)
             self._will_change()
-            if not options.check:
-                record = self._asking(lambda: enrolment.apply(client, planned))
         self._mounted = record["tools_iso_mounted"] and not options.check
         failpoint("fleet.enrol.enrolled")
         return record

@@ -23,6 +23,7 @@ from ...client import Client
 from ...effects import file_errors, replace_file
 from ...errors import OpenNGTError
 from ...link import missing_for_proof
+from ...mounting import demand_lease
 from ..transports import choose
 from ..transports.base import Transport
 from .flow import GuestInstall, Site
@@ -96,8 +97,7 @@ def install(
     answers to the first question.
     """
     began = time.monotonic()
-    if options.max_in_flight < 1:
-        raise OpenNGTError("INVALID_INPUT", f"max_in_flight: {options.max_in_flight} is not 1 or more")
+    _demand_sense(options)
     with contextlib.ExitStack() as end:
         client = end.enter_context(service())
         found = resolve(targets, client.hypervisor_vms())
@@ -119,6 +119,16 @@ def install(
         todo = {index: vm for index, vm in enumerate(found) if index not in rows and not isinstance(vm, OpenNGTError)}
         _work(run, targets, todo, rows, tell)
         return _report(run, [rows[index] for index in range(len(names))], time.monotonic() - began)
+
+
+def _demand_sense(options: Options) -> None:
+    if options.max_in_flight < 1:
+        raise OpenNGTError("INVALID_INPUT", f"max_in_flight: {options.max_in_flight} is not 1 or more")
+    if not options.host_seconds > 0:
+        raise OpenNGTError("INVALID_INPUT", f"host_seconds: {options.host_seconds:g} is not above 0")
+    if not options.wait_seconds >= 0:
+        raise OpenNGTError("INVALID_INPUT", f"wait_seconds: {options.wait_seconds:g} is below 0")
+    demand_lease(options.lease_seconds)
 
 
 def _settled(

@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...effects import file_errors
 from ...errors import OpenNGTError
 from ..fleet.target import Secret
 from .lines import printable
-from .wire import Wire
+from .ssh_wire import Wire
 
 try:
     import paramiko
@@ -126,7 +127,7 @@ class Agent(_Agent):
 def agent_keys() -> Iterator[Sequence[paramiko.AgentKey]]:
     """The keys that the user's ssh-agent has, to be used while this lasts. One that is broken has none."""
     agent = None
-    with contextlib.suppress(paramiko.SSHException, OSError):
+    with contextlib.suppress(paramiko.SSHException, OSError, ValueError):
         agent = Agent()
     try:
         yield () if agent is None else agent.get_keys()
@@ -138,22 +139,20 @@ def agent_keys() -> Iterator[Sequence[paramiko.AgentKey]]:
 def read_keys(file: str, passphrase: Secret | None) -> list[paramiko.PKey]:
     """What a private key file offers to log in with: the key with the certificate beside it (`-cert.pub`), then alone.
 
-    Empty when it is encrypted and no passphrase is given: the ssh-agent may have it. FILE_UNUSABLE,
-    CREDENTIALS_EXPOSED, GUEST_LOGIN_FAILED (wrong passphrase), GUEST_LOGIN_UNSUPPORTED (kind of key).
+    Empty when it is encrypted and no passphrase is given: the ssh-agent may have it. CREDENTIALS_EXPOSED,
+    GUEST_LOGIN_FAILED (wrong passphrase), GUEST_LOGIN_UNSUPPORTED (kind of key), and what `file_errors` raises.
     """
     path = Path(file).expanduser()
-    try:
+    with file_errors(str(path)):
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
             raise OpenNGTError("FILE_UNUSABLE", f"private key file {path} is no regular file")
         if info.st_uid == os.geteuid() and stat.S_IMODE(info.st_mode) & 0o077:
             raise OpenNGTError(
-                "CREDENTIALS_EXPOSED", f"others can read the private key file {path} (ssh refuses it too)"
+                "CREDENTIALS_EXPOSED", f"others may read the private key file {path}; ssh refuses it too"
             )
         with READING:  # the first of many threads reads it for all: a passphrase costs a second of computing
             found = _load(str(path), (info.st_mtime_ns, info.st_size, info.st_ino), passphrase)
-    except OSError as exc:
-        raise OpenNGTError("FILE_UNUSABLE", f"private key file {path} cannot be read: {exc.strerror}") from exc
     if found is None:
         return []
     if isinstance(found, Unusable):
@@ -177,7 +176,8 @@ def _load(path: str, _version: tuple[int, int, int], passphrase: Secret | None) 
         if passphrase is None:
             return None
         key = _parse(path, passphrase.reveal())
-        return key or Unusable("GUEST_LOGIN_FAILED", f"the passphrase of the private key file {path} is wrong")
+        what = f"the passphrase of the private key file {path} is wrong, or its kind of key cannot be used"
+        return key or Unusable("GUEST_LOGIN_FAILED", what)
     what = f"private key file {path} holds no key that can be used (Ed25519, ECDSA and RSA can)"
     return key or Unusable("GUEST_LOGIN_UNSUPPORTED", what)
 
@@ -200,11 +200,10 @@ def _parse(path: str, passphrase: str | None) -> paramiko.PKey | None:
 def _certified(key: paramiko.PKey, certificate: Path) -> paramiko.PKey:
     certified = copy.copy(key)
     try:
-        certified.load_certificate(str(certificate))
+        with file_errors(str(certificate)):
+            certified.load_certificate(str(certificate))
     except (paramiko.SSHException, ValueError) as exc:
         raise OpenNGTError("FILE_UNUSABLE", f"certificate {certificate} does not belong to its key: {exc}") from exc
-    except OSError as exc:
-        raise OpenNGTError("FILE_UNUSABLE", f"certificate {certificate} cannot be read: {exc.strerror}") from exc
     return certified
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -18,10 +19,10 @@ import re
 import struct
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ...effects import file_errors
 from ...errors import OpenNGTError
 
 __all__ = ["Entry", "HostKey", "Standing", "find", "judge", "parse", "read", "record"]
@@ -91,18 +92,12 @@ def _key(kind: str, encoded: str) -> HostKey | None:
 
 
 def read(files: Sequence[str]) -> list[Entry]:
-    """All files' lines, in order. A missing file is skipped, one that cannot be read is FILE_UNUSABLE."""
+    """All files' lines, in order; a missing file is skipped. Raises what `file_errors` does."""
     entries = []
     for name in files:
         path = Path(name).expanduser()
-        try:
-            with path.open("rb") as stream:
-                text = _text(stream)
-        except FileNotFoundError:
-            continue
-        except OSError as exc:
-            raise OpenNGTError("FILE_UNUSABLE", f"known hosts file {path} cannot be read: {exc.strerror}") from exc
-        entries += parse(text, str(path))
+        with file_errors(str(path)), contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
+            entries += parse(_text(stream), str(path))
     return entries
 
 
@@ -195,13 +190,13 @@ def record(file: str, key: HostKey, host: str, port: int) -> None:
     """Trust this key from now on, durably; threads and processes may do so at the same time.
 
     The file is only ever appended to, by one write under a lock, so lines of others, OpenSSH included, stay. A new file
-    is 0600, its folder 0700. HOST_KEY_CHANGED when another key was recorded meanwhile; FILE_UNUSABLE, NO_SPACE.
+    is 0600, its folder 0700. HOST_KEY_CHANGED when another key was recorded meanwhile, and what `file_errors` raises.
     """
     path = Path(file).expanduser()
-    try:
+    if path.exists() and not path.is_file():  # /dev/null: each use would be the first
+        raise OpenNGTError("FILE_UNUSABLE", f"{path} is no regular file, so it remembers no host key")
+    with file_errors(str(path)):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # /dev/null: each use would be the first
-            raise OpenNGTError("FILE_UNUSABLE", f"{path} is no regular file, so it remembers no host key")
         with _locked(path) as number:
             text = _read_all(number)
             if judge(find(parse(text, str(path)), host, port), key, host, port):
@@ -211,9 +206,6 @@ def record(file: str, key: HostKey, host: str, port: int) -> None:
             if os.write(number, torn + line) != len(torn + line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(number)
-    except OSError as exc:
-        code = "NO_SPACE" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else "FILE_UNUSABLE"
-        raise OpenNGTError(code, f"the host key cannot be recorded in {path}: {exc.strerror}") from exc
 
 
 def _read_all(number: int) -> str:
@@ -222,7 +214,7 @@ def _read_all(number: int) -> str:
         return _text(stream)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """The file, open and locked; still the one of that name, as `ssh-keygen -R` puts another in its place."""
     deadline = time.monotonic() + LOCK_SECONDS

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from ...errors import OpenNGTError
 from ..fleet.target import Secret, SshLogin
-from . import _paramiko, elevation, known_hosts
+from . import _paramiko, known_hosts, ssh_elevation
 from ._paramiko import Session
 from .lines import printable
-from .program import SshProgram
-from .wire import Stream, Wire, dial
+from .ssh_program import SshProgram
+from .ssh_wire import Stream, Wire, dial
 
 __all__ = ["SshTransport", "connect"]
 
@@ -47,9 +47,9 @@ def connect(
     `connect_seconds` is for all of it, with the attempts that are repeated because a server took no more connections in
     this moment (MaxStartups). `answer_seconds`: for a shell and sudo to answer, and for the guest to take input.
     `silence_seconds`: the connection is lost when the guest's sshd answers nothing for so long, also while a program
-    that says nothing runs. Beside the codes of base.py: FILE_UNUSABLE, CREDENTIALS_EXPOSED (a key file that others can
-    read), NO_SPACE (recording a host key), LIBRARY_MISSING. `details` has `host` and `port`, and for host keys
-    `fingerprint` and `key_type`.
+    that says nothing runs. Beside the codes of base.py: CREDENTIALS_EXPOSED (a key file that others can read),
+    LIBRARY_MISSING, PROTOCOL_ERROR (it breaks the rules of SSH) and, about the files named in the login, what
+    `file_errors` raises. `details` has `host` and `port`, and for host keys `fingerprint` and `key_type`.
     """
     if _paramiko.MISSING is not None:
         what = f"the Python library paramiko 3.4 or newer is needed: {_paramiko.MISSING}"
@@ -58,19 +58,33 @@ def connect(
 
 
 def _connect(login: SshLogin, deadline: float, limits: Limits) -> SshTransport:
+    _check(login)
     keys = [] if login.private_key_file is None else _paramiko.read_keys(login.private_key_file, login.passphrase)
+    standing = known_hosts.find(known_hosts.read(login.host_keys.files), login.host, login.port)
     with contextlib.ExitStack() as undo:
         jump = None
         if login.jump is not None:
             jump = undo.enter_context(_connect(login.jump, deadline, limits))
-        transport = SshTransport(login, _handshake(login, jump, deadline), jump, limits)
+        transport = SshTransport(login, _handshake(login, jump, standing, deadline), jump, limits)
         undo.callback(transport.close)
         with transport.session.wire.until(deadline):
-            _verify_host(transport.session, login)
+            _verify_host(transport.session, login, standing)
             _log_in(transport.session, login, keys)
         transport.session.watch(limits.silence)
         undo.pop_all()
         return transport
+
+
+def _check(login: SshLogin) -> None:
+    """INVALID_INPUT for what can be in no login: a line end would end sudo's password early, the rest become input."""
+    secrets = {"password": login.password, "passphrase": login.passphrase, "become password": login.become.password}
+    values = {name: secret.reveal() for name, secret in secrets.items() if secret is not None}
+    for name, value in {"host": login.host, "user": login.user, "become user": login.become.user, **values}.items():
+        if any(each in "\0\r\n" or "\ud800" <= each <= "\udfff" for each in value):
+            what = f"the {name} for {login.host!r} holds a line end, a NUL or half a character"
+            raise OpenNGTError("INVALID_INPUT", what)
+    if not 0 < login.port < 65536:
+        raise OpenNGTError("INVALID_INPUT", f"the port for {login.host!r} is not between 1 and 65535: {login.port}")
 
 
 def _name(login: SshLogin) -> str:
@@ -103,23 +117,23 @@ class SshTransport:
 
     def start(self, command: str, *, elevated: bool = True) -> SshProgram:
         """Returns when the command has begun. Beside sudo's codes: SHELL_MISSING, GUEST_REFUSED (no session)."""
-        marks = elevation.Marks.fresh()
+        marks = ssh_elevation.Marks.fresh()
         become = self._login.become if elevated else None
         with self._guard("does not open a session", self._limits.answer):
             channel = self._open()
             program = SshProgram(
                 channel, guard=self._guard, fail=self._fail, user=self._login.user, answer_seconds=self._limits.answer
             )
-        program.begin(elevation.script(command, marks, become), marks, become)
+        program.begin(ssh_elevation.script(command, marks, become), marks, become)
         return program
 
     def _open(self) -> _paramiko.Channel:
         try:
             channel = self.session.open_session(timeout=self._limits.answer)
         except _paramiko.ChannelException as exc:
-            raise self._fail("GUEST_REFUSED", f"opens no session: {exc.text} (MaxSessions)") from exc
+            raise self._fail("GUEST_REFUSED", f"opens no further session ({exc.text}; MaxSessions)") from exc
         try:
-            channel.exec_command(elevation.LOGIN_COMMAND)
+            channel.exec_command(ssh_elevation.LOGIN_COMMAND)
         except _paramiko.SSHException as exc:
             if not self.session.is_active():
                 raise
@@ -150,33 +164,47 @@ class SshTransport:
             raise self._fail("GUEST_CONNECTION_LOST", f"{what}, the connection is lost: {why}") from exc
 
 
-def _handshake(login: SshLogin, jump: SshTransport | None, deadline: float) -> Session:
+def _handshake(login: SshLogin, jump: SshTransport | None, standing: known_hosts.Standing, deadline: float) -> Session:
     """A session with an agreed key, not yet trusted. Repeated with pauses while the server has no room for more."""
-    attempt = 0
+    attempts = 0
+    why = ""
     while True:
-        session = Session(Wire(_stream(login, jump, deadline)), _name(login))
         try:
-            _agree(session, login, deadline)
-        except _paramiko.FAILURES as exc:
-            session.end()
-            why = _judge_handshake(session, login, exc)
-        else:
-            return session
-        pause = random.uniform(0.5, 1) * min(BACKOFF_CAP, BACKOFF_BASE * 2**attempt)  # noqa: S311  spreads load
+            reached = _try(login, jump, standing, deadline)
+        except OpenNGTError as exc:
+            if why and time.monotonic() >= deadline:  # the last attempt was only short of time
+                raise _full(login, why, attempts) from exc
+            raise
+        if isinstance(reached, Session):
+            return reached
+        why = reached
+        pause = random.uniform(0.5, 1) * min(BACKOFF_CAP, BACKOFF_BASE * 2**attempts)  # noqa: S311  spreads load
+        attempts += 1
         if time.monotonic() + pause >= deadline:
-            raise _failure(
-                "GUEST_REFUSED",
-                login,
-                f"drops connections before the login ({why}), {attempt + 1} times: its sshd has no room for more "
-                "(MaxStartups) or keeps this address out (PerSourcePenalties, hosts.deny)",
-                {"attempts": attempt + 1},
-            )
+            raise _full(login, why, attempts)
         time.sleep(pause)
-        attempt += 1
 
 
-def _agree(session: Session, login: SshLogin, deadline: float) -> None:
-    standing = known_hosts.find(known_hosts.read(login.host_keys.files), login.host, login.port)
+def _full(login: SshLogin, why: str, attempts: int) -> OpenNGTError:
+    what = (
+        f"drops connections before the login ({why}), {attempts} times: its sshd has no room for more (MaxStartups) "
+        "or keeps this address out (PerSourcePenalties, hosts.deny)"
+    )
+    return _failure("GUEST_REFUSED", login, what, {"attempts": attempts})
+
+
+def _try(login: SshLogin, jump: SshTransport | None, standing: known_hosts.Standing, deadline: float) -> Session | str:
+    """One attempt; the words are why the server has dropped it."""
+    session = Session(Wire(_stream(login, jump, deadline)), _name(login))
+    try:
+        _agree(session, standing, deadline)
+    except _paramiko.FAILURES as exc:
+        session.end()
+        return _judge_handshake(session, login, exc)
+    return session
+
+
+def _agree(session: Session, standing: known_hosts.Standing, deadline: float) -> None:
     kinds = {entry.key.kind for entry in (*standing.trusted, *standing.elsewhere)}
     options = session.get_security_options()
     # As OpenSSH does: ask for a kind of key that is known, or a good server would seem to have changed its own.
@@ -240,12 +268,11 @@ def _channel(login: SshLogin, jump: SshTransport, deadline: float) -> _paramiko.
         raise _failure("GUEST_CONNECTION_LOST", login, what) from exc
 
 
-def _verify_host(session: Session, login: SshLogin) -> None:
+def _verify_host(session: Session, login: SshLogin, standing: known_hosts.Standing) -> None:
     """HOST_KEY_UNKNOWN, HOST_KEY_CHANGED; before anything secret is sent."""
     shown = session.get_remote_server_key()
     key = known_hosts.HostKey(shown.get_name(), shown.asbytes())
     files = login.host_keys.files
-    standing = known_hosts.find(known_hosts.read(files), login.host, login.port)
     if known_hosts.judge(standing, key, login.host, login.port):
         return
     if login.host_keys.trust_new and files:
@@ -290,6 +317,8 @@ def _log_in(session: Session, login: SshLogin, keys: Sequence[_paramiko.PKey]) -
             except _paramiko.FAILURES as exc:
                 if not session.is_active():
                     raise _cut_login(session, login, tried, exc) from exc
+    if login.password is not None and not any(name.startswith("password") for name in tried):
+        tried.append("not the password, which it does not take")
     if not session.is_authenticated():
         what = f"does not let {login.user} in: tried {', '.join(tried) or 'nothing, as there is nothing to try'}"
         offers = {"tried": tried, "offered": list(allowed)}

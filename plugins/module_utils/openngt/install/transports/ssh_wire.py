@@ -40,7 +40,7 @@ class Wire:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         stream.settimeout(POLL_SECONDS)
-        self._deadline: float | None = None
+        self._deadlines: list[float] = []  # of whoever waits now
         self._silence: float | None = None
         self._heard = time.monotonic()
         self._closing = threading.Lock()
@@ -55,11 +55,11 @@ class Wire:
     @contextlib.contextmanager
     def until(self, deadline: float) -> Iterator[None]:
         """While this lasts the connection breaks at `deadline` (monotonic), whoever waits for what."""
-        before, self._deadline = self._deadline, deadline
+        self._deadlines.append(deadline)
         try:
             yield
         finally:
-            self._deadline = before
+            self._deadlines.remove(deadline)
 
     def watch(self, seconds: float) -> None:
         """From now on a silence of so many seconds breaks the connection; somebody must ask in between."""
@@ -111,7 +111,7 @@ class Wire:
 
     def _judge(self) -> None:
         now = time.monotonic()
-        if self._deadline is not None and now > self._deadline:
+        if now > min(self._deadlines, default=now):
             self.late = True
             raise self._broken("its time is up")
         if self._silence is not None and now - self._heard > self._silence:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ...errors import OpenNGTError
 from ..fleet.target import Become
-from . import elevation
+from . import ssh_elevation
 from .base import Ended
 from .lines import Lines, Tail
 
@@ -59,6 +59,8 @@ class Channel(Protocol):
 
     def shutdown_write(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class Guard(Protocol):
     """A limit on what is done to the connection meanwhile; its failures become OpenNGTError."""
@@ -83,7 +85,7 @@ class SshProgram:
     """A GuestProgram. One thread talks to it; closing its transport from another ends every wait."""
 
     def __init__(
-        self, channel: Channel, *, guard: Guard, fail: elevation.Fail, user: str, answer_seconds: float
+        self, channel: Channel, *, guard: Guard, fail: ssh_elevation.Fail, user: str, answer_seconds: float
     ) -> None:
         self._channel = channel
         self._guard = guard
@@ -164,8 +166,16 @@ class SshProgram:
         self._check_whole()
         return Ended(self._channel.exit_status, self._errors.text())
 
-    def begin(self, script: bytes, marks: elevation.Marks, become: Become | None) -> None:
-        """Lead it from the login shell to its first own word; see elevation.py. Its codes, and GUEST_TIMED_OUT."""
+    def begin(self, script: bytes, marks: ssh_elevation.Marks, become: Become | None) -> None:
+        """Lead it from the login shell to its first own word; see ssh_elevation.py. Its codes, and GUEST_TIMED_OUT."""
+        try:
+            self._begin(script, marks, become)
+        except OpenNGTError:
+            with contextlib.suppress(OpenNGTError), self._guard("does not end", self._patience):
+                self._channel.close()  # or sudo would wait for its password as long as the connection lasts
+            raise
+
+    def _begin(self, script: bytes, marks: ssh_elevation.Marks, become: Become | None) -> None:
         self.say(script)
         deadline = time.monotonic() + self._patience
         reached = answered = False
@@ -199,7 +209,7 @@ class SshProgram:
         if not reached and not self._channel.eof_received and self._channel.exit_status < 0:
             return self._fail("GUEST_CONNECTION_LOST", "went away before its shell answered")
         said = f"{self._lines.text()}\n{self._errors.text()}".strip()
-        return elevation.refusal(
+        return ssh_elevation.refusal(
             self._fail,
             self._user,
             reached=reached,

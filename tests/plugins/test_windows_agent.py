@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Windows host in the per-host playbook: the role's logic and the scripts that are sent, in a simulated guest.
+
+No PowerShell runs and no real Windows is met here. The agent is the real one, on this machine, at a real service.
+"""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plugins.module_utils.openngt.errors import OpenNGTError
+from plugins.module_utils.openngt.install.fleet.report import Options
+from plugins.module_utils.openngt.install.windows.play import judged, parameters, script
+from tests.conftest import program
+from tests.fakes import powershell
+from tests.fakes.agent_process import AgentProcess
+from tests.fakes.service import ServiceProcess
+from tests.fakes.windows_python import embeddable
+from tests.fakes.winrm_server import Run, WinrmServer, make_certificate
+from tests.fakes.winrm_server.ansible import modules
+
+PASSWORD = "Pa55-canary"
+VM = "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21"
+FACTS: dict[str, Any] = {
+    "powershell": "5.1.20348.1",
+    "powershell_on_path": True,
+    "net45": True,
+    "elevated": True,
+    "user": "WEB1\\admin",
+    "windows_name": "Windows Server 2022 Standard",
+    "windows_build": "20348",
+    "windows_type": "Server",
+    "architecture": "AMD64",
+    "free_mb": {"programs": 9000, "temporary": 9000},
+    "programs": "C:\\Program Files",
+    "temporary": "C:\\Windows\\Temp\\",
+    "other_tools": [],
+    "vm_uuid": VM,
+    "endpoint_error": None,
+}
+
+
+@pytest.mark.parametrize("part", ["look", "install"])
+def test_what_is_sent_is_powershell_3_and_holds_the_program_of_the_fleet(part: Any) -> None:
+    text = script(part)
+    assert powershell.foreign_to_powershell_3(text) == []
+    assert text.startswith("param(")
+    assert not re.search(r"^Converse$", text, re.MULTILINE), "the conversation is the fleet's alone"
+    assert ("Install-FromDisc (" in text) == (part == "install")
+
+
+def test_an_answer_is_judged_as_the_fleet_judges_it() -> None:
+    told = judged([json.dumps({"facts": FACTS, "agent": None, "leftovers": []})], Options(), "0.1.0")
+    assert told["met"] and told["operation"] == "install" and told["reason"] == "no agent is installed"
+    poor = {**FACTS, "powershell": "2.0", "elevated": False}
+    told = judged(["a line before", json.dumps({"facts": poor, "agent": None, "leftovers": []})], Options(), "0.1.0")
+    assert [each["name"] for each in told["findings"] if each["state"] == "failed"] == ["powershell", "privilege"]
+
+
+@pytest.mark.parametrize("output", [[], ["no JSON"], ["[]"], [None]])
+def test_what_is_no_answer_is_told(output: list[Any]) -> None:
+    with pytest.raises(OpenNGTError, match="no JSON object") as caught:
+        judged(output, Options(), "0.1.0")
+    assert caught.value.code == "PROTOCOL_ERROR"
+
+
+def test_what_goes_wrong_in_the_guest_keeps_its_code_and_gets_its_remedy() -> None:
+    answer = {"phase": "install", "error": {"code": "DISC_NOT_FOUND", "message": "no drive holds a tools disc"}}
+    with pytest.raises(OpenNGTError) as caught:
+        judged([json.dumps(answer)], Options(), "0.1.0")
+    assert caught.value.code == "DISC_NOT_FOUND" and "attach the VM's tools ISO" in caught.value.remedy
+
+
+def test_what_is_given_to_look_holds_neither_agent_nor_word_to_go() -> None:
+    assert set(parameters(Options(), "0.1.0")) == {"Header"}
+    given = parameters(Options(), "0.1.0", {"ca_sha256": "ab", "python_sha256": "cd"})
+    assert set(given) == {"Header", "Go", "Agent"}
+
+
+class WindowsHost:
+    """A host of an inventory, its VM, and what answers in its guest."""
+
+    def __init__(self, collection: Path, service: ServiceProcess, folder: Path) -> None:
+        self.collection, self.service, self.folder = collection, service, folder
+        self.certificate = make_certificate(folder)
+        self.agent = AgentProcess(folder / "guest")
+        self.facts = dict(FACTS)
+        self.status: dict[str, Any] | None = None
+        self.failure: dict[str, str] | None = None
+        self.parts: list[str] = []
+        self.gone: dict[str, Any] = {}
+        self.server = WinrmServer(self.play, users={"admin": PASSWORD}, certificate=self.certificate)
+
+    def play(self, run: Run) -> int:
+        return modules({"ansible.windows.win_powershell": self.powershell})(run)
+
+    def powershell(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        part = "install" if "Go" in arguments["parameters"] else "look"
+        assert arguments["script"] == script(part)  # type: ignore[arg-type]
+        self.parts.append(part)
+        answer: dict[str, Any] = {"facts": self.facts, "agent": self.status, "leftovers": []}
+        if part == "install":
+            answer = self.install(json.loads(arguments["parameters"]["Go"]))
+        return {"output": [json.dumps(answer)], "error": []}
+
+    def install(self, go: dict[str, Any]) -> dict[str, Any]:
+        self.gone = {**go, "media": self.service.hypervisor.media()}
+        if self.failure is not None:
+            return {"phase": "install", "error": self.failure}
+        with self.service.client() as client:
+            self.agent.folder.mkdir()
+            self.agent.install(self.service, client, VM)
+            ca = client.ca()["ca_sha256"]
+        self.agent.start()
+        self.status = {
+            "agent_version": "0.1.0",
+            "service": {"active": "active"},
+            "identity": {"kind": "link", "ca_sha256": ca},
+            "link": {"active": True},
+        }
+        return {"phase": "install", "steps": ["files", "service"], "agent": self.status, "warnings": []}
+
+    def play_install(self, *arguments: str) -> tuple[int, str, dict[str, int]]:
+        """Exit status, output, and the host's counts."""
+        host = {
+            "ansible_host": "127.0.0.1",
+            "ansible_port": self.server.port,
+            "ansible_connection": "winrm",
+            "ansible_user": "admin",
+            "ansible_password": PASSWORD,
+            "ansible_winrm_transport": "ntlm",
+            "ansible_winrm_ca_trust_path": str(self.certificate.file),
+            "openngt_vm": VM,
+        }
+        inventory = self.folder / "inventory.json"
+        inventory.write_text(json.dumps({"all": {"hosts": {"web1": host}}}))
+        done = subprocess.run(
+            [program("ansible-playbook"), "openngt.guest_tools.install", "-i", str(inventory), *arguments],
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(self.collection),
+                "ANSIBLE_HOME": str(self.folder / "ansible"),
+                "ANSIBLE_NOCOLOR": "true",
+                "OPENNGT_ENDPOINT": self.service.endpoint,
+                "OPENNGT_TOKEN": self.service.token,
+                "OPENNGT_CA_FILE": self.service.ca_file,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        said = done.stdout + done.stderr
+        assert PASSWORD not in said
+        counts = re.search(r"^web1\s*: (ok=.*)$", said, re.MULTILINE)
+        assert counts is not None, said
+        return done.returncode, said, {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", counts[1])}
+
+
+@pytest.fixture(scope="module")
+def windows_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    folder = tmp_path_factory.mktemp("service")
+    service = ServiceProcess(folder, {"windows_python": str(embeddable(folder / "python.zip"))})
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def host(collection: Path, windows_service: ServiceProcess, tmp_path: Path) -> Iterator[WindowsHost]:
+    windows_service.hypervisor.add(VM, "web1", {"cd0": None}, "on")
+    one = WindowsHost(collection, windows_service, tmp_path)
+    with one.server:
+        yield one
+    one.agent.stop()
+    with windows_service.client() as client:
+        client.disable(VM)
+    windows_service.hypervisor.remove(VM)
+
+
+@pytest.mark.slow
+def test_a_windows_host_goes_from_nothing_to_a_proven_link_and_stays(host: WindowsHost) -> None:
+    status, said, counts = host.play_install("--check", "--diff")
+    assert status == 0 and counts["changed"] >= 2, said
+    assert host.parts == ["look", "look"] and host.service.hypervisor.media() == []
+    host.parts.clear()
+    status, said, counts = host.play_install()
+    assert status == 0 and counts["changed"] >= 2, said
+    assert host.parts == ["look", "look", "install"]
+    assert len(host.gone["media"]) == 1 and set(host.gone) == {"ca_sha256", "python_sha256", "media"}
+    assert host.service.hypervisor.media() == [], "the disc is ejected"
+    host.parts.clear()
+    status, said, counts = host.play_install()
+    assert status == 0 and counts["changed"] == 0, said
+    assert host.parts == ["look"]
+
+
+@pytest.mark.slow
+def test_what_stands_in_the_way_is_told_before_anything_is_mounted(host: WindowsHost) -> None:
+    host.facts["elevated"] = False
+    status, said, _ = host.play_install()
+    assert status == 2 and "PREREQUISITES_NOT_MET" in said and "log in as a local administrator" in said
+    assert host.parts == ["look"] and host.service.hypervisor.media() == []
+    host.facts["elevated"] = True
+    host.failure = {"code": "DISC_UNTRUSTED", "message": "the disc is of another CA"}
+    status, said, _ = host.play_install()
+    assert status == 2 and "DISC_UNTRUSTED" in said, said
+    assert host.service.hypervisor.media() == [], "ejected after a failure, too"
