@@ -24,6 +24,8 @@ from ..conftest import program
 from .scanner import Hit, scan_bytes, scan_tree
 from .watch import Arguments
 
+pytestmark = pytest.mark.slow
+
 TAIL = '/q+"\\é'
 """Changes its form in each encoding."""
 HOSTS: dict[str, dict[str, Any]] = {
@@ -41,7 +43,7 @@ CODES = {
     "wrong-sudo": "SUDO_REFUSED",
     "wrong-passphrase": "GUEST_LOGIN_FAILED",
     "no-such-vm": "VM_NOT_FOUND",
-    "windows": "GUEST_REFUSED",
+    "windows": "WINDOWS_PYTHON_MISSING",
     "of-a-domain": "DOMAIN_USER_UNSUPPORTED",
 }
 
@@ -156,7 +158,7 @@ class Fleet:
                 stderr=subprocess.STDOUT,
                 text=True,
                 check=False,
-                timeout=120,
+                timeout=600,
             )
         (self.sinks / f"{name}.output").write_text(done.stdout, encoding="utf-8")
         (self.arguments / name).write_bytes(seen.text)
