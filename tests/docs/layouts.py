@@ -50,7 +50,7 @@ LEAF = (
     f"'ca_path=ca path=/etc/openngt/certificates/web1.pem vm_uuid={WEB1}'"
 )
 
-# Nobody listens there: what the page does with guests is done in tests/simulated.
+# What the page does with guests is done in tests/simulated.
 LISTED = [
     {"uuid": UUIDS[name], "vmname": name, "host": "127.0.0.1", "port": 9,
      "credentials": {"username": "admin", "password": "secret"}}
