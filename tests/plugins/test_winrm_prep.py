@@ -173,7 +173,8 @@ def test_what_is_not_safe_or_not_right_is_refused_before_the_guest_hears_of_it(p
     )
     for words in (
         "logs in with Basic, and winrm_prep_basic is false",
-        'everybody\\\\\\" is no address, network or range',
+        "is no address, network or range: give",
+        "everybody",
         "winrm_prep_names",
         "winrm_prep_validity_days is 30",
     ):
