@@ -56,7 +56,14 @@ docs: venv ## the documentation site, in build/docs/html
 collections: venv ## other people's collections that ours calls or is measured with, in build/collections
 	@scripts/collections
 
-bench: venv system-packages collections ## every benchmark; a table, and build/bench.json
+MITOGEN := $(BUILD)/peers/mitogen
+$(MITOGEN)/.stamp: | venv
+	@echo "== Peer of the benchmarks: mitogen in $(MITOGEN)"
+	@rm -rf $(MITOGEN)
+	$(BIN)/pip install --quiet --no-deps --no-compile --target $(MITOGEN) 'mitogen==0.3.54'
+	@touch $@
+
+bench: venv system-packages collections $(MITOGEN)/.stamp ## every benchmark; a table, and build/bench.json
 	$(BIN)/python -m bench
 
 dist: venv ## the collection's tarball and the wheel, in build/dist

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +25,15 @@ HOLDER = "bench pid 1 (fleet_install)"
 
 @dataclass(frozen=True)
 class Spent:
-    """What a contender's own process and those that it has started took; the guests and the service are not in it."""
+    """What a contender took. Seconds of CPU are those of two kinds, for the guests work on the same cores."""
 
     seconds: float
     cpu: float
+    """Of the controller: its process and those that it has started."""
+    all_cpu: float
+    """The same with the guests and the service."""
     most_mib: float
-    """The largest resident size of the process itself, or of one that it has started."""
+    """The largest resident size of the controller's own process."""
 
 
 @dataclass
@@ -99,22 +103,67 @@ def world_of(count: int) -> Iterator[World]:
 
 def run_measured(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Spent:
     """To its end, which has to be a good one."""
-    begin = time.perf_counter()
+    begin, others = time.perf_counter(), _cpu_of_descendants()
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=dict(environment), cwd=ROOT, stdout=output, stderr=output)
+        watcher = _Watcher(process.pid)
+        watcher.start()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    seconds = time.perf_counter() - begin
+    seconds, others = time.perf_counter() - begin, _cpu_of_descendants() - others
+    watcher.join()
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}")
-    return Spent(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    own = used.ru_utime + used.ru_stime
+    return Spent(seconds, own, own + others, watcher.most_kib / 1024)
+
+
+class _Watcher(threading.Thread):
+    """Keeps what /proc says last of a process's peak: ru_maxrss also counts the process that has started it."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.most_kib = 0.0
+        self._status = Path(f"/proc/{pid}/status")
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError, IndexError):  # gone, or a zombie without memory
+            while True:
+                self.most_kib = float(self._status.read_text().split("VmHWM:")[1].split()[0])
+                time.sleep(0.1)
+
+
+def _cpu_of_descendants() -> float:
+    """Seconds of all living processes that this one has started, and of those that they have waited for."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit():
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                parents[int(folder.name)] = int(fields[1])
+                ticks[int(folder.name)] = sum(map(int, fields[11:15]))
+    return sum(ticks[pid] for pid in ticks if _descends(pid, parents)) / os.sysconf("SC_CLK_TCK")
+
+
+def _descends(pid: int, parents: Mapping[int, int]) -> bool:
+    while pid in parents:
+        pid = parents[pid]
+        if pid == os.getpid():
+            return True
+    return False
 
 
 def collection(folder: Path) -> Path:
     """This tree's collection, built and installed below a folder, which is the path for Ansible to look in."""
     galaxy = [str(Path(sys.executable).parent / "ansible-galaxy"), "collection"]
-    environment = {**os.environ, "ANSIBLE_HOME": str(folder / "home")}
-    for step in (["build", "--output-path", str(folder)], ["install", "--offline", "--force", "-p", str(folder)]):
-        tarball = [str(path) for path in folder.glob("*.tar.gz")]
-        subprocess.run([*galaxy, *step, *tarball], env=environment, cwd=ROOT, capture_output=True, check=True)
+    environment = {**os.environ, "ANSIBLE_HOME": str(folder / "home"), "ANSIBLE_COLLECTIONS_PATH": str(folder)}
+
+    def run(*command: str) -> None:
+        subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, check=True)
+
+    run(str(ROOT / "scripts/collections"), str(folder))
+    run(*galaxy, "build", "--output-path", str(folder))
+    [tarball] = folder.glob("*.tar.gz")
+    run(*galaxy, "install", "--offline", "-p", str(folder), str(tarball))
     return folder

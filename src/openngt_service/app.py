@@ -108,4 +108,8 @@ def announce(service: Service) -> None:
         f"CA           {settings.ca_directory / 'ca.pem'}\n"
         f"CA SHA-256   {foundation.succession.signer.ca_sha256}\n"
     )
+    python = service.parts.media.describe()["windows_python"]
+    if python is not None:
+        told = f"Python {python['version']} {python['architecture']}, SHA-256 {python['sha256']}"
+        sys.stdout.write(f"for Windows  {told}\n")
     sys.stdout.flush()

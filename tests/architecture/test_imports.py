@@ -22,6 +22,7 @@ LIBRARY_LEAVES = {
     # pywinrm, and what it brings along and raises through.
     "requests": {"install/transports/_pywinrm.py"},
     "spnego": {"install/transports/_pywinrm.py"},
+    "urllib3": {"install/transports/_pywinrm.py"},
     "winrm": {"install/transports/_pywinrm.py"},
 }
 

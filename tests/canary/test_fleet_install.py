@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""T30, T31, T34: no credential of a fleet install shows in any place where words are kept, whatever goes wrong.
+"""T30, T34: no credential of a fleet install shows in any place where words are kept, whatever goes wrong.
 
 Each guest fails in its own way, as that is when programs talk; those of `tests/simulated/test_secrets.py` get further.
 """
@@ -222,7 +222,7 @@ PLAYBOOK = "openngt.guest_tools.fleet_install"
 
 
 def test_no_credential_shows_when_ansible_talks_as_much_as_it_can(fleet: Fleet) -> None:
-    """T31, T34: every verbosity says no more than the last; also --diff, --check, log, fact cache and retry files."""
+    """T34: every verbosity says no more than the last; also --diff, --check, log, fact cache and retry files."""
     inventory = str(fleet.inventory())
     talk = fleet.run("install", "ansible-playbook", PLAYBOOK, "-i", inventory, "-vvvvv", "--diff")
     for name, code in CODES.items():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What each page takes for granted, in the commands that bring it about."""
 
+import json
 import os
 import subprocess
 import sys
@@ -49,6 +50,13 @@ LEAF = (
     f"'ca_path=ca path=/etc/openngt/certificates/web1.pem vm_uuid={WEB1}'"
 )
 
+# What the page does with guests is done in tests/simulated.
+LISTED = [
+    {"uuid": UUIDS[name], "vmname": name, "host": "127.0.0.1", "port": 9,
+     "credentials": {"username": "admin", "password": "secret"}}
+    for name in ("web1", "db1")
+]  # fmt: skip
+
 # On the fake hypervisor beside the program: db1 was copied from web1.
 COPIED = (
     'python3 -c "import json, sys; path = sys.argv[1]; vms = json.load(open(path)); '
@@ -64,6 +72,7 @@ BEFORE: Mapping[str, list[str]] = {
     "docs/cli.md": ON_ITS_HOST,
     "docs/clones.md": [COPIED, *ENROLLED],
     "docs/console.md": SERVICE,
+    "docs/credentials.md": [*SERVICE, f"printf '%s' '{json.dumps(LISTED)}' > fleet.json"],
     "docs/diagnosis.md": ENROLLED,
     "docs/health.md": ALERTED,
     "docs/inventory.md": ENROLLED,

@@ -25,18 +25,26 @@ NOT_RUN = {
     ("docs/benchmarks.md", "make bench"): "measures for many minutes, and means something on an idle machine only",
     ("docs/guide.md", "ansible-playbook service.yml"): "sets up a host of yours, from its distribution's packages",
     ("roles/guest_tools_service/README.md", "- name: Guest Tools Service"): "as in the guide",
+    ("docs/fleet-install.md", "ansible-playbook openngt.guest_tools.fleet_install"): "tests/e2e/test_fleet_install.py",
+    ("plugins/modules/fleet_install.py", "- name: "): "the same in tests/simulated/test_fleet_playbook.py",
     ("docs/upgrade.md", "ansible-playbook openngt.guest_tools.upgrade"): "the same in tests/e2e/test_upgrade.py",
     ("docs/upgrade.md", "openngt upgrade run"): "the same in tests/plugins/test_upgrade.py",
     ("docs/packages.md", "dpkg -i"): "the same in tests/e2e/test_packages.py",
     ("docs/packages.md", "ngtcli status"): "as the line above",
+    ("docs/credentials.md", "openngt fleet install"): "the same in tests/simulated/test_cli.py",
+    ("docs/credentials.md", "openngt fleet check --credentials fleet.json --max-in-flight"): "as the line above",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.backup"): "works on such a host: test_service_role.py",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
+    (
+        "plugins/modules/windows_agent.py",
+        "- name: Say what",
+    ): "needs a Windows guest: tests/plugins/test_windows_agent.py",
 }
 """Page and beginning of the example -> why no test runs it."""
 
 GUEST_ROLES = {"openngt.guest_tools.guest_agent", "openngt.guest_tools.linux_prerequisites"}
 GUEST_MODULES = {f"openngt.guest_tools.{name}" for name in ("agent", "link_info", "power", "prerequisites", "refresh")}
-CONTROLLERS_PLAYBOOKS = {"openngt.guest_tools.health"}
+CONTROLLERS_PLAYBOOKS = {"openngt.guest_tools.health", "openngt.guest_tools.winrm_prep"}
 """Those that neither log in to a guest nor ask its agent."""
 
 UNIT = "openngt.service"

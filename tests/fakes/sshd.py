@@ -25,7 +25,20 @@ __all__ = ["ACCOUNTS", "PASSWORD", "Account", "Sshd", "generate_key", "why_not"]
 
 PASSWORD = "correct horse"
 FIRST_UID = 58100
-NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+# A test run that is killed takes its servers along.
+NAMESPACES = (
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--propagation",
+    "private",
+)
 SETUP = """
 set -e
 mount -t tmpfs none /run/sudo 2>/dev/null || { mkdir -p /run/sudo && mount -t tmpfs none /run/sudo; }
@@ -64,7 +77,7 @@ def why_not() -> str | None:
     """Why such a server cannot run here."""
     if os.geteuid() != 0:
         return "needs root: an sshd with accounts of its own"
-    for name in ("sshd", "sudo", "ssh-keygen", "unshare", "openssl"):
+    for name in ("sshd", "sudo", "ssh-keygen", "setpriv", "unshare", "openssl"):
         if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
             return f"{name} is not installed"
     if subprocess.run([*NAMESPACES, "true"], check=False, capture_output=True).returncode:

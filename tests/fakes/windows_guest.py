@@ -137,6 +137,8 @@ class WindowsGuest:
         self.folders: set[str] = set()
         self.administrator = True
         self.under_ansible = False
+        self.diff: dict[str, Any] = {}
+        """What the last run gave Ansible to show."""
         self.refuses: Callable[[str], str | None] = lambda _effect: None
         """An effect's name -> why Windows refuses it."""
         self.dies_at: int | None = None
@@ -173,7 +175,11 @@ class WindowsGuest:
         shell = Shell(
             self.cmdlets(), {"icacls.exe": self.icacls, "certreq.exe": self.certreq}, self.types(), environment
         )
+        ansible = Record({"Changed": True, "Diff": Hash()})
+        if self.under_ansible:
+            shell.scopes[0]["ansible"] = ansible
         [line] = shell.run(script, parameters)
+        self.diff = ansible.get("Diff")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

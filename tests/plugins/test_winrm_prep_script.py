@@ -146,6 +146,14 @@ def test_check_says_what_a_run_does_and_touches_nothing(begin: Callable[[], Wind
     assert done(windows, State="absent") == told
 
 
+def test_under_ansible_the_steps_are_a_diff() -> None:
+    windows = with_listener(400)
+    windows.under_ansible = True
+    done(windows, Check=True, Basic=True)
+    assert json.loads(windows.diff["before"]) == [{"basic": False}, {"firewall": ""}]
+    assert json.loads(windows.diff["after"]) == [{"basic": True}, {"firewall": "192.0.2.0/24"}]
+
+
 @pytest.mark.parametrize("begin", [guest, old_client, lambda: with_listener(400)], ids=["server", "client", "prepared"])
 def test_absent_puts_back_exactly_what_was_there(begin: Callable[[], WindowsGuest]) -> None:
     windows = begin()

@@ -4,16 +4,16 @@
 Lets a controller reach this Windows by WinRM over HTTPS, and can put everything back.
 
 .DESCRIPTION
-A certificate of its own, an HTTPS listener, a firewall rule for the addresses given, Basic where it is asked for. What it
-changes is written down first, in %ProgramData%\openngt\winrm_prep.json; `-State absent` puts that back. It can be run again
-at any time, also after it was killed half-way. Needs PowerShell 3.0 or newer, and an administrator.
+A certificate of its own, an HTTPS listener, a firewall rule for the addresses given, Basic where it is asked for. What
+it changes is written down first, in %ProgramData%\openngt\winrm_prep.json; `-State absent` puts that back. It can be
+run again at any time, also after it was killed half-way. Needs PowerShell 3.0 or newer, and an administrator.
 
 Prints one JSON object: changed, check, state, steps, before, after, pending, port, thumbprint_sha256, thumbprint_sha1,
-not_after, certificate_pem, next, warnings; after a failure also failed, code, message, remedy.
+not_after, certificate_pem, next, warnings, failed; after a failure also code, message, remedy.
 
-What came with Windows 8 and Server 2012 is not used (New-SelfSignedCertificate, *-NetFirewallRule): Windows 7 and Server
-2008 R2 lack it, with PowerShell 3.0 too. certreq makes the same certificate on all of them. Nothing that a program prints
-in the language of this Windows is read.
+What came with Windows 8 and Server 2012 is not used (New-SelfSignedCertificate, *-NetFirewallRule): Windows 7 and
+Server 2008 R2 lack it, with PowerShell 3.0 too. certreq makes the same certificate on all of them. Nothing that a
+program prints in the language of this Windows is read.
 
 .PARAMETER State
 present, or absent: put back what was here before.
@@ -28,8 +28,8 @@ Names and addresses by which controllers call this Windows, beside its own names
 Who may connect: addresses, networks (10.0.0.0/8), ranges (10.0.0.1-10.0.0.9), LocalSubnet, or any.
 
 .PARAMETER Basic
-Allow Basic, over HTTPS alone. NTLM encrypts what it carries and needs none of this. Without it, a Basic that this script
-has allowed is put back.
+Allow Basic. NTLM encrypts what it carries and needs none of this. Without it, a Basic that this script has allowed is
+put back.
 
 .PARAMETER LocalAccountTokenFilterPolicy
 Let local administrators other than the built-in one be administrators over the network. Without it, as Basic.

@@ -31,7 +31,8 @@ function Assert-Input {
     }
     foreach ($address in $AllowedAddresses) {
         if (-not (Test-AllowedAddress -Text $address)) {
-            Stop-Prep -Code 'INVALID_INPUT' -Message "AllowedAddresses: '$address' is no address, network or range" -Remedy (
+            $message = "AllowedAddresses: '$address' is no address, network or range"
+            Stop-Prep -Code 'INVALID_INPUT' -Message $message -Remedy (
                 'give 192.0.2.10, 192.0.2.0/24, 192.0.2.1-192.0.2.9, LocalSubnet or any')
         }
     }
@@ -50,7 +51,7 @@ function Get-WantedName {
     return @(@($found) + @($Names) | ForEach-Object -Process { $_.ToLowerInvariant() } | Sort-Object -Unique)
 }
 
-# The name by which certificates of ours are known tells for which names one is, also to a run after one that was killed.
+# The name by which certificates of ours are known tells for which names one is, also to the run after a kill.
 function Get-FriendlyName([string[]] $For) {
     $bytes = [System.Text.Encoding]::UTF8.GetBytes($For -join ',')
     $digest = [System.Security.Cryptography.SHA256]::Create().ComputeHash($bytes)

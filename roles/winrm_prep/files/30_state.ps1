@@ -8,7 +8,8 @@ function Read-State {
     # Any user may make folders in %ProgramData%: what such a file says must not be put in place by an administrator.
     $owner = (Get-Acl -LiteralPath $StateFile).GetOwner([System.Security.Principal.SecurityIdentifier]).Value
     if ($owner -ne 'S-1-5-18' -and $owner -ne 'S-1-5-32-544') {
-        Stop-Prep -Code 'FILE_UNUSABLE' -Message "$StateFile belongs to $owner, neither SYSTEM nor Administrators" -Remedy (
+        $message = "$StateFile belongs to $owner, neither SYSTEM nor Administrators"
+        Stop-Prep -Code 'FILE_UNUSABLE' -Message $message -Remedy (
             'look who has put it there, and remove it')
     }
     $known = [System.IO.File]::ReadAllText($StateFile) | ConvertFrom-Json

@@ -57,11 +57,12 @@ function Get-FirewallFact([int] $Port) {
     foreach ($rule in (New-Object -ComObject HNetCfg.FwPolicy2).Rules) {
         if ($rule.Name -eq $RuleName) {
             $rules += @{
-                Description = $rule.Description; ApplicationName = $rule.ApplicationName; serviceName = $rule.serviceName
+                Description = $rule.Description; Grouping = $rule.Grouping
+                ApplicationName = $rule.ApplicationName; serviceName = $rule.serviceName
                 Protocol = $rule.Protocol; LocalPorts = $rule.LocalPorts; RemotePorts = $rule.RemotePorts
                 LocalAddresses = $rule.LocalAddresses; RemoteAddresses = $rule.RemoteAddresses
                 Direction = $rule.Direction; Action = $rule.Action; Enabled = $rule.Enabled; Profiles = $rule.Profiles
-                Grouping = $rule.Grouping; InterfaceTypes = $rule.InterfaceTypes; EdgeTraversal = $rule.EdgeTraversal
+                InterfaceTypes = $rule.InterfaceTypes; EdgeTraversal = $rule.EdgeTraversal
             }
         } elseif ($rule.Enabled -and $rule.Direction -eq 1 -and $rule.Action -eq 1 -and $rule.Protocol -eq 6 -and
             ([string] $rule.LocalPorts).Split(',') -contains [string] $Port) {
@@ -79,9 +80,11 @@ function Get-Fact {
         $fact.listener = Get-ListenerFact
         $auth = Get-WSManInstance -ResourceURI winrm/config/Service/Auth
         $fact.basic = ([string] $auth.Basic -eq 'true')
-        if ([string] $auth.Negotiate -ne 'true') { Add-Warning -Text 'WinRM does not take NTLM here (Auth\Negotiate is false)' }
+        if ([string] $auth.Negotiate -ne 'true') {
+            Add-Warning -Text 'WinRM does not take NTLM here (Auth\Negotiate is false)'
+        }
         if ([string] (Get-WSManInstance -ResourceURI winrm/config/Service).AllowUnencrypted -eq 'true') {
-            Add-Warning -Text 'WinRM takes unencrypted messages over HTTP (AllowUnencrypted is true); nothing here needs that'
+            Add-Warning -Text 'WinRM takes unencrypted messages over HTTP (AllowUnencrypted is true); none is needed'
         }
         if ($null -ne $fact.listener) { $port = $fact.listener.port }
     } elseif ($Check) {

@@ -6,24 +6,29 @@ function New-Step([string] $Step, $From, $To, [string] $Reason) {
     return @{ step = $Step; from = $From; to = $To; reason = $Reason }
 }
 
-# Why the listener needs another certificate; empty when it does not. A certificate of somebody else's is theirs to renew.
+# Why the listener needs another certificate; empty when it does not. Somebody else's is theirs to renew.
 function Get-CertificateProblem($Listener, $Certificate, [string] $FriendlyName, [datetime] $Now) {
     if ($null -eq $Listener) { return 'there is no HTTPS listener' }
     if ($null -eq $Certificate) { return 'its certificate is not in the store, or has no key' }
     if ($Certificate.NotAfter -le $Now) { return 'its certificate has expired' }
     if ($Certificate.FriendlyName -notlike "$CertificateName *") {
         if ($Certificate.NotAfter -le $Now.AddDays($RenewDays)) {
-            Add-Warning -Text "the listener's certificate ends $($Certificate.NotAfter.ToString('yyyy-MM-dd')); it is not of this script"
+            $end = $Certificate.NotAfter.ToString('yyyy-MM-dd')
+            Add-Warning -Text "the listener's certificate ends $end; it is not of this script"
         }
         return ''
     }
-    if ($Certificate.NotAfter -le $Now.AddDays($RenewDays)) { return "its certificate has fewer than $RenewDays days left" }
+    if ($Certificate.NotAfter -le $Now.AddDays($RenewDays)) {
+        return "its certificate has fewer than $RenewDays days left"
+    }
     if ($Certificate.FriendlyName -ne $FriendlyName) { return 'its certificate has other names' }
     return ''
 }
 
 function Get-ListenerStep($Fact, $Certificate, [string] $FriendlyName, [datetime] $Now) {
-    $problem = Get-CertificateProblem -Listener $Fact.listener -Certificate $Certificate -FriendlyName $FriendlyName -Now $Now
+    $listener = $Fact.listener
+    $unused = { $_.Thumbprint -ne $listener.thumbprint }
+    $problem = Get-CertificateProblem $listener $Certificate $FriendlyName $Now
     if ($problem -ne '') {
         $from = $null
         if ($null -ne $Fact.listener) { $from = $Fact.listener.thumbprint }
@@ -37,7 +42,7 @@ function Get-ListenerStep($Fact, $Certificate, [string] $FriendlyName, [datetime
         New-Step -Step $name -From $from -To $FriendlyName -Reason $problem
     } elseif (-not $Fact.listener.enabled) {
         New-Step -Step 'listener' -From 'disabled' -To 'enabled' -Reason 'the HTTPS listener is disabled'
-    } elseif (@(Get-OwnCertificate | Where-Object -FilterScript { $_.Thumbprint -ne $Fact.listener.thumbprint }).Count -gt 0) {
+    } elseif (@(Get-OwnCertificate | Where-Object -FilterScript $unused).Count -gt 0) {
         New-Step -Step 'leftover' -From $null -To $null -Reason 'certificates of earlier runs are not in use'
     }
 }
@@ -45,7 +50,7 @@ function Get-ListenerStep($Fact, $Certificate, [string] $FriendlyName, [datetime
 function Test-Rule($Fact, [hashtable] $Known) {
     if ($Fact.firewall.Count -ne 1) { return $false }
     $rule = $Fact.firewall[0]
-    # Windows writes addresses down in its own way, so what it made of ours is compared with what it made of them before.
+    # Windows writes addresses down in its own way, so what it makes of ours is compared with what it made of them.
     return $rule.Enabled -and $rule.Direction -eq 1 -and $rule.Action -eq 1 -and $rule.Protocol -eq 6 -and
         $rule.LocalPorts -eq [string] $Fact.port -and $Known.applied.addresses -eq ($AllowedAddresses -join ',') -and
         $Known.applied.read_back -eq $rule.RemoteAddresses
@@ -70,6 +75,7 @@ function Get-Plan($Fact, $Certificate, [string] $FriendlyName, [hashtable] $Know
     # Last: nobody is let in before the rest is as it should be.
     if ($null -ne $Fact.firewall -and -not (Test-Rule -Fact $Fact -Known $Known)) {
         $from = @($Fact.firewall | ForEach-Object -Process { $_.RemoteAddresses }) -join ' and '
-        New-Step -Step 'firewall' -From $from -To ($AllowedAddresses -join ',') -Reason "the rule '$RuleName' is missing or differs"
+        $reason = "the rule '$RuleName' is missing or differs"
+        New-Step -Step 'firewall' -From $from -To ($AllowedAddresses -join ',') -Reason $reason
     }
 }

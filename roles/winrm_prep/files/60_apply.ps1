@@ -13,10 +13,11 @@ function New-OwnCertificate([hashtable] $Known, [string[]] $For, [string] $Frien
     $alternatives = foreach ($name in $For) {
         if (Test-Ip -Text $name) { "_continue_ = `"ipaddress=$name&`"" } else { "_continue_ = `"dns=$name&`"" }
     }
-    # A name of its own: of two certificates with one name OpenSSL, and so a controller that trusts both, finds only one.
+    # A name of its own: of two certificates with one name OpenSSL, and so a controller that trusts both, finds one.
     $made = (Get-Date).ToUniversalTime().ToString('yyyyMMddHHmmss')
     $lines = @(
-        '[Version]', 'Signature = "$Windows NT$"', '[NewRequest]', "Subject = `"CN=$env:COMPUTERNAME,OU=$CertificateName $made`"",
+        '[Version]', 'Signature = "$Windows NT$"', '[NewRequest]',
+        "Subject = `"CN=$env:COMPUTERNAME,OU=$CertificateName $made`"",
         "FriendlyName = `"$FriendlyName`"", 'RequestType = Cert', 'MachineKeySet = TRUE', 'Exportable = FALSE',
         'KeyLength = 2048', 'KeySpec = 1', 'KeyUsage = 0xA0', 'HashAlgorithm = SHA256', 'SMIME = FALSE',
         'ProviderName = "Microsoft RSA SChannel Cryptographic Provider"', 'ProviderType = 12',
@@ -38,7 +39,8 @@ function New-OwnCertificate([hashtable] $Known, [string[]] $For, [string] $Frien
 
 # The key goes as well: removing a certificate from the store leaves it on the disk.
 function Remove-OwnCertificate([string] $Except) {
-    $store = New-Object -TypeName System.Security.Cryptography.X509Certificates.X509Store -ArgumentList @('My', 'LocalMachine')
+    $type = 'System.Security.Cryptography.X509Certificates.X509Store'
+    $store = New-Object -TypeName $type -ArgumentList @('My', 'LocalMachine')
     $store.Open('ReadWrite')
     try {
         foreach ($certificate in (Get-OwnCertificate | Where-Object -FilterScript { $_.Thumbprint -ne $Except })) {
@@ -65,8 +67,9 @@ function Set-Listener([hashtable] $Known, $Fact, [string] $FriendlyName) {
     if ($FriendlyName -ne '') {
         # WinRM wants the listener's name to be the certificate's.
         $values.Hostname = $env:COMPUTERNAME
-        $values.CertificateThumbprint = (Get-OwnCertificate | Where-Object -FilterScript {
-                $_.FriendlyName -eq $FriendlyName } | Sort-Object -Property NotAfter -Descending | Select-Object -First 1).Thumbprint
+        $newest = Get-OwnCertificate | Where-Object -FilterScript { $_.FriendlyName -eq $FriendlyName } |
+            Sort-Object -Property NotAfter -Descending | Select-Object -First 1
+        $values.CertificateThumbprint = $newest.Thumbprint
     }
     $selector = Get-Selector -Listener $Fact.listener
     if ($null -eq $Fact.listener) {
@@ -115,7 +118,8 @@ function Set-Firewall([hashtable] $Known, $Fact) {
     $policy = New-Object -ComObject HNetCfg.FwPolicy2
     for ($rule = 0; $rule -lt $Fact.firewall.Count; $rule++) { $policy.Rules.Remove($RuleName) }
     Add-Rule -Policy $policy -Fields @{
-        Protocol = 6; LocalPorts = [string] $Fact.port; RemoteAddresses = $addresses; Direction = 1; Action = 1; Enabled = $true
+        Protocol = 6; LocalPorts = [string] $Fact.port; RemoteAddresses = $addresses
+        Direction = 1; Action = 1; Enabled = $true
         Profiles = 0x7fffffff; Description = 'WinRM over HTTPS, for the controllers named by openngt winrm_prep'
     }
     $after = Get-FirewallFact -Port $Fact.port

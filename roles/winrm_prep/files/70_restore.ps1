@@ -13,7 +13,8 @@ function Get-RestorePlan([hashtable] $Known) {
 function Restore-Listener($Was, $Fact) {
     $ours = @(Get-OwnCertificate | ForEach-Object -Process { $_.Thumbprint })
     if ($null -eq $Fact.listener) { return }
-    if ($ours -notcontains $Fact.listener.thumbprint -and ($null -eq $Was -or $Was.thumbprint -ne $Fact.listener.thumbprint)) {
+    $shown = $Fact.listener.thumbprint
+    if ($ours -notcontains $shown -and ($null -eq $Was -or $Was.thumbprint -ne $shown)) {
         Add-Warning -Text 'somebody has given the HTTPS listener another certificate meanwhile: it is left as it is'
         return
     }
@@ -28,7 +29,8 @@ function Restore-Listener($Was, $Fact) {
         return
     }
     if ($null -ne $Was) {
-        Add-Warning -Text "the listener's former certificate $($Was.thumbprint) is gone or has expired: the listener goes, too"
+        $gone = $Was.thumbprint
+        Add-Warning -Text "the listener's former certificate $gone is gone or has expired: the listener goes, too"
     }
     Remove-WSManInstance -ResourceURI winrm/config/Listener -SelectorSet $selector
 }

@@ -4,13 +4,18 @@
 
 function Get-Summary($Fact) {
     $rules = @()
-    if ($null -ne $Fact.firewall) { $rules = @($Fact.firewall | ForEach-Object -Process { [string] $_.RemoteAddresses }) }
-    return @{ service = $Fact.service; listener = $Fact.listener; basic = $Fact.basic; token = $Fact.token; firewall = $rules }
+    if ($null -ne $Fact.firewall) {
+        $rules = @($Fact.firewall | ForEach-Object -Process { [string] $_.RemoteAddresses })
+    }
+    return @{
+        service = $Fact.service; listener = $Fact.listener; basic = $Fact.basic; token = $Fact.token; firewall = $rules
+    }
 }
 
 function Get-Shown($Certificate) {
     if ($null -eq $Certificate) { return $null }
-    $text = [Convert]::ToBase64String($Certificate.RawData, [Base64FormattingOptions]::InsertLineBreaks).Replace("`r", '')
+    $text = [Convert]::ToBase64String($Certificate.RawData, [Base64FormattingOptions]::InsertLineBreaks)
+    $text = $text.Replace("`r", '')
     return @{
         thumbprint_sha256 = Get-Sha256 -Bytes $Certificate.RawData
         thumbprint_sha1 = $Certificate.Thumbprint.ToLowerInvariant()
@@ -27,7 +32,8 @@ function Add-Listened([hashtable] $Result, $Fact, [string] $FriendlyName) {
     $shown = Get-Shown -Certificate (Get-StoredCertificate -Thumbprint $used)
     if ($null -ne $shown) { foreach ($key in $shown.Keys) { $Result[$key] = $shown[$key] } }
     if ($Result.pending.Count -gt 0) {
-        $next = Get-OwnCertificate | Where-Object -FilterScript { $_.FriendlyName -eq $FriendlyName -and $_.Thumbprint -ne $used } |
+        $next = Get-OwnCertificate |
+            Where-Object -FilterScript { $_.FriendlyName -eq $FriendlyName -and $_.Thumbprint -ne $used } |
             Sort-Object -Property NotAfter -Descending | Select-Object -First 1
         $Result.next = Get-Shown -Certificate $next
     }
@@ -40,7 +46,8 @@ function Invoke-Present([hashtable] $Result, [hashtable] $Known) {
     $friendlyName = Get-FriendlyName -For $for
     $steps = @()
     if (-not $fact.service.running -or $fact.service.start_mode -ne 'Auto') {
-        $steps += New-Step -Step 'service' -From $fact.service -To 'running, Auto' -Reason 'WinRM does not run, or not after a restart'
+        $reason = 'WinRM does not run, or not after a restart'
+        $steps += New-Step -Step 'service' -From $fact.service -To 'running, Auto' -Reason $reason
         if (-not $Check) {
             Start-WinRM -Known $Known -Fact $fact
             $fact = Get-Fact
@@ -77,7 +84,8 @@ function Invoke-Absent([hashtable] $Result, [hashtable] $Known) {
 }
 
 $result = @{
-    changed = $false; check = [bool] $Check; state = $State; steps = @(); pending = @(); before = $null; after = $null; port = $null
+    changed = $false; check = [bool] $Check; state = $State; steps = @(); pending = @()
+    before = $null; after = $null; port = $null
     thumbprint_sha256 = $null; thumbprint_sha1 = $null; not_after = $null; certificate_pem = $null; next = $null
     warnings = @(); failed = $false
 }
@@ -107,11 +115,21 @@ try {
             Restore-Former -Known $known
             $result.message += '; what was here before is back'
         } catch {
-            $result.message += "; putting back failed, too, and $StateFile has what was here before: $($_.Exception.Message)"
+            $why = $_.Exception.Message
+            $result.message += "; putting back failed, too, and $StateFile has what was here before: $why"
         }
     }
 }
 $result.warnings = @($Warnings)
 ConvertTo-Json -InputObject $result -Depth 6 -Compress
+if (Test-Path -LiteralPath Variable:\Ansible) {
+    $from = @($result.steps | ForEach-Object -Process { @{ $_.step = $_.from } })
+    $to = @($result.steps | ForEach-Object -Process { @{ $_.step = $_.to } })
+    $Ansible.Changed = $result.changed
+    $Ansible.Diff = @{
+        before = (ConvertTo-Json -InputObject $from -Depth 6)
+        after = (ConvertTo-Json -InputObject $to -Depth 6)
+    }
+}
 # Under Ansible the module ends the process; by hand and at first boot the exit status tells.
 if ($result.failed -and -not (Test-Path -LiteralPath Variable:\Ansible)) { exit 1 }

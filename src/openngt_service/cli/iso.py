@@ -48,6 +48,9 @@ def build(
     bootstrap_hours: Annotated[int, typer.Option(min=0, help="Life of the ISO's certificate; 0: the full life.")] = 24,
     label: Annotated[str, typer.Option()] = LABEL,
     extras: Annotated[Path | None, typer.Option(help="Folder whose files go along, under extras/.")] = None,
+    windows_python: Annotated[
+        Path | None, typer.Option(help="python.org's embeddable package, for a Windows guest.")
+    ] = None,
     config_only: Annotated[bool, typer.Option("--config-only", help="Identity without installer and agent.")] = False,
     ca_passphrase_file: Annotated[Path | None, typer.Option(help="What the CA's key is encrypted with.")] = None,
     output: Output = Form.table,
@@ -65,6 +68,7 @@ def build(
         bootstrap_hours=bootstrap_hours,
         label=label,
         extras=extras,
+        windows_python=windows_python,
         config_only=config_only,
     )
     outcome = ensure_iso(order, check=False, now=effects.now())

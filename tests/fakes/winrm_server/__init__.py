@@ -11,13 +11,14 @@ logic of roles and of errors; it proves nothing about PowerShell, and nothing ab
 """
 
 from .certificates import Certificate, make_certificate
-from .faults import AccessDenied, Drop, Fault, HttpStatus, Quota, ShellGone, Slow, Unauthorized
+from .faults import AccessDenied, Drip, Drop, Fault, HttpStatus, Quota, ShellGone, Slow, Unauthorized
 from .programs import Run, echo, through_bootstrap
 from .server import Seen, WinrmServer
 
 __all__ = [
     "AccessDenied",
     "Certificate",
+    "Drip",
     "Drop",
     "Fault",
     "HttpStatus",

@@ -5,7 +5,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["AccessDenied", "Drop", "Failure", "Fault", "HttpStatus", "Quota", "ShellGone", "Slow", "Unauthorized"]
+__all__ = [
+    "AccessDenied",
+    "Drip",
+    "Drop",
+    "Failure",
+    "Fault",
+    "HttpStatus",
+    "Quota",
+    "ShellGone",
+    "Slow",
+    "Unauthorized",
+]
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,12 @@ class Slow:
     seconds: float | None = None
 
 
-Failure = Fault | HttpStatus | Unauthorized | Drop | Slow
+@dataclass(frozen=True)
+class Drip:
+    """An answer of a byte every 0.1 s, without an end."""
+
+
+Failure = Drip | Fault | HttpStatus | Unauthorized | Drop | Slow
 
 # Codes and subcodes: wsmerror.h and winerror.h. The texts are those of an English Windows.
 Quota = Fault(

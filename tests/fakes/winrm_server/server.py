@@ -22,7 +22,7 @@ from typing import Any, Self
 from . import messages
 from .authentication import ENCRYPTED, Login, write_user_file
 from .certificates import Certificate
-from .faults import Drop, Failure, Fault, HttpStatus, Quota, ShellGone, Slow, Unauthorized
+from .faults import Drip, Drop, Failure, Fault, HttpStatus, Quota, ShellGone, Slow, Unauthorized
 from .programs import Play, Run
 
 __all__ = ["Seen", "WinrmServer"]
@@ -303,12 +303,14 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             self.reply(failure.status, failure.body)
         elif isinstance(failure, Unauthorized):
             self.reply(401, b"", self.login.offers())
-        elif isinstance(failure, Drop):
-            if failure.after_bytes:
-                self.wfile.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\nContent-Length: 100000\r\n\r\n"
-                )
+        elif isinstance(failure, Drop | Drip):
+            if failure != Drop():
+                head = "HTTP/1.1 200 OK\r\nContent-Type: application/soap+xml\r\nContent-Length: 100000\r\n\r\n"
+                self.wfile.write(head.encode())
+            if isinstance(failure, Drop):
                 self.wfile.write(b"<" * failure.after_bytes)
+            while isinstance(failure, Drip) and not self.server.guest.ending.wait(0.1):
+                self.wfile.write(b"<")
             self.close_connection = True
         return isinstance(failure, Fault)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The package that a tools ISO carries for Windows guests: what is taken for one, and how it travels."""
 
+import dataclasses
+import datetime
 import struct
 import zipfile
 from pathlib import Path
@@ -9,10 +11,14 @@ import pytest
 from tests.fakes.windows_python import embeddable
 
 from openngt.errors import OpenNGTError
+from openngt.iso.ensure_iso import IsoOrder, ensure_iso
 from openngt.iso.layout import AGENT, INSTALLER, INSTALLER_WINDOWS, SETUP_WINDOWS
 from openngt.iso.payload import tools_payload
 from openngt.iso.template import ensure_template
 from openngt.iso.windows_python import ON_ISO, inspect_windows_python
+from openngt.pki.authority import create_authority
+
+from .conftest import CLUSTER_UUID, VM_UUID
 
 
 def test_the_embeddable_package_is_measured_and_stands_on_the_iso(tmp_path: Path) -> None:
@@ -76,3 +82,18 @@ def test_a_damaged_member_is_no_crash(tmp_path: Path) -> None:
     with pytest.raises(OpenNGTError) as caught:
         inspect_windows_python(path)
     assert caught.value.code == "INVALID_INPUT"
+
+
+def test_an_iso_without_a_service_is_made_again_for_another_python_and_never_twice_for_one(
+    tmp_path: Path, now: datetime.datetime
+) -> None:
+    create_authority(tmp_path / "ca", common_name="Test CA", now=now)
+    order = IsoOrder(tmp_path / "vm.iso", tmp_path / "ca", VM_UUID, CLUSTER_UUID, "192.0.2.10")
+    for version in (12, 13):
+        path = embeddable(tmp_path / f"python-3.{version}.zip", version=version)
+        equipped = dataclasses.replace(order, windows_python=path)
+        assert [ensure_iso(equipped, check=False, now=now).changed for _ in range(2)] == [True, False]
+    assert ensure_iso(order, check=True, now=now).changed, "without one it is another ISO"
+    with pytest.raises(OpenNGTError) as caught:
+        dataclasses.replace(order, windows_python=path, config_only=True)
+    assert (caught.value.code, caught.value.details) == ("INVALID_INPUT", {"field": "windows_python"})

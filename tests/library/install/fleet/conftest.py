@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The real service in front of a hypervisor in a file, real agents, and guests that answer by a script."""
 
+import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,21 @@ class FleetOfScripts:
             raise self.refusals[login.host]
         return self.guests[login.host]
 
-    def install(self, *targets: Target, refused: Any = (), **options: Any) -> Report:
+    def install(
+        self, *targets: Target, refused: Any = (), stop: threading.Event | None = None, **options: Any
+    ) -> Report:
         self.events.clear()
         options.setdefault("journal", None if options.get("check") else self.folder / "journal")
-        asked = Options(**{"wait_seconds": 60, **options})
-        return install(targets, asked, self.service.client, self.events.append, refused=refused, connect=self.connect)
+        asked = Options(**{"wait_seconds": 300, **options})
+        return install(
+            targets,
+            asked,
+            self.service.client,
+            self.events.append,
+            refused=refused,
+            stop=stop,
+            connect=self.connect,
+        )
 
     def verbs(self, name: str) -> list[str]:
         """What the service did with the VM, by the audit log."""
@@ -93,6 +104,3 @@ def fleet(running: ServiceProcess, tmp_path: Path) -> Iterator[FleetOfScripts]:
             client.disable(record["vm_uuid"])
         for vm in client.hypervisor_vms():
             running.hypervisor.remove(vm["vm_uuid"])
-
-
-Fleet = Callable[[], FleetOfScripts]

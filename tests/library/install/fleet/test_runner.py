@@ -126,11 +126,13 @@ def test_a_signal_lets_those_at_work_come_to_an_end_and_begins_no_other(
 ) -> None:
     def go(_go: dict[str, Any]) -> dict[str, Any]:
         os.kill(os.getpid(), number)
+        assert stop.wait(60), "the main thread takes it in its own time"
         return fleet.run_agent("web1")
 
+    stop = threading.Event()
     before = signal.getsignal(number)
     targets = [fleet.add("web1", install=go), fleet.add("web2"), fleet.add("web3")]
-    report = fleet.install(*targets, max_in_flight=1)
+    report = fleet.install(*targets, max_in_flight=1, stop=stop)
     assert states(report) == {"web1": "installed", "web2": "not_begun", "web3": "not_begun"}
     assert report.interrupted and report.error is not None
     assert report.limit_file is not None and Path(report.limit_file).read_text() == "web2\nweb3\n"

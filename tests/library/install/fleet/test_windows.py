@@ -95,6 +95,7 @@ def test_with_it_a_windows_guest_is_installed_and_told_which_python_it_may_start
     sha256 = hashlib.sha256(python_zip.read_bytes()).hexdigest()
     carried = windows_fleet.client.payload()["windows_python"]
     assert (carried["version"], carried["architecture"], carried["sha256"]) == ("3.12", "amd64", sha256)
+    assert f"for Windows  Python 3.12 amd64, SHA-256 {sha256}\n" in windows_fleet.service.stdout
     target = add(windows_fleet, "win2")
     guest = windows_fleet.guests["win2"]
     [row] = windows_fleet.install(target).rows

@@ -2,26 +2,28 @@
 """What goes wrong on the way into a guest, and the code that it ends with; nothing waits for ever."""
 
 import contextlib
-import dataclasses
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
-import paramiko
 import pytest
+from tests.fakes.odd_sshd import HalfServer, listener, nobody
 from tests.fakes.relay import Relay
 from tests.fakes.sshd import PASSWORD, Account, Sshd
 from tests.fakes.waiting import until
 
 from openngt.errors import OpenNGTError
-from openngt.install.fleet.target import Become, HostKeys, Secret, SshLogin
+from openngt.install.fleet.target import Become, Secret, SshLogin
 from openngt.install.transports.lines import MAX_LINE_BYTES, TAIL_BYTES
 from openngt.install.transports.ssh import connect
 
 SECONDS = 30
+ROOT = Path(__file__).resolve().parents[4]
 FOR_EVER = 600
 """A limit that must not be what ends a test."""
 
@@ -37,89 +39,6 @@ def refusal(login: SshLogin, seconds: float = SECONDS) -> OpenNGTError:
     assert f"{login.host}:{login.port}" in error.message
     assert error.details["host"] == login.host and error.details["port"] == login.port
     return error
-
-
-def nobody(port: int) -> SshLogin:
-    return SshLogin("127.0.0.1", port, password=Secret(PASSWORD), use_agent=False, host_keys=HostKeys(files=()))
-
-
-@contextlib.contextmanager
-def listener(say: bytes | None, *, keep: bool = True) -> Iterator[int]:
-    """A port that says this to whoever connects, then keeps the connection or closes it. None: nobody is let in."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0 if say is None else 16) as server:
-        port: int = server.getsockname()[1]
-        held: list[socket.socket] = []
-        if say is None:
-            for _ in range(2):  # the queue is full then, and the kernel answers nobody any more
-                held.append(socket.socket())
-                held[-1].setblocking(False)
-                held[-1].connect_ex(("127.0.0.1", port))
-            yield port
-        else:
-            words = say
-
-            def serve() -> None:
-                with contextlib.suppress(OSError):
-                    while True:
-                        each, _ = server.accept()
-                        each.sendall(words)
-                        held.append(each) if keep else each.close()
-
-            thread = threading.Thread(target=serve, daemon=True)
-            thread.start()
-            yield port
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
-        for each in held:
-            each.close()
-
-
-class HalfServer(paramiko.ServerInterface):
-    """An SSH server that hangs in one phase, and runs no command in any case."""
-
-    def __init__(self, folder: Path, hangs: str) -> None:
-        self._known_hosts = folder / "known_hosts"
-        self._hangs = hangs
-        self._key = paramiko.ECDSAKey.generate()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._over = threading.Event()
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._listener.close()
-
-    def login(self) -> SshLogin:
-        port = self._listener.getsockname()[1]
-        self._known_hosts.write_text(f"[127.0.0.1]:{port} {self._key.get_name()} {self._key.get_base64()}\n")
-        return dataclasses.replace(nobody(port), host_keys=HostKeys(files=(str(self._known_hosts),)))
-
-    def check_auth_password(self, username: str, password: str) -> int:
-        self._maybe_hang("auth")
-        return paramiko.AUTH_SUCCESSFUL
-
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
-
-    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        self._maybe_hang("exec")
-        return False
-
-    def _maybe_hang(self, phase: str) -> None:
-        if self._hangs == phase:
-            self._over.wait(FOR_EVER)
-
-    def _serve(self) -> None:
-        with contextlib.suppress(OSError):
-            connection, _ = self._listener.accept()
-            transport = paramiko.Transport(connection)
-            transport.add_server_key(self._key)
-            transport.start_server(server=self)
-            self._over.wait(FOR_EVER)
-            transport.close()
 
 
 def test_a_name_that_nobody_has() -> None:
@@ -356,6 +275,41 @@ def test_a_program_that_prints_while_it_is_talked_to(server: Sshd) -> None:
         program.close_input()
         heard = iter(lambda: program.hear(SECONDS), None)
         assert b"".join(line + b"\n" for line in heard if line is not None) == sent
+
+
+GREEDY = r"""
+import resource, sys
+from openngt.install.fleet.target import HostKeys, Secret, SshLogin
+from openngt.install.transports.ssh import connect
+port, password, known = sys.argv[1:]
+login = SshLogin("127.0.0.1", int(port), password=Secret(password), use_agent=False, host_keys=HostKeys((known,)))
+with connect(login) as transport:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    program = transport.start("yes $(printf %0999d 0) | head -c 100000000; cat")
+    program.say((b"0" * 999 + b"\n") * 500)  # which it reads after all that it prints
+    program.close_input()
+    heard = 0
+    while (line := program.hear(60)) is not None:
+        heard += len(line) + 1
+    print(heard, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_much_output_does_not_fill_the_memory(server: Sshd) -> None:
+    known = server.vouched(server.port).files[0]
+    environment = {**os.environ, "PYTHONPATH": "plugins/module_utils"}
+    done = subprocess.run(
+        [sys.executable, "-c", GREEDY, str(server.port), PASSWORD, known],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    heard, kib = map(int, done.stdout.split())
+    assert heard == 100_000_000 + 500_000
+    assert kib < 60_000
 
 
 def test_input_for_a_program_that_has_ended_is_dropped(server: Sshd) -> None:

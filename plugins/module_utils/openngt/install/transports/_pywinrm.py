@@ -23,6 +23,7 @@ try:
     import requests
     from requests.adapters import HTTPAdapter
     from spnego.exceptions import SpnegoError
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
     from winrm import transport as pywinrm_transport
     from winrm.exceptions import (
         InvalidCredentialsError,
@@ -90,6 +91,7 @@ class Listener:
         self._login = login
         self._adapter = _VerifyingAdapter(context, connect_seconds, self._note)
         self._answered = False
+        self._deadline = 0.0
         self.lost = False
         """The guest does not answer any more, or the connection broke."""
         self._offered: str | None = None
@@ -100,6 +102,7 @@ class Listener:
         self._session.trust_env = False
         self._session.max_redirects = 0
         self._session.mount("https://", self._adapter)
+        self._session.hooks["response"].append(self._read)
 
     def open_shell(self) -> str:
         """GUEST_LOGIN_FAILED, GUEST_REFUSED (a quota too), and what stands in the way of a first connection."""
@@ -157,8 +160,10 @@ class Listener:
         self._session.close()
 
     def _limit(self, seconds: int) -> None:
+        within = seconds + min(seconds, GRACE_SECONDS)
         self._protocol.operation_timeout_sec = seconds
-        self._protocol.transport.read_timeout_sec = seconds + min(seconds, GRACE_SECONDS)
+        self._protocol.transport.read_timeout_sec = within
+        self._deadline = time.monotonic() + self._adapter.connect_seconds + 3 * within  # NTLM takes three messages
 
     def _note(self, response: requests.Response) -> None:
         """Called for each answer, those of a handshake included."""
@@ -167,6 +172,20 @@ class Listener:
             # The first says what there is; a later one holds NTLM's challenge.
             offered = {part.split(" ")[0] for part in response.headers.get("WWW-Authenticate", "").split(", ") if part}
             self._offered = ", ".join(sorted(offered)) or None
+
+    def _read(self, response: requests.Response, **_: object) -> None:
+        """Called for the last answer, after NTLM and Kerberos have taken the certificate from its open connection."""
+        content = bytearray()
+        for piece in _pieces(response):
+            content += piece
+            if len(content) > MAX_ANSWER_BYTES:
+                response.close()
+                message = f"{self._place} gave an answer of more than {MAX_ANSWER_BYTES} bytes"
+                raise OpenNGTError("PROTOCOL_ERROR", message, self._details())
+            if time.monotonic() > self._deadline:
+                response.close()
+                raise requests.exceptions.ReadTimeout("the answer does not end")
+        response._content = bytes(content)
 
     @contextmanager
     def _failures(self, doing: str) -> Iterator[None]:
@@ -277,12 +296,12 @@ class Listener:
         user, remedy = account(self._login), None
         if self._login.auth == "kerberos":
             remedy = f"get a ticket first: kinit {user}; the password of the login is not used for Kerberos"
-        message = f"{self._place}: no {self._login.auth} session came about ({type(exc).__name__})"
+        message = f"{self._place}: no {self._login.auth} session came about: {exc}"
         return OpenNGTError("GUEST_LOGIN_FAILED", message, self._details(auth=self._login.auth), remedy)
 
 
 class _VerifyingAdapter(HTTPAdapter):
-    """Connects with the context it is given, whatever `verify` says, and reads an answer within a time and a size."""
+    """Connects with the context it is given, whatever `verify` says."""
 
     def __init__(
         self, context: ssl.SSLContext, connect_seconds: float, note: Callable[[requests.Response], None]
@@ -312,26 +331,23 @@ class _VerifyingAdapter(HTTPAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        deadline = time.monotonic() + self.connect_seconds + timeout
         response = super().send(request, True, (self.connect_seconds, timeout), verify, cert, proxies)
         self._note(response)
-        # NTLM's handler takes the certificate from the open answer, so that one is left unread.
-        if response.status_code != requests.codes.unauthorized:
-            _read(response, deadline)
         return response
 
 
-def _read(response: requests.Response, deadline: float) -> None:
-    content = bytearray()
-    for chunk in response.iter_content(65536):
-        content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
-            response.close()
-            raise requests.exceptions.ContentDecodingError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-        if time.monotonic() > deadline:
-            response.close()
-            raise requests.exceptions.ReadTimeout("the answer does not end")
-    response._content = bytes(content)
+def _pieces(response: requests.Response) -> Iterator[bytes]:
+    """The body as it arrives: requests' own reading waits for whole pieces, however slowly their bytes come."""
+    if not hasattr(response.raw, "read1"):  # urllib3 1.26: within the time limit for an answer that comes at all
+        yield from response.iter_content(1024)
+        return
+    try:
+        while piece := response.raw.read1(65536, decode_content=True):
+            yield piece
+    except ReadTimeoutError as exc:
+        raise requests.exceptions.ReadTimeout(exc) from exc
+    except HTTPError as exc:
+        raise requests.exceptions.ConnectionError(exc) from exc
 
 
 def _protocol(login: WinrmLogin) -> Protocol:

@@ -136,17 +136,17 @@ class SshProgram:
     def hear(self, seconds: float) -> bytes | None:
         deadline = time.monotonic() + seconds
         while True:
-            self._bell.hush()
-            ended = self._ended()  # looked at before the pump, so what came before the end is taken first
-            self._pump()
-            if ended:
-                self._lines.end()
-            line = self._lines.take()
+            line = self._lines.take()  # before the pump: what is not heard yet fills the window, not the memory
             if line is not None:
                 return line
-            if ended:
+            self._bell.hush()
+            if self._ended():
+                self._lines.end()
+                if len(self._lines):
+                    continue
                 self._check_whole()
                 return None
+            self._pump()
             self._wait(deadline, f"prints nothing for {seconds:g} s", seconds)
 
     def end(self, seconds: float) -> Ended:

@@ -10,6 +10,7 @@ import pytest
 from tests.fakes.winrm_server import (
     AccessDenied,
     Certificate,
+    Drip,
     Drop,
     Fault,
     HttpStatus,
@@ -173,6 +174,7 @@ def test_a_wrong_password_is_said_without_the_password(auth: str, listen: Listen
         (Fault(2150858999, "The service is tired."), "GUEST_REFUSED", "The service is tired."),
         (HttpStatus(503), "GUEST_REFUSED", "HTTP status 503"),
         (HttpStatus(200, b"<html>a web server</html>"), "PROTOCOL_ERROR", "no WS-Management"),
+        (HttpStatus(200, b"x" * (17 << 20)), "PROTOCOL_ERROR", "more than"),
         (Drop(), "GUEST_CONNECTION_LOST", "half-way"),
         (Drop(20), "GUEST_CONNECTION_LOST", "half-way"),
     ],
@@ -213,14 +215,15 @@ def test_a_guest_that_lost_a_connection_is_left_without_a_shell(
     assert server.shells == {}
 
 
+@pytest.mark.parametrize("failure", [Slow(), Drip()])
 def test_a_guest_that_stops_answering_is_a_time_out(
-    listen: Listen, login_for: LoginFor, monkeypatch: pytest.MonkeyPatch
+    failure: Slow | Drip, listen: Listen, login_for: LoginFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openngt.install.transports._pywinrm.ANSWER_SECONDS", 1)
     monkeypatch.setattr("openngt.install.transports._pywinrm.CLOSING_SECONDS", 1)
     server = listen()
-    server.fail("Command", Slow())
-    with connect(login_for(server)) as guest, pytest.raises(OpenNGTError) as caught:
+    server.fail("Command", failure)
+    with connect(login_for(server), seconds=1) as guest, pytest.raises(OpenNGTError) as caught:
         guest.start("x")
     assert caught.value.code == "GUEST_TIMED_OUT"
 

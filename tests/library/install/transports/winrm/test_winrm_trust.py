@@ -2,17 +2,17 @@
 """T31 and T32: nothing of a login leaves before the guest's certificate is verified, and nothing over plain HTTP."""
 
 import dataclasses
-import multiprocessing
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tests.fakes.winrm_server import Certificate, WinrmServer, echo, make_certificate
+from tests.fakes.winrm_server import Certificate, make_certificate
 
 from openngt.errors import OpenNGTError
 from openngt.install.fleet.target import Secret, WinrmLogin
 from openngt.install.transports.winrm import connect
-from openngt.install.transports.winrm_trust import context_for
 
 from .conftest import PASSWORD, Listen, LoginFor
 
@@ -109,32 +109,26 @@ def test_an_expired_certificate_is_not_recorded(tmp_path: Path, listen: Listen, 
     assert not known.exists() and server.seen == []
 
 
-def meet(port: int, known: str) -> None:
-    context_for(WinrmLogin("127.0.0.1", port, trust_new=known), 10)
+MEET = """
+import sys
+from openngt.install.fleet.target import WinrmLogin
+from openngt.install.transports.winrm_trust import context_for
+context_for(WinrmLogin("127.0.0.1", int(sys.argv[1]), trust_new=sys.argv[2]), 30)
+"""
 
 
-def test_many_processes_record_their_first_uses_in_one_file(tmp_path: Path) -> None:
+def test_many_processes_record_their_first_uses_in_one_file(tmp_path: Path, listen: Listen) -> None:
     known = tmp_path / "known_winrm"
     known.write_text("# ours\nolder.example:5986 " + "0" * 64)
-    certificates = [make_certificate(tmp_path) for _ in range(8)]
-    servers = [WinrmServer(echo, users={}, certificate=each) for each in certificates]
-    processes = multiprocessing.get_context("spawn")
-    for server in servers:
-        server.__enter__()
-    try:
-        work = [processes.Process(target=meet, args=(server.port, str(known))) for server in servers]
-        for each in work:
-            each.start()
-        for each in work:
-            each.join()
-    finally:
-        for server in servers:
-            server.__exit__(None, None, None)
-    assert [each.exitcode for each in work] == [0] * 8
-    expected = {f"127.0.0.1:{s.port} {c.thumbprint}" for s, c in zip(servers, certificates, strict=True)}
+    certificates = [make_certificate(tmp_path) for _ in range(6)]
+    ports = [listen(certificate=each).port for each in certificates]
+    work = [subprocess.Popen([sys.executable, "-c", MEET, str(port), str(known)]) for port in ports]
+    assert [each.wait() for each in work] == [0] * len(work)
     lines = known.read_text().splitlines()
     assert lines[:2] == ["# ours", "older.example:5986 " + "0" * 64]
+    expected = {f"127.0.0.1:{port} {each.thumbprint}" for port, each in zip(ports, certificates, strict=True)}
     assert sorted(lines[2:]) == sorted(expected)
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_a_damaged_record_is_named_and_trusts_nobody(tmp_path: Path, listen: Listen, login_for: LoginFor) -> None:
