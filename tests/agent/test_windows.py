@@ -52,7 +52,7 @@ def windows_guest(tmp_path: Path, vm_uuid: str, disc: Path, ca_sha256: str) -> "
         str(disc),
         ca_sha256,
     ]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SUITE), "LC_ALL": "C.UTF-8"}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SUITE), "LC_ALL": "C.UTF-8", "TMPDIR": str(tmp_path)}
     with (tmp_path / "guest.stderr").open("w") as stderr:
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
 

@@ -109,7 +109,7 @@ class Links(SerialCase):
         _port, session = self.serial()
         with self.assertLogs("openngt.agent", "WARNING") as logs:
             session.sock.sendall(frame({"jsonrpc": "2.0", "method": "unheard", "params": {"x": "y" * 66000}})[:4000])
-            self.until(lambda said: not said["link"]["active"])
+            self.until(lambda said: not said["link"]["active"] and logs.output)  # it is shown first, then logged
         self.assertIn("from 2 to 65536 are allowed", logs.output[0])
 
     def test_garbage_between_frames_is_passed_over(self):
