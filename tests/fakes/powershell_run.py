@@ -308,9 +308,9 @@ class Shell(Values):
                     arguments[waiting] = True
                 waiting = text(element)[1:]
                 continue
-            value = text(element) if kind(element).type == "generic_token" else self.value(element)
             if text(element) == "@args":
                 continue
+            value = text(element) if kind(element).type == "generic_token" else self.value(element)
             if waiting:
                 arguments[waiting], waiting = value, ""
             else:

@@ -194,7 +194,7 @@ class WindowsGuest:
             "out-string": lambda a, p: ["\n".join(text_of(one) for one in p)],
             "select-object": lambda a, p: p[: a["First"]],
             "sort-object": sort_object,
-            "convertto-json": lambda a, p: [json.dumps(plain(a.get("InputObject") or p[0]))],
+            "convertto-json": lambda a, p: [json.dumps(plain(a["InputObject"] if "InputObject" in a else p[0]))],
             "convertfrom-json": lambda a, p: [json.loads(p[0], object_hook=Record)],
             "new-object": self.new_object,
             "test-path": self.test_path,

@@ -173,7 +173,8 @@ def test_what_is_not_safe_or_not_right_is_refused_before_the_guest_hears_of_it(p
     )
     for words in (
         "logs in with Basic, and winrm_prep_basic is false",
-        'everybody\\\\\\" is no address, network or range',
+        "is no address, network or range: give",
+        "everybody",
         "winrm_prep_names",
         "winrm_prep_validity_days is 30",
     ):
@@ -209,6 +210,12 @@ def test_the_third_door_is_a_file_that_does_the_same(prepared: Prepared) -> None
     assert guest.run(script, {})["steps"] == []
 
 
+def examples(path: Path) -> str:
+    """What people copy from a file; of a page its blocks of code, as its words may say what is refused."""
+    text = path.read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"^```.*?^```", text, re.MULTILINE | re.DOTALL)) if path.suffix == ".md" else text
+
+
 def test_nothing_that_people_copy_switches_verification_off() -> None:
     """T31: no page, example, role or playbook tells Ansible to trust whoever answers."""
     off = re.compile(
@@ -220,4 +227,5 @@ def test_nothing_that_people_copy_switches_verification_off() -> None:
     ]
     read = [path for path in places if path.suffix in {".md", ".yml", ".py", ".j2", ".ps1"}]
     assert len(read) > 100
-    assert [str(path) for path in read if off.search(path.read_text(encoding="utf-8"))] == []
+    assert [str(path) for path in read if off.search(examples(path))] == []
+    assert off.search("ansible_winrm_server_cert_validation: ignore") and off.search("validate_certs=no")

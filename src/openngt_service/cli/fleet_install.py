@@ -154,7 +154,7 @@ def read(connection: Connection, credentials: str | None, inventory: Path | None
 
 
 def run(connection: Connection, guests: Guests, options: Options) -> Report:
-    with progress() as shown:
+    with progress(check=options.check) as shown:
         return install_fleet(guests.targets, options, connection.open, shown.tell, refused=guests.refused)
 
 

@@ -40,21 +40,21 @@ class Lines:
 class Bar:
     """Done, failed, left, and who has been at work for longest; failures stay on the screen above it."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, check: bool = False) -> None:
         self._working: dict[str, Working] = {}
         self._failed = 0
         self._slowest: Working | None = None
         self._progress = Progress(
-            TextColumn("installing"),
+            TextColumn("checking" if check else "installing"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]} failed"),
+            TextColumn("{task.fields[failed]} failed, {task.remaining} left"),
             TimeElapsedColumn(),
             SlowestColumn(self),
             console=console,
             transient=True,
         )
-        self._task = self._progress.add_task("", total=None, failed=0)
+        self._task = self._progress.add_task("", total=0, failed=0)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -71,17 +71,18 @@ class Bar:
         return self._slowest
 
     def tell(self, event: Event) -> None:
-        if event.row is not None:
+        row = event.row
+        if row is not None:
             self._working.pop(event.name, None)
-            if event.row.state == "failed":
-                self._failed += 1
-                self._progress.console.print(Text(printable(line_of(event.row))))
+            self._failed += row.state == "failed"
         elif event.phase is not None:
             before = self._working.get(event.name)
             since = time.monotonic() if before is None else before.since
             self._working[event.name] = Working(event.name, event.phase, since)
         self._slowest = min(self._working.values(), key=lambda each: each.since, default=None)
         self._progress.update(self._task, completed=event.done, total=event.total, failed=self._failed)
+        if row is not None and row.state == "failed":
+            self._progress.console.print(Text(printable(line_of(row))))
 
 
 class SlowestColumn(ProgressColumn):
@@ -99,9 +100,11 @@ class SlowestColumn(ProgressColumn):
         return Text(f"slowest: {printable(slowest.name)} ({slowest.phase}, {seconds:.0f} s)", style="dim")
 
 
-def progress() -> Bar | Lines:
+def progress(*, check: bool) -> Bar | Lines:
     """A bar where a person sees standard error."""
-    return Bar(Console(stderr=True, markup=False, highlight=False)) if sys.stderr.isatty() else Lines()
+    if not sys.stderr.isatty():
+        return Lines()
+    return Bar(Console(stderr=True, markup=False, highlight=False), check=check)
 
 
 def line_of(row: Row) -> str:

@@ -30,10 +30,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class HttpStatus:
-    """A status with this body, which is no SOAP."""
+    """A status with this body, which is no SOAP; `location` is where it sends the client."""
 
     status: int
     body: bytes = b""
+    location: str | None = None
 
 
 @dataclass(frozen=True)

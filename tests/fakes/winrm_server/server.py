@@ -300,7 +300,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         if isinstance(failure, Slow):
             return not self.server.guest.ending.wait(failure.seconds)
         if isinstance(failure, HttpStatus):
-            self.reply(failure.status, failure.body)
+            self.reply(failure.status, failure.body, location=failure.location)
         elif isinstance(failure, Unauthorized):
             self.reply(401, b"", self.login.offers())
         elif isinstance(failure, Drop | Drip):
@@ -314,11 +314,21 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         return isinstance(failure, Fault)
 
-    def reply(self, status: int, body: bytes, offers: Collection[str] = (), *, encrypt: bool = False) -> None:
+    def reply(
+        self,
+        status: int,
+        body: bytes,
+        offers: Collection[str] = (),
+        *,
+        encrypt: bool = False,
+        location: str | None = None,
+    ) -> None:
         content_type = "application/soap+xml;charset=UTF-8"
         if encrypt:
             content_type, body = self.login.wrap(body)
         self.send_response(status)
+        if location is not None:
+            self.send_header("Location", location)
         for offer in offers:
             self.send_header("WWW-Authenticate", offer)
         if body:

@@ -239,7 +239,7 @@ def test_a_bar_shows_how_many_are_done_and_failed_and_who_is_slowest() -> None:
         bar.tell(Event("web1", None, failed("web1"), 1, 3))
         assert bar.slowest is not None and bar.slowest.name == "web2"
     shown = screen.getvalue()
-    assert "1/3" in shown and "1 failed" in shown and "slowest: web2 (enrol" in shown
+    assert "1/3" in shown and "1 failed, 2 left" in shown and "slowest: web2 (enrol" in shown
     assert "web1: failed in connect [GUEST_REFUSED] nobody listens\\x1b[2J" in shown
 
 

@@ -36,7 +36,7 @@ def take(
         stored, ca_sha256 = load(paths), None
     verified = verify(disc, Trust(vm_uuid, stored, ca_sha256))
     if stored is None:
-        log.warning("first identity: the CA %s is trusted by %s", verified.identity.ca_sha256, verified.trusted_by)
+        log.warning("first identity: the CA %s is trusted (%s)", verified.identity.ca_sha256, verified.trusted_by)
     check_newer(stored, verified.identity)
     # Laid down before the identity is: a disc that was used up asks for nothing any more.
     upgrading = False

@@ -44,7 +44,8 @@ class FleetOfScripts:
         return Target(name, name, SshLogin(name))
 
     def run_agent(self, name: str) -> dict[str, Any]:
-        agent = AgentProcess(self.folder / f"agent-{len(self.agents)}")
+        # By name: several guests may come to this at once.
+        agent = AgentProcess(self.folder / f"agent-{name}-{len(self.agents)}")
         agent.folder.mkdir()
         self.agents.append(agent)
         agent.install(self.service, self.client, self.uuid_of(name))

@@ -37,7 +37,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ...agent_bundle import build_zipapp
-from ...errors import OpenNGTError
+from ...errors import REMEDIES, OpenNGTError
 from ..bare_guest import probe
 from ..prerequisites import parse_version
 from ..transports.base import GuestProgram
@@ -200,12 +200,13 @@ class Conversation:
 
 
 def _error_of(told: Mapping[str, Any]) -> OpenNGTError:
-    details = told.get("details")
+    """The guest's own error; a code that this version does not know keeps the guest's remedy."""
+    code, details, remedy = str(told.get("code")), told.get("details"), told.get("remedy")
     return OpenNGTError(
-        str(told.get("code")),
+        code,
         str(told.get("message")),
         details if isinstance(details, dict) else {},
-        str(told.get("remedy")),
+        remedy if isinstance(remedy, str) and remedy else REMEDIES.get(code, REMEDIES["COMMAND_FAILED"]),
     )
 
 

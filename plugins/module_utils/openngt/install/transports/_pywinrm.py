@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ...errors import OpenNGTError
 from ..fleet.target import WinrmLogin
+from .lines import printable
 from .winrm_login import account
 from .winrm_trust import not_reached, thumbprint_seen, untrusted
 
@@ -171,7 +172,7 @@ class Listener:
         if response.status_code == requests.codes.unauthorized and self._offered is None:
             # The first says what there is; a later one holds NTLM's challenge.
             offered = {part.split(" ")[0] for part in response.headers.get("WWW-Authenticate", "").split(", ") if part}
-            self._offered = ", ".join(sorted(offered)) or None
+            self._offered = printable(", ".join(sorted(offered)).encode()) or None
 
     def _read(self, response: requests.Response, **_: object) -> None:
         """Called for the last answer, after NTLM and Kerberos have taken the certificate from its open connection."""
@@ -234,7 +235,7 @@ class Listener:
 
     def _fault(self, doing: str, exc: WSManFaultError) -> OpenNGTError:
         """The guest understood and says no."""
-        text = " ".join(str(exc.reason).split())
+        text = printable(" ".join(str(exc.reason).split()).encode())
         numbers = (exc.wsman_fault_code, exc.wmierror_code)
         details = self._details(fault=text, wsman_fault_code=exc.wsman_fault_code, wmi_error_code=exc.wmierror_code)
         if ACCESS_DENIED in numbers:
@@ -259,6 +260,9 @@ class Listener:
             return error
         if isinstance(exc, PermissionError | SpnegoError) or "kerberos" in type(exc).__module__:
             return self._no_token(exc)
+        if isinstance(exc, requests.exceptions.TooManyRedirects):
+            message = f"{self._place} sends the login elsewhere, where it does not go"
+            return OpenNGTError("GUEST_REFUSED", message, self._details())
         self.lost = True
         if isinstance(exc, requests.exceptions.ConnectTimeout) and not self._answered:
             return not_reached(self._login, TimeoutError())

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.fakes.winrm_server import Certificate, make_certificate
+from tests.fakes.winrm_server import Certificate, HttpStatus, make_certificate
 
 from openngt.errors import OpenNGTError
 from openngt.install.fleet.target import Secret, WinrmLogin
@@ -141,12 +141,29 @@ def test_a_damaged_record_is_named_and_trusts_nobody(tmp_path: Path, listen: Lis
 
 
 @pytest.mark.parametrize("auth", AUTHS)
-def test_t32_a_listener_of_plain_http_gets_no_byte_of_the_login(auth: str, listen: Listen, login_for: LoginFor) -> None:
+@pytest.mark.parametrize("trust", [{}, {"ca_file": None}, {"trust_new": "known"}], ids=["pinned", "CA", "first use"])
+def test_t32_a_listener_of_plain_http_gets_no_byte_of_the_login(
+    trust: dict[str, object], auth: str, listen: Listen, login_for: LoginFor
+) -> None:
     """T32: before a fake server that offers only Basic over HTTP, no credentials are on the wire."""
     server = listen(certificate=None, schemes=["basic"])
-    error = refused(login_for(server, auth=auth))
+    error = refused(login_for(server, auth=auth, **trust))
     assert error.code == "GUEST_LOGIN_UNSUPPORTED", error.message
     assert server.seen == [] and server.authorizations == []
+
+
+@pytest.mark.parametrize("auth", AUTHS)
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_t32_a_guest_cannot_send_the_login_to_plain_http(
+    status: int, auth: str, listen: Listen, login_for: LoginFor
+) -> None:
+    """T32: nor anywhere else."""
+    elsewhere = listen(certificate=None, schemes=["basic", "ntlm"])
+    server = listen()
+    server.fail("Create", HttpStatus(status, location=f"http://127.0.0.1:{elsewhere.port}/wsman"))
+    error = refused(login_for(server, auth=auth))
+    assert error.code == "GUEST_REFUSED" and "elsewhere" in error.message
+    assert elsewhere.connections == 0
 
 
 @pytest.mark.parametrize("port", [80, 5985])
