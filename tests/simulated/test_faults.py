@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ def test_a_controller_that_was_killed_in_any_phase_is_taken_up_by_the_next(world
         proven = world.proven()
         assert {row["name"] for row in told if row["state"] == "installed"} <= proven, phase
         # The guest's half of that run ends by itself. A disc that is mounted as a tmpfs would not be taken for one.
-        until(lambda: is_quiet(world.fleet.guest(phase)), f"the guest after the kill: {phase}")
+        until(partial(is_quiet, world.fleet.guest(phase)), f"the guest after the kill: {phase}")
         report = world.install(targets)
         assert report.error is None, (phase, outcome(report))
         assert {each["name"] for each in targets} <= world.proven()
