@@ -6,6 +6,7 @@ drives that the fake hypervisor has given the VM. The agent that is installed re
 Needs root.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -73,6 +74,16 @@ class SimulatedGuest:
     def mounts(self) -> str:
         """Its /proc/mounts, while it is on."""
         return Path(f"/proc/{self.pid}/mounts").read_text()
+
+    def commands(self) -> list[str]:
+        """Command lines of all that runs in it beside PID 1, while it is on."""
+        found, waiting = [], [str(self.pid)]
+        while waiting:
+            pid = waiting.pop()
+            with contextlib.suppress(OSError):  # ended meanwhile
+                waiting += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
+        return found[1:]
 
     @property
     def known_hosts(self) -> str:
