@@ -67,11 +67,11 @@ def main(stream: BinaryIO) -> None:
     try:
         converse(hear, say)
     except (BrokenPipeError, Silence):  # nobody is there to be told
-        sys.exit(1)
+        raise SystemExit(1) from None
 
 
 def _end(_number: int, _frame: Any) -> None:
-    sys.exit(1)  # by way of every `finally`
+    raise SystemExit(1)  # by way of every `finally`
 
 
 def _silent(_number: int, _frame: Any) -> None:

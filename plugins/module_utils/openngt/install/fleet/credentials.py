@@ -132,7 +132,7 @@ def _unreadable(content: bytes) -> str | None:
 def _object(pairs: list[tuple[str, Any]]) -> _Object:
     found = _Object(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
+        keys = [pair[0] for pair in pairs]
         found.twice = tuple(sorted({key for key in keys if keys.count(key) > 1}))
     return found
 

@@ -64,7 +64,7 @@ def package() -> bytes:
 
 @functools.cache
 def _package() -> bytes:
-    here, _, _ = guest_side.__name__.rpartition(".install.")
+    here = guest_side.__name__.rpartition(".install.")[0]
     found: dict[str, str] = {}
     _collect(here, guest_side.__name__.removeprefix(here + "."), found)
     sources = {f"{LIBRARY}.{name}".rstrip("."): text for name, text in found.items()}

@@ -15,7 +15,7 @@ from .logins import is_domain_user, known_listeners, local_user
 from .shapes import nearest, shape_of
 from .ssh_arguments import SshArguments, read_arguments, read_proxy_command
 from .target import Become, Secret, SshLogin, Target, WinrmLogin
-from .variables import FACT, FAMILIES, ROWS, Connection, Row
+from .variables import FACT, FAMILIES, ROWS, Connection, Form, Row
 
 __all__ = ["target_from_variables"]
 
@@ -75,7 +75,7 @@ class Found:
         if row.form is None or not given:
             return
         if row.setting == "ssh_arguments":
-            self._read_texts(row, {name: variables[name] for name in given})
+            self._read_texts(row.setting, row.form, {name: variables[name] for name in given})
             return
         name = given[-1]
         self.names[row.setting] = name
@@ -86,14 +86,13 @@ class Found:
         else:
             self.values[row.setting] = value
 
-    def _read_texts(self, row: Row, texts: Mapping[str, Any]) -> None:
-        assert row.form is not None
-        self.names[row.setting] = "ansible_ssh_common_args"
-        usable = self.values[row.setting] = {}
+    def _read_texts(self, setting: str, form: Form, texts: Mapping[str, Any]) -> None:
+        self.names[setting] = "ansible_ssh_common_args"
+        usable = self.values[setting] = {}
         for name, value in texts.items():
-            text = row.form.read(value) if isinstance(value, str) else None
+            text = form.read(value) if isinstance(value, str) else None
             if text is None:
-                self.problems.append(Problem(name, "is {0}; honoured is: {1}".format(shape_of(value), row.form.wanted)))
+                self.problems.append(Problem(name, "is {0}; honoured is: {1}".format(shape_of(value), form.wanted)))
             else:
                 usable[name] = text
 

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Union
 
 from ... import holder
 from ...client import Client
@@ -35,7 +35,7 @@ from .target import SshLogin, Target, WinrmLogin
 __all__ = ["Connect", "install"]
 
 Json = dict[str, Any]
-Connect = Callable[[SshLogin | WinrmLogin, float], Transport]
+Connect = Callable[[Union[SshLogin, WinrmLogin], float], Transport]
 LIMIT_FILE = "limit"
 DONE = ("installed", "unchanged")
 

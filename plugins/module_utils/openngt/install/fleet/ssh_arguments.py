@@ -225,7 +225,7 @@ def _split(words: Sequence[str], *, forwards: bool = False) -> tuple[dict[str, s
 
 
 def _assignment(text: str) -> tuple[str, str]:
-    name, _, value = re.sub(r"\s*=\s*|\s+", "=", text.strip(), count=1).partition("=")
+    name, _equals, value = re.sub(r"\s*=\s*|\s+", "=", text.strip(), count=1).partition("=")
     return name.lower(), value.strip().strip('"')
 
 

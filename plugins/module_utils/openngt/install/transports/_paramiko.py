@@ -100,12 +100,15 @@ class Session(_Transport):
         m.get_int()
         self.farewell = printable(m.get_string())[:DISCONNECT_TEXT]
 
-    def get_exception(self) -> Exception | None:
+    @property
+    def saved_exception(self) -> Exception | None:
         """What went wrong in the library's thread, as one of the kinds that callers expect."""
-        exc = super().get_exception()
-        if exc is None or isinstance(exc, paramiko.SSHException | EOFError | OSError):
-            return exc
-        return paramiko.SSHException(f"{type(exc).__name__}: {exc}")
+        return self._saved
+
+    @saved_exception.setter
+    def saved_exception(self, exc: Exception | None) -> None:
+        known = exc is None or isinstance(exc, paramiko.SSHException | EOFError | OSError)
+        self._saved = exc if known else paramiko.SSHException(f"{type(exc).__name__}: {exc}")
 
     def end(self) -> None:
         """At once, whatever the network does; its thread ends too."""

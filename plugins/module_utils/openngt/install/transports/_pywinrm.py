@@ -122,7 +122,7 @@ class Listener:
         """Write to its standard input."""
         with self._failures("send input"):
             self._limit(SEND_SECONDS)
-            for _ in range(BUSY_ATTEMPTS):
+            for _attempt in range(BUSY_ATTEMPTS):
                 try:
                     self._protocol.send_command_input(shell, command, data, end=end)
                     return

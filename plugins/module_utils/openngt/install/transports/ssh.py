@@ -397,7 +397,7 @@ def _answers(secret: Secret) -> Callable[[str, str, list[tuple[str, bool]]], lis
     def answer(_title: str, _instructions: str, questions: list[tuple[str, bool]]) -> list[str]:
         nonlocal asked
         answers = []
-        for _, echoed in questions:
+        for _text, echoed in questions:
             answers.append("" if asked or echoed else secret.reveal())
             asked = asked or not echoed
         return answers

@@ -127,7 +127,7 @@ def dial(host: str, port: int, deadline: float) -> socket.socket:
     """A connected socket; each of several addresses gets its share of the time. OSError of the last one."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failed: OSError | None = None
-    for left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
+    for left, (family, kind, protocol, _name, address) in zip(range(len(found), 0, -1), found, strict=True):
         connection = socket.socket(family, kind, protocol)
         connection.settimeout(max(0.01, (deadline - time.monotonic()) / left))
         try:

@@ -33,7 +33,7 @@ def check(login: WinrmLogin) -> None:
 
 def account(login: WinrmLogin) -> str:
     """The user as the guest wants it: a local one without `.\\`, for Kerberos `user@REALM`."""
-    domain, _, name = login.user.rpartition("\\")
+    domain, _backslash, name = login.user.rpartition("\\")
     if login.auth == "certificate":
         return login.user  # the listener's mapping names the user, nobody sends it
     if not name or "@" in domain:

@@ -48,8 +48,7 @@ ConvertTo-Line $Said[$Said.Count - 1]
 
 def script(part: Literal["look", "install"]) -> str:
     """`look` tells what is in the guest and changes nothing, `install` installs from the disc that is mounted."""
-    body, ended, _ = GUEST_PROGRAM.rpartition(CONVERSATION)
-    assert ended, "the program ends with its conversation"
+    body = GUEST_PROGRAM.removesuffix(CONVERSATION)
     return PARAMETERS + body + {"look": LOOK, "install": INSTALL}[part]
 
 
