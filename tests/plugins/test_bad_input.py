@@ -72,6 +72,7 @@ BAD: list[Row] = [
     ("fleet_install", {"hosts": [], "wait_seconds": "soon"}, "INVALID_INPUT", "wait_seconds"),
     ("fleet_install", {"hosts": [], "lease_seconds": 1}, "INVALID_INPUT", "lease_seconds"),
     ("fleet_install", {"hosts": [], "colour": "red"}, "INVALID_INPUT", "colour"),
+    ("windows_agent", {"minimum_free_mb": "much"}, "INVALID_INPUT", "minimum_free_mb"),
     ("vm_info", {"filters": ["colour=red"]}, "INVALID_INPUT", "filter"),
     ("vm_info", {"sort": "colour"}, "INVALID_INPUT", "sort"),
     ("health_info", {"checks": ["no_such_check"]}, "INVALID_INPUT", "no_such_check"),
@@ -90,7 +91,7 @@ FORBIDDEN_TO_VIEWERS: list[tuple[str, dict[str, Any]]] = [
     ("upgrade", {"vm": ["plain"]}),
     ("ca_rollover", {"step": "prepare", "force": True}),
 ]
-LOOK_ONLY = {"vm_info", "diagnosis_info", "health_info"}
+LOOK_ONLY = {"vm_info", "diagnosis_info", "health_info", "windows_agent"}
 
 
 @pytest.fixture(scope="module")

@@ -154,6 +154,7 @@ async def open_console(folder: Path) -> AsyncIterator[Console]:
             audit=store.audit,
             health=health,
             ca=dict,
+            payload=dict,
             rollover=CaRollover(workshop.parts, lambda succession: None),
             ready=ready,
             metrics=registry,
