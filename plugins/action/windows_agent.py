@@ -1,7 +1,7 @@
 # Copyright (c) 2026, openngt contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install in a Windows guest: ansible.windows runs the library's scripts there, and what they tell is judged here."""
+"""Have an agent in a Windows guest, or none: ansible.windows runs scripts there, and their words are judged here."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ..module_utils.openngt.version import __version__
 
 Json = dict[str, Any]
 SPEC = service_spec(
+    state={"type": "str", "choices": ["present", "absent"], "default": "present"},
     version={"type": "str"},
     label={"type": "str", "default": "NUTANIX_TOOLS"},
     ca_sha256={"type": "str"},
@@ -40,7 +41,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: Json | None = None) -> Json:
         result: Json = super().run(tmp, task_vars)
         try:
-            result.update(self._look_and_install(task_vars or {}))
+            result.update(self._look_and_change(result, task_vars or {}))
         except OpenNGTError as error:
             result.update(failed=True, msg=error.message, code=error.code, remedy=error.remedy, details=error.details)
         except AnsibleConnectionFailure as exc:
@@ -48,16 +49,22 @@ class ActionModule(ActionBase):
             result.update(unreachable=True, msg=error.message, code=error.code, remedy=error.remedy, details={})
         return result
 
-    def _look_and_install(self, task_vars: Json) -> Json:
+    def _look_and_change(self, result: Json, task_vars: Json) -> Json:
         params = self._params()
         options, version = options_of(params), params["version"] or __version__
-        seen = judged(self._powershell("look", parameters(options, version), task_vars), options, version)
+        present = params["state"] == "present"
+        given = parameters(options, version)
+        seen = judged(self._powershell("look", given, task_vars), options, version, present=present)
+        result["agent"] = seen["agent"]  # for who only wants to know, whatever is found to be in the way
         plan = {name: seen[name] for name in ("operation", "reason", "agent", "findings", "met")}
         plan.update(changed=seen["operation"] != "none", steps=[])
         if self._task.diff:
             plan["diff"] = {"before": seen["before"], "after": seen["after"]}
-        if not plan["changed"]:
+        if not plan["changed"] or (self._task.check_mode and not present):
             return plan
+        if not present:
+            told = judged(self._powershell("remove", given, task_vars), options, version)
+            return {**plan, "agent": None, **told}
         demand([Finding(**each) for each in seen["findings"]])
         with client_of(params) as client:
             carried = windows_python(client)

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, openngt contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install the agent in a Windows guest. The code is the action plugin's, which lets ansible.windows run its scripts."""
+"""Have the agent in a Windows guest, or not. The code is the action plugin's: ansible.windows runs its scripts."""
 
 DOCUMENTATION = r"""
 module: windows_agent
-short_description: Install the agent in a Windows guest from its tools disc
+short_description: Install the agent in a Windows guest from its tools disc, or remove it
 version_added: 0.1.0
 author: openngt contributors (@openngt)
 description:
@@ -34,6 +34,13 @@ attributes:
       - Is an action plugin. It asks the service from the controller, and the guest over the host's own connection.
     support: full
 options:
+  state:
+    description:
+      - V(present) installs what is wanted, V(absent) removes the agent with its service, identity, logs and Python.
+      - Drivers and VM Mobility are never touched, and what is in use goes with the guest's next restart.
+    type: str
+    choices: [present, absent]
+    default: present
   version:
     description:
       - Version that must run. By default the one that this collection carries.
@@ -85,6 +92,10 @@ EXAMPLES = r"""
 - name: Install from the disc in the drive
   openngt.guest_tools.windows_agent:
     ca_sha256: "{{ tools.mount.ca_sha256 }}"
+
+- name: Remove the agent
+  openngt.guest_tools.windows_agent:
+    state: absent
 """
 
 RETURN = r"""
@@ -98,7 +109,7 @@ steps:
   type: list
   elements: raw
 operation:
-  description: What had to be done, C(none) or C(install).
+  description: What had to be done, C(none), C(install) or C(uninstall).
   returned: success
   type: str
   sample: install
@@ -107,6 +118,10 @@ reason:
   returned: success
   type: str
   sample: no agent is installed
+reboot_required:
+  description: Whether a part of the agent is in use and goes with the guest's next restart.
+  returned: when it was removed
+  type: bool
 findings:
   description: What was looked at, as M(openngt.guest_tools.prerequisites) returns it.
   returned: success

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from plugins.module_utils.openngt.errors import OpenNGTError
 from plugins.module_utils.openngt.install.fleet.report import Options
-from plugins.module_utils.openngt.install.windows.play import judged, parameters, script
+from plugins.module_utils.openngt.install.windows.play import PARTS, judged, parameters, script
 from tests.conftest import program
 from tests.fakes import powershell
 from tests.fakes.agent_process import AgentProcess
@@ -45,13 +45,14 @@ FACTS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("part", ["look", "install"])
+@pytest.mark.parametrize("part", ["look", "install", "remove"])
 def test_what_is_sent_is_powershell_3_and_holds_the_program_of_the_fleet(part: Any) -> None:
     text = script(part)
     assert powershell.foreign_to_powershell_3(text) == []
     assert text.startswith("param(")
     assert not re.search(r"^Converse$", text, re.MULTILINE), "the conversation is the fleet's alone"
     assert ("Install-FromDisc (" in text) == (part == "install")
+    assert ("= Remove-Agent" in text) == (part == "remove")
 
 
 def test_an_answer_is_judged_as_the_fleet_judges_it() -> None:
@@ -60,6 +61,13 @@ def test_an_answer_is_judged_as_the_fleet_judges_it() -> None:
     poor = {**FACTS, "powershell": "2.0", "elevated": False}
     told = judged(["a line before", json.dumps({"facts": poor, "agent": None, "leftovers": []})], Options(), "0.1.0")
     assert [each["name"] for each in told["findings"] if each["state"] == "failed"] == ["powershell", "privilege"]
+
+
+def test_a_guest_that_shall_have_no_agent_is_judged_by_what_is_left_in_it() -> None:
+    clean = [json.dumps({"facts": FACTS, "agent": None, "leftovers": []})]
+    assert judged(clean, Options(), "0.1.0", present=False)["operation"] == "none"
+    damaged = [json.dumps({"facts": FACTS, "agent": None, "leftovers": ["C:\\Program Files\\openngt"]})]
+    assert judged(damaged, Options(), "0.1.0", present=False)["operation"] == "uninstall"
 
 
 @pytest.mark.parametrize("output", [[], ["no JSON"], ["[]"], [None]])
@@ -94,18 +102,20 @@ class WindowsHost:
         self.failure: dict[str, str] | None = None
         self.parts: list[str] = []
         self.gone: dict[str, Any] = {}
-        self.server = WinrmServer(self.play, users={"admin": PASSWORD}, certificate=self.certificate)
+        self.server = WinrmServer(self.serve, users={"admin": PASSWORD}, certificate=self.certificate)
 
-    def play(self, run: Run) -> int:
+    def serve(self, run: Run) -> int:
         return modules({"ansible.windows.win_powershell": self.powershell})(run)
 
     def powershell(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        part = "install" if "Go" in arguments["parameters"] else "look"
-        assert arguments["script"] == script(part)  # type: ignore[arg-type]
+        [part] = [name for name in PARTS if arguments["script"] == script(name)]  # type: ignore[arg-type]
         self.parts.append(part)
-        answer: dict[str, Any] = {"facts": self.facts, "agent": self.status, "leftovers": []}
+        leftovers = ["C:\\Program Files\\openngt"] if self.status else []
+        answer: dict[str, Any] = {"facts": self.facts, "agent": self.status, "leftovers": leftovers}
         if part == "install":
             answer = self.install(json.loads(arguments["parameters"]["Go"]))
+        elif part == "remove":
+            answer = self.remove()
         return {"output": [json.dumps(answer)], "error": []}
 
     def install(self, go: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +135,14 @@ class WindowsHost:
         }
         return {"phase": "install", "steps": ["files", "service"], "agent": self.status, "warnings": []}
 
-    def play_install(self, *arguments: str) -> tuple[int, str, dict[str, int]]:
+    def remove(self) -> dict[str, Any]:
+        if self.failure is not None:
+            return {"phase": "remove", "error": self.failure}
+        self.agent.stop()
+        self.status = None
+        return {"phase": "remove", "steps": ["service", "home"], "reboot_required": True}
+
+    def play(self, name: str, *arguments: str) -> tuple[int, str, dict[str, int]]:
         """Exit status, output, and the host's counts."""
         host = {
             "ansible_host": "127.0.0.1",
@@ -140,7 +157,7 @@ class WindowsHost:
         inventory = self.folder / "inventory.json"
         inventory.write_text(json.dumps({"all": {"hosts": {"web1": host}}}))
         done = subprocess.run(
-            [program("ansible-playbook"), "openngt.guest_tools.install", "-i", str(inventory), *arguments],
+            [program("ansible-playbook"), f"openngt.guest_tools.{name}", "-i", str(inventory), *arguments],
             env={
                 **os.environ,
                 "ANSIBLE_COLLECTIONS_PATH": str(self.collection),
@@ -179,35 +196,53 @@ def host(collection: Path, windows_service: ServiceProcess, tmp_path: Path) -> I
         yield one
     one.agent.stop()
     with windows_service.client() as client:
-        client.disable(VM)
+        for vm in client.vms([VM]):
+            client.disable(vm["vm_uuid"])
     windows_service.hypervisor.remove(VM)
 
 
 @pytest.mark.slow
-def test_a_windows_host_goes_from_nothing_to_a_proven_link_and_stays(host: WindowsHost) -> None:
-    status, said, counts = host.play_install("--check", "--diff")
+def test_a_windows_host_goes_from_nothing_to_a_proven_link_and_back(host: WindowsHost) -> None:
+    status, said, counts = host.play("install", "--check", "--diff")
     assert status == 0 and counts["changed"] >= 2, said
     assert host.parts == ["look", "look"] and host.service.hypervisor.media() == []
     host.parts.clear()
-    status, said, counts = host.play_install()
+    status, said, counts = host.play("install")
     assert status == 0 and counts["changed"] >= 2, said
     assert host.parts == ["look", "look", "install"]
     assert len(host.gone["media"]) == 1 and set(host.gone) == {"ca_sha256", "python_sha256", "media"}
     assert host.service.hypervisor.media() == [], "the disc is ejected"
     host.parts.clear()
-    status, said, counts = host.play_install()
+    status, said, counts = host.play("install")
     assert status == 0 and counts["changed"] == 0, said
     assert host.parts == ["look"]
+    status, said, counts = host.play("status")
+    assert status == 0 and counts["changed"] == 0, said
+    assert said.count("0.1.0") >= 2, "as the service and as the guest itself sees it"
+
+    host.parts.clear()
+    status, said, counts = host.play("uninstall", "--check")
+    assert status == 0 and counts["changed"] == 2 and host.parts == ["look"], said
+    host.failure = {"code": "PERMISSION_DENIED", "message": "to remove the agent needs an administrator, elevated"}
+    status, said, _ = host.play("uninstall")
+    assert status == 2 and "PERMISSION_DENIED" in said
+    assert host.service.client().vm(VM)["communication_link_active"], "nothing was revoked for it"
+    host.failure = None
+    status, said, counts = host.play("uninstall")
+    assert status == 0 and counts["changed"] == 2 and host.status is None, said
+    host.parts.clear()
+    status, said, counts = host.play("uninstall")
+    assert status == 0 and counts["changed"] == 0 and host.parts == ["look"], said
 
 
 @pytest.mark.slow
 def test_what_stands_in_the_way_is_told_before_anything_is_mounted(host: WindowsHost) -> None:
     host.facts["elevated"] = False
-    status, said, _ = host.play_install()
+    status, said, _ = host.play("install")
     assert status == 2 and "PREREQUISITES_NOT_MET" in said and "log in as a local administrator" in said
     assert host.parts == ["look"] and host.service.hypervisor.media() == []
     host.facts["elevated"] = True
     host.failure = {"code": "DISC_UNTRUSTED", "message": "the disc is of another CA"}
-    status, said, _ = host.play_install()
+    status, said, _ = host.play("install")
     assert status == 2 and "DISC_UNTRUSTED" in said, said
     assert host.service.hypervisor.media() == [], "ejected after a failure, too"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ...errors import REMEDIES
 from .common_script import COMMON
+from .removal_script import REMOVAL
 
 __all__ = ["install_ngt_ps1", "setup_cmd"]
 
@@ -60,10 +61,6 @@ function Show-Progress([string] $Text) {
     foreach ($line in @($Text.Trim() -split "`r?`n")) { if ($line) { Say $line } }
 }
 
-function Stop-WithAnswer($Answer) {
-    Stop-With ([string] $Answer.code) ([string] $Answer.message)
-}
-
 function Install-Agent {
     # Returns nothing; the agent's own installer, run by the Python of the disc, does what is specific to the agent.
     $others = @(Get-OtherTools)
@@ -107,48 +104,11 @@ function Uninstall-Agent {
     if ($others.Count -gt 0) { Say ('Left alone, as another vendor''s: ' + ($others -join '; ')) }
     Say 'Nutanix VirtIO drivers and VM Mobility stay as they are: without them this guest may not start.'
     if (-not (Test-Path -LiteralPath $AgentHome)) { Say 'Nothing to do.'; return $false }
-    $python = Find-File $Pythons 'python.exe'
-    $zipapp = Find-File (Join-Path $AgentHome 'agent') 'ngt_agent.pyz'
-    if ($python -ne $null -and $zipapp -ne $null) {
-        $told = Invoke-Agent $python.FullName $zipapp.FullName 'uninstall'
-        Show-Progress $told.progress
-        if (-not $told.answer.ok) { Stop-WithAnswer $told.answer }
-    } else {
-        Remove-ServiceByHand
-    }
-    Remove-Item -LiteralPath $AgentHome -Recurse -Force -ErrorAction SilentlyContinue
-    if (-not (Test-Path -LiteralPath $AgentHome)) { Say 'Done: the agent and its Python are removed.'; return $false }
+    $removed = Remove-Agent
+    Show-Progress $removed.progress
+    if (-not $removed.restart) { Say 'Done: the agent and its Python are removed.'; return $false }
     Say "$AgentHome is in use by somebody; what is left goes with the next restart."
-    Remove-AtRestart $AgentHome
     return $true
-}
-
-function Find-File([string] $Folder, [string] $Name) {
-    # The first file of this name below a folder; nothing where there is none.
-    if (-not (Test-Path -LiteralPath $Folder)) { return $null }
-    return Get-ChildItem -LiteralPath $Folder -Filter $Name -Recurse | Select-Object -First 1
-}
-
-function Remove-ServiceByHand {
-    # An installation that was damaged: there is no agent that could take itself away.
-    $command = Get-ServiceCommand $ServiceName
-    if ($command -and $command.ToLower().IndexOf($AgentHome.ToLower()) -ge 0) {
-        Stop-Service -Name $ServiceName -Force -ErrorAction SilentlyContinue
-        $done = Invoke-Program "$env:SystemRoot\System32\sc.exe" ('delete "' + $ServiceName + '"')
-        if ($done.status -ne 0) { Stop-With 'COMMAND_FAILED' ('sc.exe delete: ' + $done.output.Trim()) }
-    }
-    if (Test-Path -LiteralPath $DataHome) { Remove-Item -LiteralPath $DataHome -Recurse -Force }
-}
-
-function Remove-AtRestart([string] $Folder) {
-    # MoveFileEx with MOVEFILE_DELAY_UNTIL_REBOOT, the innermost first: a folder goes only when it is empty.
-    $signature = '[DllImport("kernel32.dll", CharSet = CharSet.Unicode, SetLastError = true)]' +
-        'public static extern bool MoveFileExW(string from, IntPtr to, int flags);'
-    $kernel = Add-Type -MemberDefinition $signature -Name Kernel -Namespace OpenNGT -PassThru
-    $items = @(Get-ChildItem -LiteralPath $Folder -Recurse -Force | ForEach-Object { $_.FullName })
-    foreach ($path in @($items | Sort-Object -Property Length -Descending) + $Folder) {
-        [void] $kernel::MoveFileExW($path, [IntPtr]::Zero, 4)
-    }
 }
 
 function Start-Elevated {
@@ -233,7 +193,7 @@ CODES = (
 def install_ngt_ps1() -> bytes:
     """The content of `installer/windows/install_ngt.ps1`: ASCII, with Windows' line ends."""
     remedies = "".join(f"    {code} = '{quoted(REMEDIES[code])}'\n" for code in CODES)
-    return _for_windows(HEAD + COMMON + BODY.replace("%(remedies)s", remedies))
+    return _for_windows(HEAD + COMMON + REMOVAL + BODY.replace("%(remedies)s", remedies))
 
 
 def setup_cmd() -> bytes:

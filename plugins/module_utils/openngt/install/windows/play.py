@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program of a Windows guest for plays: ansible.windows runs it in two scripts, each with one answer.
+"""The program of a Windows guest for plays: ansible.windows runs it in three scripts, each with one answer.
 
 The functions are those of the fleet's program (`guest_script.py`), the answers are judged by the same code. What the
 fleet says in lines is given to these as parameters.
@@ -18,8 +18,9 @@ from ..fleet.guest_program import agent_package, header
 from ..fleet.report import Options
 from .guest_script import GUEST_PROGRAM
 from .program import understood
+from .removal_script import REMOVAL
 
-__all__ = ["judged", "parameters", "script"]
+__all__ = ["PARTS", "judged", "parameters", "script"]
 
 Json = dict[str, Any]
 CONVERSATION = "\nConverse\n"
@@ -44,12 +45,22 @@ try {
 }
 ConvertTo-Line $Said[$Said.Count - 1]
 """
+REMOVE = """
+try {
+    if (-not (Test-Elevated)) { Stop-With 'PERMISSION_DENIED' 'to remove the agent needs an administrator, elevated' }
+    $removed = Remove-Agent
+    $answer = @{ phase = 'remove'; steps = $removed.steps; reboot_required = $removed.restart }
+} catch {
+    $answer = @{ phase = 'remove'; error = (Split-Failure $_) }
+}
+ConvertTo-Line $answer
+"""
+PARTS = {"look": LOOK, "install": INSTALL, "remove": REMOVAL + REMOVE}
 
 
-def script(part: Literal["look", "install"]) -> str:
+def script(part: Literal["look", "install", "remove"]) -> str:
     """`look` tells what is in the guest and changes nothing, `install` installs from the disc that is mounted."""
-    body = GUEST_PROGRAM.removesuffix(CONVERSATION)
-    return PARAMETERS + body + {"look": LOOK, "install": INSTALL}[part]
+    return PARAMETERS + GUEST_PROGRAM.removesuffix(CONVERSATION) + PARTS[part]
 
 
 def parameters(options: Options, version: str, go: Json | None = None) -> dict[str, str]:
@@ -61,11 +72,11 @@ def parameters(options: Options, version: str, go: Json | None = None) -> dict[s
     return given
 
 
-def judged(output: Sequence[Any], options: Options, version: str) -> Json:
+def judged(output: Sequence[Any], options: Options, version: str, *, present: bool = True) -> Json:
     """What a script has answered, which stands on the last line that it put out.
 
-    Of `look`: findings, met, operation, reason, agent, before, after. Of `install`: steps, agent, warnings. Raises what
-    the guest tells as its error, and PROTOCOL_ERROR for anything else.
+    Of `look`: findings, met, operation, reason, agent, before, after. Of `install`: steps, agent, warnings. Of
+    `remove`: steps, reboot_required. Raises what the guest tells as its error, and PROTOCOL_ERROR for anything else.
     """
     try:
         answer = json.loads(output[-1])
@@ -73,7 +84,7 @@ def judged(output: Sequence[Any], options: Options, version: str) -> Json:
         answer = None
     if not isinstance(answer, dict):
         raise OpenNGTError("PROTOCOL_ERROR", "the script in the guest gave no JSON object")
-    told = header(options, version)
+    told = {**header(options, version), "present": present}
     if "facts" in answer:
         found = understood({"phase": "prerequisites", "facts": answer["facts"]}, told)
         made = understood(

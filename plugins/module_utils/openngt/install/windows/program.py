@@ -42,6 +42,7 @@ def understood(answer: Json, header: Json) -> Json:
         observed = Observed(
             status if isinstance(status, dict) else None, [str(each) for each in answer["leftovers"] or []]
         )
-        made = plan(observed, Wanted(True, header["version"], None, header["wait_seconds"] > 0))
+        wanted = Wanted(header.get("present", True), header["version"], None, header["wait_seconds"] > 0)
+        made = plan(observed, wanted)
         return {**made._asdict(), "phase": "plan", "agent": observed.status}
     return answer
