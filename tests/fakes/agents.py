@@ -99,7 +99,9 @@ class FakeAgents:
         while True:
             for medium in self.workshop.hypervisor.media():
                 iso = Path(medium)
-                if iso.parent == self.workshop.settings.iso_directory and iso.stem not in self.deaf and iso.exists():
+                if iso.parent != self.workshop.settings.iso_directory or iso.stem in self.deaf:
+                    continue
+                with contextlib.suppress(FileNotFoundError):  # ejected and deleted in this moment
                     client_pem = client_pem_on(iso)
                     if taken.get(iso.stem) != client_pem:
                         taken[iso.stem] = client_pem

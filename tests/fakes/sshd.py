@@ -109,22 +109,39 @@ class Sshd:
         self.folder.chmod(0o755)  # the accounts' homes lie in it
         self.host = host
         self.port = port or _free_port(host)
+        self._may_move = port is None
         self.accounts = accounts
         self.host_keys = [generate_key(self.folder / f"host_{kind}", kind) for kind in host_key_kinds]
+        self.options = options or {}
         self._write_accounts()
-        self._write_config(options or {})
+        self._write_config()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        with (self.folder / "log").open("ab") as log:
+        self._start()
+        while self._may_move and self._port_was_taken():
+            self.port = _free_port(self.host)
+            self._write_config()
+            self._start()
+        until(self._listens, f"sshd: {self.log()}")
+        return self
+
+    def _start(self) -> None:
+        with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
                 [*NAMESPACES, "sh", "-c", SETUP, "sh", str(self.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        until(self._listens, f"sshd: {self.log()}")
-        return self
+
+    def _port_was_taken(self) -> bool:
+        """By somebody else, between its choice and the server's start."""
+        until(lambda: self._has_ended() or self._listens(), "sshd's start")
+        return self._has_ended() and "Address already in use" in self.log()
+
+    def _has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
 
     def __exit__(self, *_: object) -> None:
         self.die()
@@ -199,7 +216,7 @@ class Sshd:
             (self.folder / name).chmod(mode)
         shutil.copy("/etc/group", self.folder / "group")
 
-    def _write_config(self, options: Mapping[str, str]) -> None:
+    def _write_config(self) -> None:
         settings = {
             "Port": str(self.port),
             "ListenAddress": self.host,
@@ -213,7 +230,7 @@ class Sshd:
             "PrintMotd": "no",
             "UseDNS": "no",
             "LogLevel": "VERBOSE",
-            **options,
+            **self.options,
         }
         lines = [f"{name} {value}" for name, value in settings.items()]
         lines += [f"HostKey {path}" for path in self.host_keys]
