@@ -9,8 +9,10 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 BUILD  := build
 VENV   := $(BUILD)/venv
 BIN    := $(VENV)/bin
-# Several tests at once, each worker with fixtures of its own; what one has begun last is given to whoever is free.
-PARALLEL := -n auto --maxprocesses 8 --dist worksteal
+# Several tests at once, each worker with fixtures of its own; what one has begun last is given to whoever is free. Half
+# again as many as there are cores, since a test that waits for a timeout or a process leaves its core idle.
+WORKERS  := $(shell n=$$(($$(nproc) * 3 / 2)); echo $$((n < 8 ? n : 8)))
+PARALLEL := -n $(WORKERS) --dist worksteal
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
