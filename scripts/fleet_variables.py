@@ -11,13 +11,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "plugins/module_utils"))
 
+from page_tables import Table, write  # noqa: E402 - beside this file
+
 from openngt.install.fleet.ssh_arguments import OPTIONS  # noqa: E402 - found through the line above
 from openngt.install.fleet.variables import ROWS, Row  # noqa: E402
 
 PAGE = ROOT / "docs/credentials.md"
-MARKS = {
-    "variables": "variables: written by scripts/fleet_variables.py from openngt/install/fleet/variables.py",
-    "options": "options: written by scripts/fleet_variables.py from openngt/install/fleet/ssh_arguments.py",
+WRITERS = {
+    "variables": "scripts/fleet_variables.py from openngt/install/fleet/variables.py",
+    "options": "scripts/fleet_variables.py from openngt/install/fleet/ssh_arguments.py",
 }
 CONNECTIONS = {
     ("ssh",): "SSH",
@@ -50,25 +52,6 @@ def options() -> Iterator[str]:
     yield "| any other | refused by name |\n\n"
 
 
-def with_tables(page: str) -> str:
-    for name, rows in (("variables", variables()), ("options", options())):
-        begin, end = f"<!-- begin of the table of {MARKS[name]} -->\n", f"<!-- end of the table of {name} -->\n"
-        before, found, rest = page.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not (found and closed):
-            sys.exit(f"{PAGE.relative_to(ROOT)} lacks the markers of the table of {name}")
-        page = before + begin + "".join(rows) + end + after
-    return page
-
-
-def main() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv[1:]:
-        if page != with_tables(page):
-            sys.exit(f"{PAGE.relative_to(ROOT)} has drifted from the tables; run scripts/generated")
-        return
-    PAGE.write_text(with_tables(page), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    texts = {"variables": variables(), "options": options()}
+    write(PAGE, [Table(name, WRITERS[name], "".join(rows)) for name, rows in texts.items()])

@@ -16,6 +16,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils.argspec import client_of, service_spec
+from ..module_utils.failure import told
 from ..module_utils.openngt.errors import OpenNGTError
 from ..module_utils.openngt.install.fleet.credentials import read_file, targets_from_list
 from ..module_utils.openngt.install.fleet.known import known_guests
@@ -80,7 +81,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             params = self._validated()
             report = self._install(params, task_vars or {})
         except OpenNGTError as error:
-            return {**result, **failed(error)}
+            return {**result, "failed": True, **told(error)}
         result.update(result_of(report))
         if self._task.diff:
             result["diff"] = diffs(report)
@@ -185,12 +186,8 @@ def result_of(report: Report) -> Json:
         "journal": report.journal,
         "interrupted": report.interrupted,
         "warnings": list(report.warnings),
-        **(failed(error) if error else {}),
+        **({"failed": True, **told(error)} if error else {}),
     }
-
-
-def failed(error: OpenNGTError) -> Json:
-    return {"failed": True, "msg": error.message, "code": error.code, "remedy": error.remedy, "details": error.details}
 
 
 def diffs(report: Report) -> list[Json]:

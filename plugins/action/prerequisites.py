@@ -14,6 +14,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..module_utils.failure import told
 from ..module_utils.openngt.errors import OpenNGTError
 from ..module_utils.openngt.install.bare_guest import (
     Bare,
@@ -41,12 +42,10 @@ class ActionModule(ActionBase):
         try:
             result.update(self._prepare_and_check(task_vars or {}))
         except OpenNGTError as error:
-            result.update(
-                failed=True, msg=error.message, **{k: v for k, v in error.to_dict().items() if k != "message"}
-            )
+            result.update(failed=True, **told(error))
         except AnsibleConnectionFailure as exc:
             error = OpenNGTError("GUEST_UNREACHABLE", f"the guest cannot be reached: {exc}")
-            result.update(unreachable=True, msg=error.message, code=error.code, remedy=error.remedy, details={})
+            result.update(unreachable=True, **told(error))
         return result
 
     def _prepare_and_check(self, task_vars: Json) -> Json:

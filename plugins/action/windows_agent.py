@@ -12,6 +12,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ..module_utils.argspec import client_of, service_spec
+from ..module_utils.failure import told
 from ..module_utils.openngt.errors import OpenNGTError
 from ..module_utils.openngt.install.fleet.report import Options
 from ..module_utils.openngt.install.prerequisites import Finding, demand
@@ -43,10 +44,10 @@ class ActionModule(ActionBase):
         try:
             result.update(self._look_and_change(result, task_vars or {}))
         except OpenNGTError as error:
-            result.update(failed=True, msg=error.message, code=error.code, remedy=error.remedy, details=error.details)
+            result.update(failed=True, **told(error))
         except AnsibleConnectionFailure as exc:
             error = OpenNGTError("GUEST_UNREACHABLE", f"the guest cannot be reached: {exc}")
-            result.update(unreachable=True, msg=error.message, code=error.code, remedy=error.remedy, details={})
+            result.update(unreachable=True, **told(error))
         return result
 
     def _look_and_change(self, result: Json, task_vars: Json) -> Json:

@@ -20,29 +20,14 @@ from tests.conftest import program
 from tests.fakes import powershell
 from tests.fakes.agent_process import AgentProcess
 from tests.fakes.service import ServiceProcess
+from tests.fakes.windows_facts import READY
 from tests.fakes.windows_python import embeddable
 from tests.fakes.winrm_server import Run, WinrmServer, make_certificate
 from tests.fakes.winrm_server.ansible import modules
 
 PASSWORD = "Pa55-canary"
 VM = "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21"
-FACTS: dict[str, Any] = {
-    "powershell": "5.1.20348.1",
-    "powershell_on_path": True,
-    "net45": True,
-    "elevated": True,
-    "user": "WEB1\\admin",
-    "windows_name": "Windows Server 2022 Standard",
-    "windows_build": "20348",
-    "windows_type": "Server",
-    "architecture": "AMD64",
-    "free_mb": {"programs": 9000, "temporary": 9000},
-    "programs": "C:\\Program Files",
-    "temporary": "C:\\Windows\\Temp\\",
-    "other_tools": [],
-    "vm_uuid": VM,
-    "endpoint_error": None,
-}
+FACTS: dict[str, Any] = {**READY, "vm_uuid": VM}
 
 
 @pytest.mark.parametrize("part", ["look", "install", "remove"])

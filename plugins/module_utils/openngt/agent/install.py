@@ -13,23 +13,19 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from . import os_release
 from .distributions import judge
 from .errors import AgentError
-from .files import file_errors, locked, make_folder
 from .getty import open_gettys
 from .guest import Guest, Options, interpreter, other_vendors
 from .identity import load_or_none
-from .install_shared import Target, check_not_older, config_usable, is_linked, keeps
+from .install_shared import Steps, Target, accept, config_usable, is_linked, keeps, reach
 from .install_steps import STEPS
 from .machine import vm_uuid
 from .paths import Paths
 from .runtime_status import read as read_status
 from .systemd import is_enabled, properties
 from .unit import command_text, unit_text, upgrade_unit_text
-from .verify import Trust, VerifiedDisc, read_agent, read_disc, verify, verify_files
+from .verify import VerifiedDisc
 
 __all__ = ["Observed", "Options", "install", "plan"]
-
-# Beside the agent itself: folders, unit, journal of its first start.
-SPARE_BYTES = 16 * 1024 * 1024
 
 Observed = NamedTuple(
     "Observed",
@@ -57,23 +53,7 @@ Observed = NamedTuple(
 def install(guest: Guest, options: Options) -> Dict[str, Any]:
     """Bring the guest to where the disc wants it; what was done, in the form of the command's answer."""
     target, verified = validate(guest, options)
-    paths = guest.paths
-    with file_errors(paths.home):
-        make_folder(paths.home)
-        with locked(paths.home):
-            steps = plan(observe(guest, target), target)
-            for name, reason in steps:
-                guest.say("{0}: {1}".format(name, reason))
-                STEPS[name](guest, target)
-    return {
-        "ok": True,
-        "changed": any(name != "link" for name, _reason in steps),
-        "steps": [name for name, _reason in steps],
-        "version": target.version,
-        "generation": verified.manifest.generation,
-        "ca_sha256": verified.identity.ca_sha256,
-        "trusted_by": verified.trusted_by,
-    }
+    return reach(guest, target, verified, lambda: plan(observe(guest, target), target), STEPS)
 
 
 def validate(guest: Guest, options: Options) -> Tuple[Target, VerifiedDisc]:
@@ -81,20 +61,9 @@ def validate(guest: Guest, options: Options) -> Tuple[Target, VerifiedDisc]:
     guest.say("Platform type is: {0}".format(guest.machine))
     _check_guest(guest, options.allow_unsupported_distribution)
     paths = guest.paths
-    stored = load_or_none(paths)
-    disc = read_disc(options.source)
-    verified = verify(disc, Trust(vm_uuid(paths), stored, options.ca_sha256))
-    verify_files(options.source, verified.manifest)
-    agent = read_agent(options.source, verified.manifest)
-    _check_space(paths.at("usr/local"), 2 * len(agent) + SPARE_BYTES)
+    installed = os.readlink(paths.current) if os.path.islink(paths.current) else ""
+    verified, agent, identity = accept(guest, options, vm_uuid(paths), installed)
     version = verified.manifest.ngt_version
-    kept = stored is not None and keeps(stored, verified.identity)
-    check_not_older(os.readlink(paths.current) if os.path.islink(paths.current) else "", version, kept)
-    if verified.trusted_by == "first use":
-        guest.say(
-            "The CA {0} is trusted on first use; compare it with: openngt ca show".format(verified.identity.ca_sha256)
-        )
-    identity = None if kept else verified.identity
     return Target(version, agent, identity, verified.config, interpreter(guest), options.wait_seconds), verified
 
 
@@ -125,7 +94,7 @@ def observe(guest: Guest, target: Target) -> Observed:
     )
 
 
-def plan(observed: Observed, target: Target) -> List[Tuple[str, str]]:
+def plan(observed: Observed, target: Target) -> Steps:
     """Steps to do, in their order, each with the reason. Pure."""
     needed: Dict[str, str] = {}
     if not observed.agent_same:
@@ -175,15 +144,6 @@ def _check_guest(guest: Guest, allow_unsupported: bool) -> None:
         raise AgentError(
             "PREREQUISITES_NOT_MET", "systemd does not run this guest", {"findings": [{"name": "systemd"}]}
         )
-
-
-def _check_space(folder: str, wanted: int) -> None:
-    with file_errors(folder):
-        found = os.statvfs(folder)
-    free = found.f_bavail * found.f_frsize
-    if free < wanted:
-        text = "{0} has {1} MB free, {2} MB are needed".format(folder, free >> 20, (wanted >> 20) + 1)
-        raise AgentError("NO_SPACE", text, {"path": folder, "free": free, "wanted": wanted})
 
 
 def _in_use(paths: Paths) -> Optional[str]:

@@ -18,7 +18,7 @@ from .errors import AgentError
 from .files import file_errors, locked, make_folder
 from .guest import Guest, interpreter, other_vendors
 from .install import observe, plan
-from .install_shared import Target
+from .install_shared import Target, carry_out
 from .install_steps import STEPS
 from .paths import Paths
 from .version import __version__, version_order
@@ -78,10 +78,7 @@ def _target(guest: Guest) -> Target:
 def _apply(guest: Guest, target: Target) -> List[str]:
     observed = observe(guest, target)._replace(identity_kept=True, config_usable=True)
     steps = [(name, reason) for name, reason in plan(observed, target) if _has_place(guest.paths, name)]
-    for name, reason in steps:
-        guest.say("{0}: {1}".format(name, reason))
-        STEPS[name](guest, target)
-    return [name for name, _reason in steps]
+    return carry_out(guest, target, steps, STEPS)
 
 
 def _remove(guest: Guest) -> Dict[str, Any]:

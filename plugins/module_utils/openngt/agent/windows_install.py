@@ -12,29 +12,29 @@ import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .errors import AgentError
-from .files import TEMPORARY, file_errors, locked, make_folder, replace_file, sweep
+from .files import TEMPORARY, file_errors, make_folder, replace_file, sweep
 from .guest import Guest, Options
 from .identity import load_or_none
 from .install_shared import (
+    Steps,
     Target,
-    check_not_older,
+    accept,
     config_usable,
     is_linked,
     keeps,
     put_config,
     put_identity,
+    reach,
     wait_for_link,
 )
 from .paths import Paths
 from .runtime_status import read as read_status
-from .verify import Trust, VerifiedDisc, read_agent, read_disc, verify, verify_files
+from .verify import VerifiedDisc
 from .windows_facts import vm_uuid
 from .windows_registration import forget_event_source, has_event_source, put_event_source
 from .windows_scm import SERVICE, command_of, configured, put, remove, start, state, stop
 
 __all__ = ["STEPS", "Observed", "install", "installed_version", "plan", "uninstall"]
-
-SPARE_BYTES = 16 * 1024 * 1024
 
 COMMAND_TEXT = '@"{interpreter}" -I "{zipapp}" %*\r\n'
 
@@ -59,42 +59,14 @@ Observed = NamedTuple(
 def install(guest: Guest, options: Options) -> Dict[str, Any]:
     """Bring the guest to where the disc wants it; what was done, in the form of the command's answer."""
     target, verified = validate(guest, options)
-    paths = guest.paths
-    with file_errors(paths.home):
-        make_folder(paths.home, 0o700)
-        with locked(paths.home):
-            steps = plan(observe(guest, target), target)
-            for name, reason in steps:
-                guest.say("{0}: {1}".format(name, reason))
-                STEPS[name](guest, target)
-    return {
-        "ok": True,
-        "changed": any(name != "link" for name, _reason in steps),
-        "steps": [name for name, _reason in steps],
-        "version": target.version,
-        "generation": verified.manifest.generation,
-        "ca_sha256": verified.identity.ca_sha256,
-        "trusted_by": verified.trusted_by,
-    }
+    return reach(guest, target, verified, lambda: plan(observe(guest, target), target), STEPS, mode=0o700)
 
 
 def validate(guest: Guest, options: Options) -> Tuple[Target, VerifiedDisc]:
     """What shall be installed; nothing was changed so far, whatever is raised."""
     guest.say("Platform type is: {0}".format(guest.machine))
     _check_guest(guest)
-    paths = guest.paths
-    stored = load_or_none(paths)
-    verified = verify(read_disc(options.source), Trust(vm_uuid(), stored, options.ca_sha256))
-    verify_files(options.source, verified.manifest)
-    agent = read_agent(options.source, verified.manifest)
-    _check_space(os.path.dirname(paths.home), 2 * len(agent) + SPARE_BYTES)
-    kept = stored is not None and keeps(stored, verified.identity)
-    check_not_older(installed_version(paths) or "", verified.manifest.ngt_version, kept)
-    if verified.trusted_by == "first use":
-        guest.say(
-            "The CA {0} is trusted on first use; compare it with: openngt ca show".format(verified.identity.ca_sha256)
-        )
-    identity = None if kept else verified.identity
+    verified, agent, identity = accept(guest, options, vm_uuid(), installed_version(guest.paths) or "")
     version = verified.manifest.ngt_version
     return Target(version, agent, identity, verified.config, sys.executable, options.wait_seconds), verified
 
@@ -120,7 +92,7 @@ def observe(guest: Guest, target: Target) -> Observed:
     )
 
 
-def plan(observed: Observed, target: Target) -> List[Tuple[str, str]]:
+def plan(observed: Observed, target: Target) -> Steps:
     """Steps to do, in their order, each with the reason. Pure."""
     needed: Dict[str, str] = {}
     if not observed.agent_same:
@@ -170,14 +142,6 @@ def _check_guest(guest: Guest) -> None:
     if found is not None and guest.paths.home.lower() not in found.lower():
         text = "the service {0!r} is another vendor's: {1}".format(SERVICE, found)
         raise AgentError("OTHER_TOOLS_PRESENT", text, {"service": SERVICE, "command": found})
-
-
-def _check_space(folder: str, wanted: int) -> None:
-    with file_errors(folder):
-        free = shutil.disk_usage(folder).free
-    if free < wanted:
-        text = "{0} has {1} MB free, {2} MB are needed".format(folder, free >> 20, (wanted >> 20) + 1)
-        raise AgentError("NO_SPACE", text, {"path": folder, "free": free, "wanted": wanted})
 
 
 def _command_text(paths: Paths, target: Target) -> bytes:

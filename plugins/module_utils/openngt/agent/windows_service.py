@@ -29,8 +29,8 @@ __all__ = ["EventLog", "Service", "main"]
 # winsvc.h
 SERVICE_WIN32_OWN_PROCESS = 0x10
 STOPPED, START_PENDING, STOP_PENDING, RUNNING = 1, 2, 3, 4
-ACCEPT_STOP, ACCEPT_SHUTDOWN, ACCEPT_PRESHUTDOWN = 0x1, 0x4, 0x100
-CONTROL_STOP, CONTROL_INTERROGATE, CONTROL_SHUTDOWN, CONTROL_PRESHUTDOWN = 1, 4, 5, 15
+ACCEPT_STOP, ACCEPT_SHUTDOWN = 0x1, 0x4
+CONTROL_STOP, CONTROL_INTERROGATE, CONTROL_SHUTDOWN = 1, 4, 5
 NO_ERROR, ERROR_CALL_NOT_IMPLEMENTED, ERROR_SERVICE_SPECIFIC = 0, 120, 1066
 ERROR_FAILED_SERVICE_CONTROLLER_CONNECT = 1063
 PENDING_MILLISECONDS = 30000
@@ -103,7 +103,7 @@ class Service:
             self._tell(STOPPED, exit_status)
 
     def _handle_control(self, control: int, _kind: int, _data: Any, _context: Any) -> int:
-        if control in (CONTROL_STOP, CONTROL_SHUTDOWN, CONTROL_PRESHUTDOWN):
+        if control in (CONTROL_STOP, CONTROL_SHUTDOWN):
             self._tell(STOP_PENDING)
             if self._waiter is not None:
                 self._waiter.stop()

@@ -10,34 +10,18 @@ from typing import Any
 import pytest
 from tests.fakes.scripted_guest import ScriptedGuest
 from tests.fakes.service import ServiceProcess
+from tests.fakes.windows_facts import READY
 from tests.fakes.windows_python import embeddable
 
 from openngt.install.fleet.target import Target, WinrmLogin
 
 from .conftest import FleetOfScripts
 
-FACTS: dict[str, Any] = {
-    "powershell": "5.1.20348.2110",
-    "powershell_on_path": True,
-    "net45": True,
-    "elevated": True,
-    "user": "WEB1\\Administrator",
-    "windows_name": "Windows Server 2022 Standard",
-    "windows_build": "20348",
-    "windows_type": "Server",
-    "free_mb": {"programs": 20000, "temporary": 20000},
-    "programs": "C:\\Program Files",
-    "temporary": "C:\\Windows\\Temp\\",
-    "other_tools": [],
-    "vm_uuid": "3f2b1c9a-6a55-4c1e-9a63-0b1d5f1e2a10",
-    "endpoint_error": None,
-}
-
 
 class WindowsScript(ScriptedGuest):
     """Tells facts in place of findings and leftovers in place of a plan, as the program in a Windows guest does."""
 
-    facts: dict[str, Any] = FACTS
+    facts: dict[str, Any] = READY
 
     def say(self, data: bytes) -> None:
         begin = data.find(b'{"protocol"')
@@ -111,7 +95,7 @@ def test_a_windows_guest_that_is_not_ready_is_not_touched(windows_fleet: FleetOf
     target = add(windows_fleet, "win3")
     guest = windows_fleet.guests["win3"]
     assert isinstance(guest, WindowsScript)
-    guest.facts = {**FACTS, "elevated": False, "powershell": "2.0"}
+    guest.facts = {**READY, "elevated": False, "powershell": "2.0"}
     [row] = windows_fleet.install(target).rows
     assert (row.state, row.code, row.phase) == ("failed", "PREREQUISITES_NOT_MET", "prerequisites")
     assert "privilege" in str(row.message) and "powershell" in str(row.message)

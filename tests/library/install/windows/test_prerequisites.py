@@ -4,6 +4,7 @@
 from typing import Any
 
 import pytest
+from tests.fakes.windows_facts import READY
 
 from openngt.agent import windows_facts
 from openngt.errors import REMEDIES
@@ -19,21 +20,10 @@ HEADER: dict[str, Any] = {
     "gateway": {"host": "192.0.2.10", "port": 2074},
 }
 GOOD: dict[str, Any] = {
+    **READY,
     "powershell": "3.0",
-    "powershell_on_path": True,
-    "net45": True,
-    "elevated": True,
-    "user": "WEB1\\Administrator",
-    "windows_name": "Windows Server 2022 Standard",
-    "windows_build": "20348",
-    "windows_type": "Server",
-    "architecture": "AMD64",
     "free_mb": {"programs": 20000, "temporary": 550},
-    "programs": "C:\\Program Files",
     "temporary": "C:\\Temp\\",
-    "other_tools": [],
-    "vm_uuid": "3f2b1c9a-6a55-4c1e-9a63-0b1d5f1e2a10",
-    "endpoint_error": None,
 }
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "distribution": ({"windows_name": "Windows Server 2008 R2 Standard"}, "failed"),

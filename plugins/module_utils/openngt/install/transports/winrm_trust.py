@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...client_transport import trust
 from ...effects import file_errors, replace_file, sweep_unfinished
 from ...errors import OpenNGTError
 from ..fleet.target import WinrmLogin
@@ -41,25 +42,14 @@ def context_for(login: WinrmLogin, seconds: float) -> ssl.SSLContext:
     if login.trust_new is not None:
         return _with_client(login, _first_use(login, Path(login.trust_new).expanduser(), seconds))
     if login.auth == "certificate":
-        return _with_client(login, _by_cas(login.ca_file))
+        return _with_client(login, trust(login.ca_file))
     return _shared_by_cas(login.ca_file, _stamp(login.ca_file))
 
 
 @functools.lru_cache(maxsize=16)
 def _shared_by_cas(ca_file: str | None, _stamp: tuple[int, int] | None) -> ssl.SSLContext:
     """One for all guests: reading the system's CAs takes 50 ms and a megabyte."""
-    return _by_cas(ca_file)
-
-
-def _by_cas(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except ssl.SSLError as exc:
-        raise OpenNGTError("INVALID_INPUT", f"ca_file {ca_file} holds no PEM certificate") from exc
-    except OSError as exc:
-        raise OpenNGTError("INVALID_INPUT", f"ca_file {ca_file} cannot be read: {exc.strerror}") from exc
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+    return trust(ca_file)
 
 
 def _stamp(ca_file: str | None) -> tuple[int, int] | None:
