@@ -57,6 +57,7 @@ def greeting(service: ServiceProcess, client: Client, identity: Path) -> bytes:
 def test_no_file_stays_in_the_guest_and_a_kept_identity_opens_nothing(
     guests: Guests, service: ServiceProcess, client: Client, ansible: Ansible, tmp_path: Path
 ) -> None:
+    said(guests.web, "sudo true", user="admin")  # a login's first sudo leaves a mark of its own at home
     before = files_of(guests.web)
     install(client, guests.web)
     identity = tmp_path / "identity.pem"
