@@ -19,7 +19,7 @@ from ..module_utils.argspec import client_of, service_spec
 from ..module_utils.failure import told
 from ..module_utils.openngt.errors import OpenNGTError
 from ..module_utils.openngt.install.fleet.credentials import read_file, targets_from_list
-from ..module_utils.openngt.install.fleet.known import known_guests
+from ..module_utils.openngt.install.fleet.known_guests import known_guests
 from ..module_utils.openngt.install.fleet.report import Event, Options, Refused, Report
 from ..module_utils.openngt.install.fleet.runner import install
 from ..module_utils.openngt.install.fleet.target import Target

@@ -16,7 +16,7 @@ from ..module_utils.failure import told
 from ..module_utils.openngt.errors import OpenNGTError
 from ..module_utils.openngt.install.fleet.report import Options
 from ..module_utils.openngt.install.prerequisites import Finding, demand
-from ..module_utils.openngt.install.windows.carried import windows_python
+from ..module_utils.openngt.install.windows.carried_python import windows_python
 from ..module_utils.openngt.install.windows.play import judged, parameters, script
 from ..module_utils.openngt.version import __version__
 

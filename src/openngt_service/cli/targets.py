@@ -15,7 +15,7 @@ from openngt.effects import run
 from openngt.errors import OpenNGTError
 from openngt.install.fleet import credentials
 from openngt.install.fleet.inventory import target_from_variables
-from openngt.install.fleet.known import known_guests
+from openngt.install.fleet.known_guests import known_guests
 from openngt.install.fleet.private_file import PrivateFile
 from openngt.install.fleet.report import Refused
 from openngt.install.fleet.target import Target

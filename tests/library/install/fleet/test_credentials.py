@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openngt.errors import OpenNGTError
 from openngt.install.fleet.credentials import MOST_BYTES, read_stream, targets_from_list
-from openngt.install.fleet.known import KnownGuest, known_guests
+from openngt.install.fleet.known_guests import KnownGuest, known_guests
 from openngt.install.fleet.target import Secret, SshLogin, WinrmLogin
 
 UUIDS = [f"0000000{number}-4f0e-4c7d-9a55-5b1f6c0d7e42" for number in range(1, 6)]

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ...errors import OpenNGTError
 from .credential_fields import CREDENTIALS, ENTRY, Check
-from .known import KnownGuest
+from .known_guests import KnownGuest
 from .logins import Entry, Unfit, login_of
 from .private_file import PrivateFile, read_private_file
 from .report import Refused

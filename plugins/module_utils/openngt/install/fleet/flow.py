@@ -21,8 +21,8 @@ from ...holder import is_dead
 from ...version import __version__
 from ..agent_steps import INSTALL_SECONDS
 from ..transports.base import Transport
-from ..windows.carried import windows_python
-from . import bringing
+from ..windows.carried_python import windows_python
+from . import readiness
 from .guest_program import Conversation, command_for, header
 from .report import Options, Phase, Row, RowState
 from .target import SshLogin, Target, WinrmLogin
@@ -158,17 +158,17 @@ class GuestInstall:
         first = header(self._options, record.get("available_version") or __version__)
         talk, answer = self._converse(first)
         if isinstance(answer, str):
-            brought = bringing.python_for(self._target, answer, self._options, self._open(), self._left)
+            brought = readiness.python_for(self._target, answer, self._options, self._open(), self._left)
             self._will_change()
             if brought is not None:
                 self._message = brought
                 return None
             talk, answer = self._converse(first)
             if isinstance(answer, str):
-                raise bringing.still_without(answer)
+                raise readiness.still_without(answer)
         if answer.get("installed"):
             self._will_change()
-        bringing.demand_met(answer, self._options)
+        readiness.demand_met(answer, self._options)
         plan = talk.hear("plan", PLAN_SECONDS)
         self._talk = talk
         failpoint("fleet.prerequisites.met")
@@ -260,7 +260,7 @@ class GuestInstall:
         program = command_for(self._target)
         talk = Conversation(self._open().start(program.command), self._left)
         talk.begin(program, first)
-        return talk, talk.hear_first(bringing.patience(self._options, PREREQUISITES_SECONDS))
+        return talk, talk.hear_first(readiness.patience(self._options, PREREQUISITES_SECONDS))
 
     def _open(self) -> Transport:
         if self._transport is None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from .credential_fields import HOST, thumbprint_of
-from .known import KnownGuest
+from .known_guests import KnownGuest
 from .target import Become, HostKeys, Secret, SshLogin, WinrmLogin
 
 __all__ = ["Entry", "Unfit", "is_domain_user", "known_listeners", "local_user", "login_of"]
