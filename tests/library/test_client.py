@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cryptography import x509
 from tests.fakes.prepared_service import TOKEN, PreparedService, QuietServer, Reply, make_certificates
 
 from openngt.client import Client
+from openngt.client_transport import Request, Transport, parse_endpoint
 from openngt.errors import OpenNGTError
 
 
@@ -368,6 +370,32 @@ def test_an_interrupted_task_without_error_is_task_failed(service: PreparedServi
     error = error_of(lambda: service.client().wait_task(a_task("interrupted"), 5))
     assert error.code == "TASK_FAILED"
     assert "interrupted" in error.message
+
+
+def test_threads_that_share_a_client_get_each_its_own_answer(service: PreparedService) -> None:
+    service.replies = [(200, a_task("running"), {})]
+
+    def ask_often(number: int) -> list[str]:
+        return [client.task(f"{number}-{turn}")["task_id"] for turn in range(50)]
+
+    with service.client() as client, ThreadPoolExecutor(4) as pool:
+        assert sum(len(answers) for answers in pool.map(ask_often, range(4))) == 200
+    assert len({seen.path for seen in service.seen}) == len(service.seen) == 200, "no call had to be repeated"
+
+
+def test_a_call_whose_time_passes_in_another_threads_turn_says_so(service: PreparedService) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(_seconds: float) -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    transport = Transport(parse_endpoint(service.endpoint), service.ca_file, wait)
+    with transport.turn, ThreadPoolExecutor(1) as pool:
+        late = pool.submit(transport.send, Request("GET", "/v1/ca", {}, None, repeatable=False), 0.05)
+        error = late.exception(30)
+    assert isinstance(error, OpenNGTError) and error.code == "ENDPOINT_UNREACHABLE"
+    assert "other threads" in error.message
 
 
 def test_a_task_that_takes_too_long_is_left_running(service: PreparedService) -> None:

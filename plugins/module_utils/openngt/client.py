@@ -44,7 +44,7 @@ class Client:
 
     `timeout` is the time in seconds that one call may take, its retries included. Calls are repeated after a lost
     connection and after 429 or 503; each POST and DELETE carries one Idempotency-Key over its repetitions, so the
-    service does the work once. For one thread at a time.
+    service does the work once. Threads that share a client wait for each other's calls.
     """
 
     def __init__(

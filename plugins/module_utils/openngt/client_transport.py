@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import random
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -96,7 +97,10 @@ def retry_after(value: str | None) -> float | None:
 
 
 class Transport:
-    """One kept-alive connection; sends a request until it is answered, may not be repeated, or its time is up."""
+    """One kept-alive connection; sends a request until it is answered, may not be repeated, or its time is up.
+
+    Threads that share it take turns, one exchange each: mixed, they would read each other's answers.
+    """
 
     def __init__(self, endpoint: Endpoint, ca_file: str | None, pause: Callable[[float], None]) -> None:
         self.endpoint = endpoint
@@ -104,16 +108,15 @@ class Transport:
         self._context = trust(ca_file)
         self._pause = pause
         self._connection: http.client.HTTPSConnection | None = None
+        self.turn = threading.RLock()
 
     def send(self, request: Request, timeout: float) -> Answer:
         deadline = time.monotonic() + timeout
-        if not request.repeatable:
-            self.close()  # an idle connection that the service closed meanwhile would cost the only attempt
         attempt = 0
         while True:
             attempt += 1
             try:
-                answer = self._once(request, max(0.001, deadline - time.monotonic()))
+                answer = self._in_turn(request, deadline)
             except OpenNGTError as exc:
                 wait = self._wait_before_retry(request, attempt, None, deadline)
                 if exc.code != "ENDPOINT_UNREACHABLE" or wait is None:
@@ -127,9 +130,10 @@ class Transport:
             self._pause(wait)
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        with self.turn:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def _wait_before_retry(
         self, request: Request, attempt: int, named_wait: float | None, deadline: float
@@ -137,6 +141,16 @@ class Transport:
         wait = backoff(attempt, named_wait)
         allowed = request.repeatable and attempt < ATTEMPTS and time.monotonic() + wait < deadline
         return wait if allowed else None
+
+    def _in_turn(self, request: Request, deadline: float) -> Answer:
+        if not self.turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise self._unreachable(TimeoutError("other threads' calls over this connection took all the time"))
+        try:
+            if not request.repeatable:
+                self.close()  # an idle connection that the service closed meanwhile would cost the only attempt
+            return self._once(request, max(0.001, deadline - time.monotonic()))
+        finally:
+            self.turn.release()
 
     def _once(self, request: Request, timeout: float) -> Answer:
         try:

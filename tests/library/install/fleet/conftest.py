@@ -44,11 +44,12 @@ class FleetOfScripts:
         return Target(name, name, SshLogin(name))
 
     def run_agent(self, name: str) -> dict[str, Any]:
-        # By name: several guests may come to this at once.
+        # By name, and with a client of its own: several guests may come to this at once.
         agent = AgentProcess(self.folder / f"agent-{name}-{len(self.agents)}")
         agent.folder.mkdir()
         self.agents.append(agent)
-        agent.install(self.service, self.client, self.uuid_of(name))
+        with self.service.client() as client:
+            agent.install(self.service, client, self.uuid_of(name))
         agent.start()
         self.guests[name].plan = dict(WELL_PLAN)
         return {"steps": ["agent", "link"], "agent": {"agent_version": "0.1.0"}, "warnings": []}
