@@ -176,6 +176,31 @@ class Client:
         """How far such a task is with each of its VMs."""
         return list(self._pages(f"/v1/power/{segment(task_id)}", []))
 
+    # Customization. `spec` as the API has it (docs/customization.md).
+
+    def validate_customization(self, spec: Mapping[str, Any]) -> Json:
+        """-> `findings` and the masked `preview` of what would be written; for no VM in particular."""
+        return self._call("POST", "/v1/customizations/validate", dict(spec))
+
+    def plan_customization(self, vm: str, spec: Mapping[str, Any]) -> Json:
+        """What `customize` would do with the VM. Changes nothing."""
+        return self._call("POST", f"/v1/customizations/{segment(vm)}/plan", dict(spec))
+
+    def customize(self, vm: str, spec: Mapping[str, Any]) -> Json:
+        """Have the VM customized at its next boot. -> task, for `wait_task`; it ends once the disc is in its drive."""
+        return self._call("PUT", f"/v1/customizations/{segment(vm)}", dict(spec))
+
+    def customizations(self) -> list[Json]:
+        return list(self._pages("/v1/customizations", []))
+
+    def customization(self, vm: str) -> Json:
+        """How far the VM is with it. NOT_FOUND for one that was never customized."""
+        return self._call("GET", f"/v1/customizations/{segment(vm)}")
+
+    def withdraw_customization(self, vm: str) -> Json:
+        """Take its disc out and forget it. -> task, for `wait_task`."""
+        return self._call("DELETE", f"/v1/customizations/{segment(vm)}")
+
     # Certificate refresh. `ask`: vm, threshold_days, validity_days, via, max_in_flight, jitter_days, spread_seconds,
     # wait_seconds, as the API has them.
 
