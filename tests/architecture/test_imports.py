@@ -17,6 +17,7 @@ STDLIB = sys.stdlib_module_names | {"__future__"}
 # Third-party packages of the library: each in the one leaf file that guards it.
 LIBRARY_LEAVES = {
     "cryptography": {"pki/_x509.py"},
+    "defusedxml": {"customization/_defusedxml.py"},
     "paramiko": {"install/transports/_paramiko.py"},
     "jinja2": {"customization/_jinja2.py"},
     "jsonschema": {"customization/_jsonschema.py"},
