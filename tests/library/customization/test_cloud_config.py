@@ -117,6 +117,10 @@ def test_a_plain_password_is_changed_at_the_first_login_unless_it_is_not_to_be(
     ],
 )
 def test_bad_input_is_named_and_its_value_is_not_told(options: Any, field: str) -> None:
+    refused(options, field)
+
+
+def refused(options: Any, field: str) -> None:
     with pytest.raises(OpenNGTError) as caught:
         cloud_config(options)
     assert (caught.value.code, caught.value.details) == ("INVALID_INPUT", {"field": field})
@@ -145,7 +149,7 @@ def test_bad_input_is_named_and_its_value_is_not_told(options: Any, field: str) 
     ],
 )
 def test_bad_input_about_a_user_is_named_and_its_value_is_not_told(user: dict[str, Any], field: str) -> None:
-    test_bad_input_is_named_and_its_value_is_not_told({"users": [{"name": "ann", **user}]}, "options.users[0]" + field)
+    refused({"users": [{"name": "ann", **user}]}, "options.users[0]" + field)
 
 
 def test_the_table_is_written_for_an_argument_specification() -> None:

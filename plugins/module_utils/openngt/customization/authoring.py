@@ -13,12 +13,13 @@ from .model import Media
 __all__ = ["write_media"]
 
 
-def write_media(media: Media, path: str) -> None:
-    """Put a volume of the media under `path`, complete or not at all, 0600 from its first byte, safe from a power cut.
+def write_media(media: Media, path: str, *, fsync: bool = True) -> None:
+    """Put a volume of the media under `path`, complete or not at all, 0600 from its first byte.
 
-    ISO 9660 with Joliet and Rock Ridge, files 0400; the same bytes for the same media. What killed writers leave has
-    the name `.<name>.<8 hex>.partial`, which `openngt.iso` sweeps. INVALID_INPUT for a path that no disc takes;
-    NO_SPACE, PERMISSION_DENIED and FILE_UNUSABLE name the file.
+    It survives a power cut; `fsync=False` leaves that to the caller. ISO 9660 with Joliet and Rock Ridge, files 0400;
+    the same bytes for the same media. What killed writers leave has the name `.<name>.<8 hex>.partial`, which
+    `openngt.iso` sweeps. INVALID_INPUT for a path or label that no disc takes; NO_SPACE, PERMISSION_DENIED and
+    FILE_UNUSABLE name the file.
     """
-    with unfinished(Path(path)) as descriptor, os.fdopen(descriptor, "w+b", closefd=False) as stream:
+    with unfinished(Path(path), fsync=fsync) as descriptor, os.fdopen(descriptor, "w+b", closefd=False) as stream:
         author(stream, {file.path: file.content for file in media.files}, label=media.label)

@@ -156,6 +156,13 @@ def _mapping(value: object, field: str) -> Mapping[str, Any]:
     return value
 
 
+def _list(given: Mapping[str, Any], key: str, field: str) -> list[Any]:
+    value = given.get(key, [])
+    if not isinstance(value, list | tuple):
+        raise invalid(f"{field}.{key}", "must be a list")
+    return list(value)
+
+
 def _link(name: str, interface: Mapping[str, Any], field: str) -> Json:
     for key in interface:
         if key not in SAID_BY_A_CONFIG_DRIVE:
@@ -177,7 +184,7 @@ def _networks(name: str, interface: Mapping[str, Any], field: str) -> list[Json]
     for version in (4, 6):
         if interface.get(f"dhcp{version}"):
             result.append({"type": f"ipv{version}_dhcp"})
-    for number, text in enumerate(interface.get("addresses", ())):
+    for number, text in enumerate(_list(interface, "addresses", field)):
         if not isinstance(text, str) or _with_prefix(text):
             raise invalid(f"{field}.addresses[{number}]", "must be an IP address with its prefix length")
         address = ipaddress.ip_interface(text)
@@ -198,7 +205,7 @@ def _routes(interface: Mapping[str, Any], field: str) -> Iterator[tuple[int, Jso
     for version in (4, 6):
         if f"gateway{version}" in interface:
             yield _route(DEFAULT[version], interface[f"gateway{version}"], f"{field}.gateway{version}")
-    for number, route in enumerate(interface.get("routes", ())):
+    for number, route in enumerate(_list(interface, "routes", field)):
         at = f"{field}.routes[{number}]"
         given = _mapping(route, at)
         for key in given:
@@ -222,4 +229,5 @@ def _route(to: object, via: object, field: str) -> tuple[int, Json]:
 def _dns(interface: Mapping[str, Any], field: str) -> Json:
     servers = _mapping(interface.get("nameservers", {}), f"{field}.nameservers")
     pairs = (("dns_nameservers", "addresses"), ("dns_search", "search"))
-    return {ours: list(servers[theirs]) for ours, theirs in pairs if servers.get(theirs)}
+    found = {ours: _list(servers, theirs, f"{field}.nameservers") for ours, theirs in pairs}
+    return {key: value for key, value in found.items() if value}

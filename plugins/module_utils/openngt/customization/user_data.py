@@ -158,7 +158,11 @@ def _parsed(content: bytes, field: str) -> Message:
 
 def _decompressed(part: Part, most: int) -> bytes:
     """The first `most` bytes of what is compressed, however much that is."""
+    reader = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(part.content, most)
+        content = reader.decompress(part.content, most)
     except zlib.error as exc:
         raise invalid(part.field, "cannot be read as gzip") from exc
+    if len(content) < most and not reader.eof:
+        raise invalid(part.field, "cannot be read as gzip: it ends too early")
+    return content
