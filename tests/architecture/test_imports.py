@@ -25,6 +25,7 @@ LIBRARY_LEAVES = {
     "spnego": {"install/transports/_pywinrm.py"},
     "urllib3": {"install/transports/_pywinrm.py"},
     "winrm": {"install/transports/_pywinrm.py"},
+    "yaml": {"customization/_yaml.py"},
 }
 
 
