@@ -10,19 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from .built_validation import MOST_META_DATA, validate_built
 from .file_validation import validate_files
 from .findings import finding
 from .model import Customization, Finding
 from .network_validation import validate_network
 from .schemas import Schemas
 from .texts import read_text
-from .user_data_validation import MOST_USER_DATA, validate_user_data
+from .user_data_validation import validate_user_data
 
 __all__ = ["MOST_ANSWERS", "MOST_META_DATA", "Schemas", "validate"]
 
-MOST_META_DATA = 32_000
-"""Bytes, as the original's API limits them; so is MOST_ANSWERS."""
 MOST_ANSWERS = 32_000
+"""Bytes, as the original's API limits them."""
 RESERVED = ("instance-id", "instance_id", "uuid")
 
 
@@ -31,12 +31,15 @@ def validate(customization: Customization, schemas: Schemas) -> list[Finding]:
 
     A pure function. It raises LIBRARY_MISSING, and nothing else for any content.
     """
-    return [
+    found = [
         *_scripts(customization, schemas),
         *_meta_data(customization),
         *_network(customization, schemas),
         *_files(customization),
     ]
+    if customization.format == "cloud_init" and not any(item.severity == "error" for item in found):
+        found += validate_built(customization)
+    return found
 
 
 def part_of(customization: Customization, number: int) -> str:
@@ -46,10 +49,8 @@ def part_of(customization: Customization, number: int) -> str:
 
 
 def _scripts(customization: Customization, schemas: Schemas) -> Iterator[Finding]:
-    total = 0
     for number, script in enumerate(customization.scripts):
         part = part_of(customization, number)
-        total += len(script.content)
         if customization.format == "cloud_init":
             yield from validate_user_data(script.content, part, schemas)
         elif customization.format == "sysprep" and len(script.content) > MOST_ANSWERS:
@@ -59,10 +60,6 @@ def _scripts(customization: Customization, schemas: Schemas) -> Iterator[Finding
             text = read_text(script.content, part)
             if isinstance(text, Finding):
                 yield text
-    if len(customization.scripts) > 1 and customization.format != "sysprep" and total > MOST_USER_DATA:
-        yield finding(
-            "TOO_LARGE", "scripts", f"have {total} bytes together; {MOST_USER_DATA} is the most for user-data"
-        )
 
 
 def _meta_data(customization: Customization) -> Iterator[Finding]:
