@@ -20,13 +20,17 @@ DOORS = {"agent_bundle.py": AGENT, "customization/guest_status.py": AGENT / "clo
 # Third-party packages of the library: each in the one leaf file that guards it.
 LIBRARY_LEAVES = {
     "cryptography": {"pki/_x509.py"},
+    "defusedxml": {"customization/_defusedxml.py"},
     "paramiko": {"install/transports/_paramiko.py"},
+    "jinja2": {"customization/_jinja2.py"},
+    "jsonschema": {"customization/_jsonschema.py"},
     "pycdlib": {"iso/_pycdlib.py"},
     # pywinrm, and what it brings along and raises through.
     "requests": {"install/transports/_pywinrm.py"},
     "spnego": {"install/transports/_pywinrm.py"},
     "urllib3": {"install/transports/_pywinrm.py"},
     "winrm": {"install/transports/_pywinrm.py"},
+    "yaml": {"customization/_yaml.py", "customization/_yaml_events.py"},
 }
 
 

@@ -7,11 +7,12 @@ a guest of before answers by the files of cloud-init's run folder. This file imp
 it does elsewhere, too.
 """
 
+import ast
 import json
 import os
 import re
 import subprocess
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 __all__ = ["STATES", "judge", "read"]
 
@@ -48,6 +49,7 @@ FIRST_STAGE = re.compile(r"^.*Cloud-init v\. \S+ running 'init-local'", re.M)
 MADE_UP_PASSWORDS = re.compile(r"(Set the following 'random' passwords\n)(?:[^\s:]+:\S+\n?)+")
 
 Answer = Dict[str, Any]
+Failure = NamedTuple("Failure", [("module", Optional[str]), ("raised", str)])
 
 
 def read(root: str = "/") -> Answer:
@@ -78,22 +80,21 @@ def read(root: str = "/") -> Answer:
 def judge(present: bool, asked: Answer, stages: Answer, ended: bool, disabled: bool, log: str, output: str) -> Answer:
     """The verdict, from what was read.
 
-    `state` (of STATES); `module` and `message` of the first failure; `errors` as cloud-init has them; `warnings`, what
-    its log of the last boot holds from WARNING up; `last_lines` of its output; `datasource`.
+    `state` (of STATES); `module`, the first that failed; `message`, what every failed one said, at most 2 KiB;
+    `errors` as cloud-init has them; `warnings`, what its log of the last boot holds from WARNING up; `last_lines` of
+    its output; `datasource`.
     """
     errors = _errors(asked, stages)
     state = _state(present, asked, stages, ended, disabled, bool(errors))
     log, output = _last_boot(log), _without_passwords(_last_boot(output))
-    warnings = _warnings(log)
-    module, said = _failing(errors, log) if state == "failed" else (None, None)
-    last = _cut([line for line in output.splitlines() if line.strip()])
+    failures = _failures(errors, log) if state == "failed" else []
     return {
         "state": state,
-        "module": module,
-        "message": _message(said, module, output) if state == "failed" else None,
+        "module": next((failure.module for failure in failures if failure.module), None),
+        "message": _message(failures, output) if failures else None,
         "errors": errors,
-        "warnings": warnings,
-        "last_lines": last,
+        "warnings": _warnings(log),
+        "last_lines": _cut([line for line in output.splitlines() if line.strip()]),
         "datasource": asked.get("datasource") or _datasource(stages.get("datasource")),
     }
 
@@ -109,7 +110,7 @@ def _ask(program: Optional[str]) -> Answer:
 
 
 def _version(program: Optional[str]) -> Optional[str]:
-    found = re.search(r"(\d+\.\d[\w.+~-]*)", _run(program, ["--version"]) or "")
+    found = re.search(r"^\S*cloud-init (\d\S*)", _run(program, ["--version"]) or "", re.M)
     return found.group(1) if found else None
 
 
@@ -161,9 +162,9 @@ def _errors(asked: Answer, stages: Answer) -> List[str]:
 
 
 def _state(present: bool, asked: Answer, stages: Answer, ended: bool, disabled: bool, failed: bool) -> str:
-    # 23.4 and later say `error` while they run; that is not the end yet.
     word = asked.get("extended_status") or asked.get("status")
-    if word in WORDS:
+    # Without 23.4's longer word, `error` is said as soon as a module has failed and others are still to come.
+    if word in WORDS and (word != "error" or not stages):
         return WORDS[word]
     if stages:
         if not ended or stages.get("stage"):
@@ -197,23 +198,42 @@ def _cut(lines: List[str]) -> List[str]:
     return [line[:MOST_LINE] for line in lines[-MOST_LINES:]]
 
 
-def _failing(errors: List[str], log: str) -> Any:
-    """(module, what was raised); the module is None where a stage failed as a whole."""
+def _failures(errors: List[str], log: str) -> List[Failure]:
+    """One at least: a stage that failed as a whole has no module, unless the log names one."""
+    found = []
     for error in errors:
-        found = OF_A_MODULE.match(error)
-        if found:
-            return found.groups()
-    named = SAYS_FAILED.search("\n".join(said for _, level, said in WARNED.findall(log)))
-    return (named.group(1) if named else None), (errors[0] if errors else None)
+        pair = OF_A_MODULE.match(error)
+        found.append(Failure(pair.group(1), _raised(pair.group(2))) if pair else Failure(None, error))
+    if any(failure.module for failure in found):
+        return found
+    named = SAYS_FAILED.search("\n".join(said for _, _, said in WARNED.findall(log)))
+    first = found[0].raised if found else "cloud-init gave no reason"
+    return [Failure(named.group(1) if named else None, first)] + found[1:]
 
 
-def _message(raised: Optional[str], module: Optional[str], output: str) -> str:
-    """What was raised, then the last lines that the module wrote; 2 KiB at most."""
-    lines = _said_by(module, output)[-MOST_LINES:]
-    while len("\n".join(lines).encode("utf-8")) > MOST_MESSAGE // 2:
+def _raised(exception: str) -> str:
+    """RuntimeError('what it says') without Python around it."""
+    call = re.match(r"\w+\((.*?),?\)$", exception, re.S)
+    try:
+        said = ast.literal_eval(call.group(1)) if call else exception
+    except (SyntaxError, ValueError):
+        said = exception
+    return said if isinstance(said, str) else exception
+
+
+def _message(failures: List[Failure], output: str) -> str:
+    room = MOST_MESSAGE // len(failures)
+    return "\n".join(_clipped(failure, _said_by(failure.module, output), room - 1) for failure in failures[:MOST_LINES])
+
+
+def _clipped(failure: Failure, lines: List[str], room: int) -> str:
+    """What was raised, then the last lines that the module wrote, in so many bytes."""
+    head = "{0}: {1}".format(failure.module, failure.raised) if failure.module else failure.raised
+    text = head.encode("utf-8")[: room // 2].decode("utf-8", "ignore")
+    lines = lines[-MOST_LINES:]
+    while lines and len("\n".join([text] + lines).encode("utf-8")) > room:
         lines = lines[1:]
-    first = (raised or "cloud-init gave no reason").encode("utf-8")[: MOST_MESSAGE // 2 - 1].decode("utf-8", "ignore")
-    return "\n".join([first] + lines)
+    return "\n".join([text] + lines)
 
 
 def _said_by(module: Optional[str], output: str) -> List[str]:
