@@ -10,19 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from .built_validation import MOST_META_DATA, validate_built
 from .file_validation import validate_files
 from .findings import finding
 from .model import Customization, Finding
 from .network_validation import validate_network
 from .schemas import Schemas
-from .texts import read_text
-from .user_data_validation import MOST_USER_DATA, validate_user_data
+from .user_data_validation import validate_user_data
+from .windows_validation import validate_windows
 
-__all__ = ["MOST_ANSWERS", "MOST_META_DATA", "Schemas", "validate"]
+__all__ = ["MOST_META_DATA", "Schemas", "validate"]
 
-MOST_META_DATA = 32_000
-"""Bytes, as the original's API limits them; so is MOST_ANSWERS."""
-MOST_ANSWERS = 32_000
 RESERVED = ("instance-id", "instance_id", "uuid")
 
 
@@ -31,12 +29,14 @@ def validate(customization: Customization, schemas: Schemas) -> list[Finding]:
 
     A pure function. It raises LIBRARY_MISSING, and nothing else for any content.
     """
-    return [
-        *_scripts(customization, schemas),
+    found = [
+        *_parts(customization, schemas),
         *_meta_data(customization),
         *_network(customization, schemas),
-        *_files(customization),
     ]
+    if customization.format == "cloud_init" and not any(item.severity == "error" for item in found):
+        found += validate_built(customization)
+    return found
 
 
 def part_of(customization: Customization, number: int) -> str:
@@ -45,24 +45,14 @@ def part_of(customization: Customization, number: int) -> str:
     return f"scripts[{number}] ({name})" if name else f"scripts[{number}]"
 
 
-def _scripts(customization: Customization, schemas: Schemas) -> Iterator[Finding]:
-    total = 0
+def _parts(customization: Customization, schemas: Schemas) -> Iterator[Finding]:
+    """Scripts and files; of Windows guests the options, too."""
+    if customization.format != "cloud_init":
+        yield from validate_windows(customization)
+        return
     for number, script in enumerate(customization.scripts):
-        part = part_of(customization, number)
-        total += len(script.content)
-        if customization.format == "cloud_init":
-            yield from validate_user_data(script.content, part, schemas)
-        elif customization.format == "sysprep" and len(script.content) > MOST_ANSWERS:
-            what = f"has {len(script.content)} bytes; {MOST_ANSWERS} is the most for an answer file"
-            yield finding("TOO_LARGE", part, what)
-        else:
-            text = read_text(script.content, part)
-            if isinstance(text, Finding):
-                yield text
-    if len(customization.scripts) > 1 and customization.format != "sysprep" and total > MOST_USER_DATA:
-        yield finding(
-            "TOO_LARGE", "scripts", f"have {total} bytes together; {MOST_USER_DATA} is the most for user-data"
-        )
+        yield from validate_user_data(script.content, part_of(customization, number), schemas)
+    yield from validate_files(customization.files)
 
 
 def _meta_data(customization: Customization) -> Iterator[Finding]:
@@ -77,7 +67,3 @@ def _meta_data(customization: Customization) -> Iterator[Finding]:
 
 def _network(customization: Customization, schemas: Schemas) -> list[Finding]:
     return [] if customization.network is None else validate_network(customization.network, schemas)
-
-
-def _files(customization: Customization) -> list[Finding]:
-    return validate_files(customization.files) if customization.format == "cloud_init" else []
