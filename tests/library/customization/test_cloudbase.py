@@ -13,7 +13,9 @@ from tests.library.customization.answer_file_cases import PASSWORD, VM
 
 from openngt.customization.cloudbase import build_cloudbase
 from openngt.customization.cloudbase_reference import CLOUD_CONFIG_KEYS, kind_of
+from openngt.customization.media import build
 from openngt.customization.model import Customization, GuestFile, MediaVm, Script
+from openngt.customization.preview import preview
 from openngt.errors import OpenNGTError
 
 SCRIPT = Script(b"#ps1_sysnative\nWrite-Output '\xc3\xa4'\n", "first.ps1")
@@ -100,10 +102,26 @@ def test_the_name_of_the_vm_is_taken_where_it_can_be_one() -> None:
     assert "local-hostname" not in json.loads(disc(options={"computer_name": "*"})["meta-data"])
 
 
-def test_the_network_comes_along_with_nocloud() -> None:
-    network = {"version": 2, "ethernets": {"lan": {"addresses": ["192.0.2.21/24"]}}}
+def test_the_network_comes_along() -> None:
+    lan = {"match": {"macaddress": "52:54:00:12:34:56"}, "addresses": ["192.0.2.21/24"], "gateway4": "192.0.2.1"}
+    network = {"version": 2, "ethernets": {"lan": lan}}
     assert json.loads(disc(scripts=(SCRIPT,), network=network)["network-config"]) == network
-    assert refused(scripts=(SCRIPT,), network=network, datasource="config_drive").startswith("network ")
+    found = disc(scripts=(SCRIPT,), network=network, datasource="config_drive")
+    data = json.loads(found["openstack/latest/network_data.json"])
+    assert data["links"][0]["ethernet_mac_address"] == "52:54:00:12:34:56"
+    [there] = data["networks"]
+    assert (there["link"], there["ip_address"], there["netmask"]) == ("lan", "192.0.2.21", "255.255.255.0")
+
+
+def test_no_password_is_shown_of_a_disc() -> None:
+    """T35."""
+    account = {"name": "ops", "password": PASSWORD}
+    options = {"administrator_password": PASSWORD, "local_accounts": [account], "run_commands": ["echo 1"]}
+    for datasource in ("nocloud", "config_drive"):
+        for scripts in ((), (SCRIPT,)):
+            how = Customization(format="cloudbase_init", options=options, scripts=scripts, datasource=datasource)
+            shown = preview(build(how, VM))
+            assert PASSWORD not in shown and "web1" in shown
 
 
 def test_winrm_is_prepared_by_the_script_of_the_role() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import OpenNGTError
 from .cloudbase_reference import FIRST_LINES, NOT_IN_MULTIPART, kind_of
 from .model import Customization, GuestFile, Json, Media, MediaFile, MediaVm, Script
+from .network_config import network_data, unwrapped
 from .sysprep import host_names
 from .windows_options import check_options
 from .windows_paths import path_problem
@@ -50,17 +51,17 @@ def build_cloudbase(customization: Customization, vm: MediaVm) -> Media:
             MediaFile("openstack/latest/meta_data.json", meta_data),
             MediaFile("openstack/latest/user_data", user_data),
         ]
+        if customization.network is not None:
+            files.append(MediaFile("openstack/latest/network_data.json", _json(network_data(customization.network))))
     else:
         files = [MediaFile("meta-data", meta_data), MediaFile("user-data", user_data)]
         if customization.network is not None:
-            files.append(MediaFile("network-config", _json(customization.network)))
+            files.append(MediaFile("network-config", _json(unwrapped(customization.network))))
     return Media(LABELS[customization.datasource], tuple(files))
 
 
 def cloudbase_problems(customization: Customization) -> Iterator[tuple[str, str]]:
     """(field, what is wrong with it), but for the options, each of which is judged by itself."""
-    if customization.network is not None and customization.datasource == "config_drive":
-        yield "network", "is told to Cloudbase-Init by NoCloud; set datasource: nocloud"
     more = len(customization.scripts) > 1 or bool(customization.files) or bool(_options_with_parts(customization))
     for number, script in enumerate(customization.scripts):
         kind, field = kind_of(script.content), f"scripts[{number}].content"

@@ -16,13 +16,11 @@ from .findings import finding
 from .model import Customization, Finding
 from .network_validation import validate_network
 from .schemas import Schemas
-from .texts import read_text
 from .user_data_validation import validate_user_data
+from .windows_validation import validate_windows
 
-__all__ = ["MOST_ANSWERS", "MOST_META_DATA", "Schemas", "validate"]
+__all__ = ["MOST_META_DATA", "Schemas", "validate"]
 
-MOST_ANSWERS = 32_000
-"""Bytes, as the original's API limits them."""
 RESERVED = ("instance-id", "instance_id", "uuid")
 
 
@@ -32,10 +30,9 @@ def validate(customization: Customization, schemas: Schemas) -> list[Finding]:
     A pure function. It raises LIBRARY_MISSING, and nothing else for any content.
     """
     found = [
-        *_scripts(customization, schemas),
+        *_parts(customization, schemas),
         *_meta_data(customization),
         *_network(customization, schemas),
-        *_files(customization),
     ]
     if customization.format == "cloud_init" and not any(item.severity == "error" for item in found):
         found += validate_built(customization)
@@ -48,18 +45,14 @@ def part_of(customization: Customization, number: int) -> str:
     return f"scripts[{number}] ({name})" if name else f"scripts[{number}]"
 
 
-def _scripts(customization: Customization, schemas: Schemas) -> Iterator[Finding]:
+def _parts(customization: Customization, schemas: Schemas) -> Iterator[Finding]:
+    """Scripts and files; of Windows guests the options, too."""
+    if customization.format != "cloud_init":
+        yield from validate_windows(customization)
+        return
     for number, script in enumerate(customization.scripts):
-        part = part_of(customization, number)
-        if customization.format == "cloud_init":
-            yield from validate_user_data(script.content, part, schemas)
-        elif customization.format == "sysprep" and len(script.content) > MOST_ANSWERS:
-            what = f"has {len(script.content)} bytes; {MOST_ANSWERS} is the most for an answer file"
-            yield finding("TOO_LARGE", part, what)
-        else:
-            text = read_text(script.content, part)
-            if isinstance(text, Finding):
-                yield text
+        yield from validate_user_data(script.content, part_of(customization, number), schemas)
+    yield from validate_files(customization.files)
 
 
 def _meta_data(customization: Customization) -> Iterator[Finding]:
@@ -74,7 +67,3 @@ def _meta_data(customization: Customization) -> Iterator[Finding]:
 
 def _network(customization: Customization, schemas: Schemas) -> list[Finding]:
     return [] if customization.network is None else validate_network(customization.network, schemas)
-
-
-def _files(customization: Customization) -> list[Finding]:
-    return validate_files(customization.files) if customization.format == "cloud_init" else []
