@@ -24,6 +24,7 @@ from openngt_service.tasks.parts import Parts
 
 from .gateway import FakeGateway
 from .hypervisor import FakeHypervisor
+from .waiting import PATIENCE_SECONDS
 
 __all__ = ["HOLDER", "VM", "Workshop", "open_workshop"]
 
@@ -58,7 +59,7 @@ class Workshop:
         return await self.result(await self.operations.power(VM, verb=verb, actor="test", **options))
 
     async def result(self, task: dict[str, Any]) -> dict[str, Any]:
-        ended = await self.operations.task(task["task_id"], wait=30.0)
+        ended = await self.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
         if ended["state"] != "succeeded":
             error = ended["error"] or {"code": "TASK_TIMED_OUT", "message": str(ended), "details": {}}
             raise OpenNGTError(error["code"], error["message"], error["details"])

@@ -25,6 +25,7 @@ if False:  # pylint: disable=using-constant-test
         blocked,
         certificate,
         cli,
+        cloud_init,
         config,
         disc,
         distributions,

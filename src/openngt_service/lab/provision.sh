@@ -74,3 +74,19 @@ chroot "$root" systemctl enable --quiet lab-seed.service systemd-networkd.servic
 # Work of an ordinary machine that would only slow an emulated one down.
 chroot "$root" systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
     e2scrub_reap.service fstrim.timer systemd-networkd-wait-online.service systemd-random-seed.service
+
+# cloud-init is off unless the VM's kernel is told otherwise (`lab up --cloud-init`): to start it takes an emulated guest
+# half a minute. Host keys come from QEMU, so it makes and deletes none; what it does without being asked is left out.
+put 0644 /etc/cloud/cloud.cfg.d/90-lab.cfg <<'EOF'
+datasource_list: [NoCloud, ConfigDrive, None]
+disable_root: false
+ssh_deletekeys: false
+ssh_genkeytypes: []
+users: []
+locale: false
+resize_rootfs: false
+growpart:
+  mode: "off"
+apt:
+  preserve_sources_list: true
+EOF
