@@ -96,7 +96,10 @@ def _large() -> dict[str, tuple[bytes, bytes]]:
         "TOO_MANY_VALUES.list": (HEAD + b"packages: [" + b"a," * 60_000 + b"]", HEAD + b"packages: [a,b]\n"),
         "TOO_MANY_VALUES.keys": (HEAD + b"".join(b"k%d: a\n" % n for n in range(11_000)), config),
         "BAD_KEY.thousands": (HEAD + b"".join(b"zebra%d: a\n" % n for n in range(9_000)), config),
-        "BAD_VALUE.thousands": (HEAD + b"runcmd: [" + b"1," * 19_000 + b"]", HEAD + b"runcmd: [" + b"a," * 19_000 + b"]"),
+        "BAD_VALUE.thousands": (
+            HEAD + b"runcmd: [" + b"1," * 19_000 + b"]",
+            HEAD + b"runcmd: [" + b"a," * 19_000 + b"]",
+        ),
         "UNPACKS_TOO_LARGE.bomb": (_zeros(100 << 20), _zipped(config)),
         "UNPACKS_TOO_LARGE.bomb-in-a-bomb": (_zipped(_zeros(100 << 20)), _zipped(config, 2)),
         "UNPACKS_TOO_LARGE.just-above": (_zeros(2 << 20), _zipped(SCRIPT + b"#" * 50_000)),

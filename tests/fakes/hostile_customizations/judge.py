@@ -9,11 +9,11 @@ import json
 import os
 import resource
 import sys
+from pathlib import Path
 
 from openngt.customization.spec import parse
 from openngt.customization.validation import validate
 from openngt.errors import OpenNGTError
-
 from openngt_service.customization.schema_files import published_schemas
 
 MEMORY = 64 << 20
@@ -38,8 +38,7 @@ def in_bounds(spec):
     child = os.fork()
     if child == 0:
         os.close(reading)
-        with open("/proc/self/statm") as statm:
-            size = int(statm.read().split()[0]) * resource.getpagesize()
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.fakes.hostile_customizations import corpus
 from tests.fakes.hostile_customizations.corpus import Case
 
