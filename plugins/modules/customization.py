@@ -76,7 +76,7 @@ options:
         description: Base64 of it, for what is no text. It hides nothing.
         type: str
       src:
-        description: A file on the controller, found as other modules find theirs, in C(files) beside the play or role.
+        description: A file on the controller, looked for in C(files) of the play or role and beside the inventory.
         type: path
       datastore_path:
         description: A file below the folder that the service's setting C(datastore) names.

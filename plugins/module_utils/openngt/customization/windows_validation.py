@@ -41,7 +41,8 @@ def validate_windows(customization: Customization) -> list[Finding]:
     told = {one.part.partition(" ")[0] for one in found if one.severity == "error"}
     for field, what in problems:
         part = field.partition(".")[0]
-        if part not in told:
+        # Of meta_data the reserved keys are told for every format.
+        if part not in told and part != "meta_data":
             found.append(finding("BAD_OPTION", part, f"{field} {what}", key=field))
     return found
 
