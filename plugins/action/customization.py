@@ -26,7 +26,7 @@ from ..module_utils.openngt.customization.applying import (
     withdraw,
 )
 from ..module_utils.openngt.customization.model import DATASOURCES, FORMATS, INSTALL_TYPES
-from ..module_utils.openngt.customization.sources import read_beside, resolve
+from ..module_utils.openngt.customization.sources import Read, read_beside, resolve
 from ..module_utils.openngt.errors import OpenNGTError
 from ..plugin_utils.fleet_hosts import plain
 
@@ -105,7 +105,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         vm, check = params["vm"], self._task.check_mode
         if params["state"] == "absent":
             return withdraw(client, vm, params["timeout"], check=check)
-        spec = resolve({name: params[name] for name in OF_THE_SPEC}, self._read)
+        spec = resolve({name: params[name] for name in OF_THE_SPEC}, self._read(task_vars))
         planned = plan(client, vm, spec)
         if check:
             return planned
@@ -119,16 +119,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
 
         return outcome._replace(row=follow(client, vm, outcome.row, params["wait_seconds"], show))
 
-    def _read(self, src: str, field: str) -> bytes:
-        """A file of the controller, found where `copy` would find it, and decrypted if a vault holds it."""
+    def _read(self, task_vars: Json) -> Read:
+        def read(src: str, field: str) -> bytes:
+            found = self._loader.get_real_file(self._found(src, field, task_vars))
+            try:
+                return read_beside(Path("/"))(found, field)
+            finally:
+                self._loader.cleanup_tmp_file(found)
+
+        return read
+
+    def _found(self, src: str, field: str, task_vars: Json) -> str:
+        """Where `copy` would find it; else beside the inventory, for a play that came with a collection."""
         try:
-            found = self._loader.get_real_file(self._find_needle("files", src))
+            return str(self._find_needle("files", src))
         except AnsibleError as exc:
-            raise OpenNGTError("INVALID_INPUT", f"{field}: {src} is not found below files, or cannot be read") from exc
-        try:
-            return read_beside(Path("/"))(found, field)
-        finally:
-            self._loader.cleanup_tmp_file(found)
+            beside = Path(task_vars.get("inventory_dir") or ".")
+            for place in (beside / "files" / src, beside / src):
+                if place.is_file():
+                    return str(place.absolute())
+            message = f"{field}: {src} is found neither in files, beside the play, nor beside the inventory"
+            raise OpenNGTError("INVALID_INPUT", message) from exc
 
 
 def result_of(outcome: Outcome) -> Json:

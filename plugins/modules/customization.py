@@ -76,7 +76,7 @@ options:
         description: Base64 of it, for what is no text. It hides nothing.
         type: str
       src:
-        description: A file on the controller, found as other modules find theirs, in C(files) beside the play or role.
+        description: A file on the controller, looked for in C(files) of the play or role and beside the inventory.
         type: path
       datastore_path:
         description: A file below the folder that the service's setting C(datastore) names.
@@ -165,7 +165,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Give a clone its name and the key of its administrator, start it, and wait until it is done
+- name: Give a clone its name and the key of its administrator, and start it
   openngt.guest_tools.customization:
     vm: web1
     options:
@@ -175,6 +175,7 @@ EXAMPLES = r"""
           sudo: "ALL=(ALL) NOPASSWD:ALL"
           ssh_authorized_keys:
             - "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1mRzzTTbAdR3pMTxGoWOrgfVWNvUJOjJVOvOgMzbTz admin"
+    wait: false
   delegate_to: localhost
 
 - name: A script of your own, and a file beside it, with the VM left off

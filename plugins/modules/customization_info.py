@@ -32,12 +32,30 @@ options:
     type: list
     elements: str
     choices: [pending, running, done, failed, timed_out]
+  wait:
+    description:
+      - Wait until the guest of each VM in O(vm) is through with it, or the service's own limit for it is over. A VM
+        that failed is no failure of this module.
+      - In check mode nobody waits; what is there is returned.
+    type: bool
+    default: false
+  wait_seconds:
+    description:
+      - How long to wait for a VM that has begun with nothing.
+    type: int
+    default: 1800
 seealso:
   - module: openngt.guest_tools.customization
   - module: openngt.guest_tools.cloud_init_info
 """
 
 EXAMPLES = r"""
+- name: Wait until web1 is through with it
+  openngt.guest_tools.customization_info:
+    vm: [web1]
+    wait: true
+  delegate_to: localhost
+
 - name: Ask which VMs did not become what they should
   openngt.guest_tools.customization_info:
     states: [failed, timed_out]
@@ -132,7 +150,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.argspec import client_of, service_spec
 from ..module_utils.failure import fail
-from ..module_utils.openngt.customization.applying import STATES, known
+from ..module_utils.openngt.customization.applying import STATES, follow, known
 from ..module_utils.openngt.errors import OpenNGTError
 
 
@@ -140,16 +158,20 @@ def define_module() -> AnsibleModule:
     spec = service_spec(
         vm={"type": "list", "elements": "str"},
         states={"type": "list", "elements": "str", "choices": list(STATES)},
+        wait={"type": "bool", "default": False},
+        wait_seconds={"type": "int", "default": 1800},
     )
-    return AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    return AnsibleModule(argument_spec=spec, supports_check_mode=True, required_if=[("wait", True, ("vm",))])
 
 
-def run(params: dict[str, Any]) -> dict[str, Any]:
+def run(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
     with client_of(params) as client:
         if params["vm"] is None:
             rows = client.customizations()
         else:
             rows = [row for name in params["vm"] if (row := known(client, name)) is not None]
+        if params["wait"] and not check_mode:
+            rows = [follow(client, row["vm_uuid"], row, params["wait_seconds"]) for row in rows]
     wanted = params["states"] or STATES
     return {"changed": False, "customizations": [row for row in rows if row["state"] in wanted]}
 
@@ -157,7 +179,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     module = define_module()
     try:
-        result = run(module.params)
+        result = run(module.params, check_mode=module.check_mode)
     except OpenNGTError as error:
         fail(module, error)
     else:

@@ -89,7 +89,7 @@ def test_no_secret_of_a_cloud_config_shows(config: str) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        "users:\n- name: eva\n  lock_passwd: false\n  ssh_authorized_keys:\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AIJ7q eva@home\n",
+        "users:\n- name: eva\n  lock_passwd: false\n  ssh_authorized_keys:\n  - ssh-ed25519 AAAAC3NzaC1lZDI1 eva\n",
         "runcmd:\n- - mkdir\n  - -p\n  - /srv/www\n- systemctl enable --now nginx\n",
         "ssh_pwauth: true\nchpasswd:\n  expire: false\n",
     ],

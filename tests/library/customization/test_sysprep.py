@@ -10,7 +10,9 @@ from lxml import etree
 from tests.fakes import powershell
 from tests.library.customization.answer_file_cases import CASES, FOLDER, PASSWORD, VM, answer_file
 
+from openngt.customization.media import build
 from openngt.customization.model import Customization, GuestFile, Script
+from openngt.customization.preview import preview
 from openngt.customization.sysprep import build_sysprep
 from openngt.customization.unattend import hidden_password
 from openngt.customization.unattend_reference import COMPONENTS, NAMESPACE, PASSES, SETTINGS, WCM
@@ -117,6 +119,16 @@ def test_a_refusal_never_repeats_a_password() -> None:
     accounts = [{"name": "ops", "password": PASSWORD * 20}]
     assert refused(options={"local_accounts": accounts}).startswith("options.local_accounts[0].password ")
     assert "options has a key that is not known" in refused(options={f"{PASSWORD}=": "x"})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_password_and_no_key_is_shown_of_a_disc(name: str) -> None:
+    """T35."""
+    shown = preview(build(CASES[name].customization, VM))
+    assert "openngt" in shown or "unattend.xml" in shown
+    assert PASSWORD not in shown and "AAAAA-" not in shown
+    hidden = [hidden_password(PASSWORD, element) for element in ("AdministratorPassword", "Password")]
+    assert not any(value in shown for value in hidden)
 
 
 def test_copies_of_the_answer_file_are_deleted_last_unless_told_not_to() -> None:

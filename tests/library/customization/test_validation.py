@@ -252,9 +252,23 @@ def test_sizes_as_the_originals_api_limits_them() -> None:
     assert told(shell + b"#" * (128_000 - len(shell))) == []
     assert told(shell + b"#" * (128_001 - len(shell))) == [("TOO_LARGE", None, "")]
     two = Customization(scripts=(Script(shell + b"#" * 64_000), Script(shell + b"#" * 64_000)))
-    assert [(item.code, item.part) for item in validate(two, published_schemas())] == [("TOO_LARGE", "scripts")]
+    assert [(item.code, item.part) for item in validate(two, published_schemas())] == [("TOO_LARGE", "user-data")]
     meta_data = Customization(meta_data={"a": "x" * 32_000})
     assert [(item.code, item.part) for item in validate(meta_data, published_schemas())] == [("TOO_LARGE", "meta_data")]
+
+
+@pytest.mark.parametrize(
+    ("options", "severity", "code", "key"),
+    [
+        ({"hostname": "no name"}, "error", "BAD_OPTION", "hostname"),
+        ({"users": [{"name": "eva", "uid": "x"}]}, "error", "BAD_OPTION", "users[0].uid"),
+        ({"users": [{"name": "eva", "password": "hunter2"}]}, "warning", "SECRET_IN_CLEAR", "users.0.password"),
+    ],
+)
+def test_options_are_held_to_their_table(options: dict[str, Any], severity: str, code: str, key: str) -> None:
+    [item] = validate(Customization(options=options), published_schemas())
+    assert (item.severity, item.code, item.part, item.key) == (severity, code, "options", key)
+    assert "hunter2" not in str(item)
 
 
 def test_every_code_has_a_remedy_and_every_finding_a_code_of_the_catalogue() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 from ..errors import OpenNGTError
 
@@ -90,5 +91,6 @@ def read(text: str) -> Tree:
     except DefusedXmlException as exc:
         raise Refused("dtd", "has a document type or an entity", builder._line()) from exc
     except ElementTree.ParseError as exc:
-        raise Refused("malformed", str(exc).partition(":")[0], exc.position[0]) from exc
+        # Its own words may quote what it has read.
+        raise Refused("malformed", f"is no XML: {expat.ErrorString(exc.code)}", exc.position[0]) from None
     return Tree(root, builder.lines, builder.instructions, builder.depth)

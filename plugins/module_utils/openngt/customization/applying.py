@@ -114,7 +114,8 @@ def follow(
         if row["state"] in ENDED:
             return row
         if time.monotonic() - began > seconds + GRACE_SECONDS:
-            message = f"{row['vm_name']} is still {row['state']} after {seconds:g} s"
+            hint = "; it has not begun: does the VM run?" if row["state"] == "pending" else ""
+            message = f"{row['vm_name']} is still {row['state']} after {seconds:g} s{hint}"
             raise OpenNGTError("CUSTOMIZATION_TIMED_OUT", message, {"customization": row})
         pause(PROGRESS_SECONDS)
         try:
@@ -146,28 +147,24 @@ def line_of(finding: Mapping[str, Any]) -> str:
     return f"{warning}{place}: {what}: {finding['remedy']}"
 
 
-def readable(findings: Sequence[Any]) -> list[str]:
+def readable(findings: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line for each finding, errors first."""
-    lines = [item if isinstance(item, str) else line_of(item) for item in findings]
-    return sorted(lines, key=lambda line: line.startswith("warning: "))
+    return sorted(map(line_of, findings), key=lambda line: line.startswith("warning: "))
 
 
 def demand(findings: Sequence[Mapping[str, Any]]) -> None:
     """CUSTOMIZATION_INVALID unless they are warnings; its details have them as lines."""
-    errors = [finding for finding in findings if finding["severity"] == "error"]
-    if errors:
-        raise _invalid(f"{len(errors)} errors in it" if len(errors) > 1 else "there is an error in it", findings)
+    if any(finding["severity"] == "error" for finding in findings):
+        raise _invalid(findings)
 
 
 def _findings_as_lines(error: OpenNGTError) -> OpenNGTError:
-    """The service's refusal for a person: the first lines stand in its message."""
+    """The service's refusal with lines in the place of what programs read."""
     findings = error.details.get("findings")
-    if error.code != "CUSTOMIZATION_INVALID" or not findings:
-        return error
-    return _invalid(error.message, findings)
+    return _invalid(findings) if error.code == "CUSTOMIZATION_INVALID" and findings else error
 
 
-def _invalid(message: str, findings: Sequence[Any]) -> OpenNGTError:
+def _invalid(findings: Sequence[Mapping[str, Any]]) -> OpenNGTError:
     lines = readable(findings)
     more = f"; and {len(lines) - FEW} more" if len(lines) > FEW else ""
-    return OpenNGTError("CUSTOMIZATION_INVALID", f"{message}: {'; '.join(lines[:FEW])}{more}", {"findings": lines})
+    return OpenNGTError("CUSTOMIZATION_INVALID", "; ".join(lines[:FEW]) + more, {"findings": lines})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from .model import Finding
+from .unattend_codes import UNATTEND_CODES
 
 __all__ = ["CODES", "finding"]
 
@@ -46,6 +47,7 @@ CODES = {
     "UNKNOWN_KIND": "begin with the line that says what it is: #!/bin/sh, #cloud-config, #include …",
     "UNKNOWN_MIME_TYPE": "give the part a type that cloud-init handles, as text/cloud-config or text/x-shellscript",
     "UNPACKS_TOO_LARGE": "leave it uncompressed; what it unpacks to is out of all proportion",
+    **UNATTEND_CODES,
 }
 
 

@@ -4,18 +4,24 @@
 from __future__ import annotations
 
 from .cloud_init import build_cloud_init
-from .model import Customization, Media, MediaVm
+from .cloudbase import build_cloudbase
+from .model import FORMATS, Customization, Media, MediaVm
 from .options import invalid
+from .sysprep import build_sysprep
 
 __all__ = ["build"]
 
 
 def build(customization: Customization, vm: MediaVm, reporter: str | None = None) -> Media:
-    """The media of one VM. `reporter` is a shell script that says at its end what became of the guest.
+    """The media of one VM. `reporter` is a shell script that says at its end what became of the guest; none on Windows.
 
     Pure, and the same for the same arguments, so a digest of it tells whether there is anything to do. INVALID_INPUT
     names the field that does not do.
     """
     if customization.format == "cloud_init":
         return build_cloud_init(customization, vm, reporter)
-    raise invalid("format", "must be cloud_init")
+    if customization.format == "sysprep":
+        return build_sysprep(customization, vm)
+    if customization.format == "cloudbase_init":
+        return build_cloudbase(customization, vm)
+    raise invalid("format", f"must be one of {', '.join(FORMATS)}")

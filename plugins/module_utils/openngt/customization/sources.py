@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OpenNGTError
+from .spec import NAME
 
-__all__ = ["FORMS", "Read", "needs_datastore", "read_beside", "resolve", "sources_of"]
+__all__ = ["Read", "needs_datastore", "read_beside", "resolve"]
 
 Json = dict[str, Any]
 FORMS = ("content", "content_base64", "src", "datastore_path")
@@ -30,12 +31,6 @@ def resolve(spec: Mapping[str, Any], read: Read) -> Json:
         if part in found:
             found[part] = [_resolved(f"{part}[{n}]", item, read) for n, item in enumerate(_list(part, found[part]))]
     return found
-
-
-def sources_of(spec: Mapping[str, Any]) -> list[str]:
-    """What `src` names, in order."""
-    items = [item for part in ("scripts", "files") for item in spec.get(part) or ()]
-    return [item["src"] for item in items if isinstance(item, Mapping) and item.get("src")]
 
 
 def needs_datastore(spec: Mapping[str, Any]) -> bool:
@@ -76,6 +71,6 @@ def _resolved(field: str, item: Any, read: Read) -> Json:
         if not isinstance(src, str) or not src:
             raise OpenNGTError("INVALID_INPUT", f"{field}.src has to be a path")
         found["content_base64"] = base64.b64encode(read(src, f"{field}.src")).decode()
-        if field.startswith("scripts"):
+        if field.startswith("scripts") and NAME.fullmatch(Path(src).name):
             found.setdefault("name", Path(src).name)
     return found

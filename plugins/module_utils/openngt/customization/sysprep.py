@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import OpenNGTError
@@ -29,7 +29,7 @@ from .windows_scripts import (
     winrm_script,
 )
 
-__all__ = ["ANSWER_FILES", "LIMIT", "build_sysprep", "host_names"]
+__all__ = ["ANSWER_FILES", "LIMIT", "build_sysprep", "host_names", "sysprep_problems"]
 
 ANSWER_FILES = {"prepared": "unattend.xml", "fresh": "Autounattend.xml"}
 LIMIT = 32_000
@@ -73,26 +73,28 @@ def host_names(vm: MediaVm) -> Sequence[str]:
     return [vm.vm_name] if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", vm.vm_name) else []
 
 
-def _check(customization: Customization) -> None:
+def sysprep_problems(customization: Customization) -> Iterator[tuple[str, str]]:
+    """(field, what is wrong with it), but for options and the answer file, each of which is judged by itself."""
     scripts, options = customization.scripts, customization.options
     if len(scripts) > 1:
-        _refuse("scripts", f"holds {len(scripts)} answer files; Windows reads one")
+        yield "scripts", f"holds {len(scripts)} answer files; Windows reads one"
+    if not scripts and not options:
+        yield "scripts", "has no answer file, and there are no options to build one from"
+    if scripts and any(name not in BESIDE_A_FILE for name in options if options[name] is not None):
+        yield "options", f"cannot be put into an answer file that is given, but for {' and '.join(BESIDE_A_FILE)}"
     if customization.network is not None:
-        _refuse("network", "is not for sysprep; let DHCP do it, or set addresses by options.first_logon_commands")
-    if scripts:
-        beside = {name: options[name] for name in options if name in BESIDE_A_FILE}
-        other = sorted(str(name) for name in options if name not in BESIDE_A_FILE and options[name] is not None)
-        if other:
-            _refuse("options", f"cannot be put into an answer file that is given, but for {', '.join(BESIDE_A_FILE)}")
-        check_options(beside)
-    elif not options:
-        _refuse("scripts", "has no answer file, and there are no options to build one from")
-    else:
-        check_options(options, install_type=customization.install_type)
+        yield "network", "is not for sysprep; let DHCP do it, or set addresses by options.first_logon_commands"
     for number, file in enumerate(customization.files):
         problem = path_problem(file.path)
         if problem is not None:
-            _refuse(f"files[{number}].path", problem)
+            yield f"files[{number}].path", problem
+
+
+def _check(customization: Customization) -> None:
+    for field, what in sysprep_problems(customization):
+        raise OpenNGTError("INVALID_INPUT", f"{field} {what}", {"field": field})
+    install_type = "prepared" if customization.scripts else customization.install_type
+    check_options(customization.options, install_type=install_type)
 
 
 def _staged(customization: Customization, vm: MediaVm) -> list[MediaFile]:
@@ -125,7 +127,3 @@ def _first_logon(options: Mapping[str, Any], *, given: bool) -> list[str]:
 def _scrubs(options: Mapping[str, Any], *, given: bool) -> bool:
     asked = options.get("scrub")
     return (not given) if asked is None else bool(asked)
-
-
-def _refuse(field: str, what: str) -> None:
-    raise OpenNGTError("INVALID_INPUT", f"{field} {what}", {"field": field})
