@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from tests.fakes.prepared_service import TOKEN, PreparedService, Reply, make_certificates
+from tests.fakes.customizations import PLAN, ROW, SAME, TASK, ok, refused
+from tests.fakes.prepared_service import TOKEN, PreparedService, make_certificates
 
 from ..conftest import program
 
@@ -20,43 +21,6 @@ RunTasks = Callable[..., list[dict[str, Any]]]
 MODULE = "openngt.guest_tools.customization"
 INFO = "openngt.guest_tools.customization_info"
 SECRET = "canary-password-51f2"
-ROW = {
-    "vm_uuid": "564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11",
-    "vm_name": "web1",
-    "state": "pending",
-    "format": "cloud_init",
-    "instance_id": "i-564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11",
-    "digest": "ab12",
-    "code": None,
-    "message": None,
-    "details": {},
-    "drive": "cd0",
-    "requested_at": "2026-01-01T00:00:00Z",
-    "started_at": None,
-    "finished_at": None,
-    "deadline": "2026-01-01T00:30:00Z",
-}
-TASK = {
-    "task_id": "78417249bc5e417e85f2aef127bc8bbb",
-    "kind": "customize",
-    "title": "Customizing the VM",
-    "parent": None,
-    "vm_uuid": ROW["vm_uuid"],
-    "state": "succeeded",
-    "progress": 100,
-    "step": "done",
-    "result": {},
-    "error": None,
-}
-PLAN = {
-    "changed": True,
-    "reason": "never customized",
-    "findings": [],
-    "preview_before": "",
-    "preview_after": "user-data:\n#cloud-config\nhostname: web1\npassword: ***\n",
-    "digest": "ab12",
-}
-SAME = {**PLAN, "changed": False, "reason": "the VM has it", "preview_before": PLAN["preview_after"]}
 MISSPELT = {
     "severity": "error",
     "code": "UNKNOWN_KEY",
@@ -67,14 +31,6 @@ MISSPELT = {
     "key": "users.0.lock-passwd",
 }
 MISSPELT_LINE = "scripts[0] line 9: users.0.lock-passwd is no key of a user: write lock_passwd"
-
-
-def ok(body: Any) -> Reply:
-    return (200, body, {})
-
-
-def refused(status: int, code: str, message: str, details: dict[str, Any]) -> Reply:
-    return (status, {"error": {"code": code, "message": message, "remedy": "do better", "details": details}}, {})
 
 
 @pytest.fixture(scope="module")

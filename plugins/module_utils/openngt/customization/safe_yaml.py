@@ -229,7 +229,7 @@ class _Reader:
             self._path.append(name)
             node = self._node(next(source), source, depth - 1)
             self._path.pop()
-            size += node.size
+            size += 1 + node.size
             if name == "<<" and event.plain:
                 merged.append(node)
                 continue

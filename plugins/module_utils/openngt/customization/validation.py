@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from .built_validation import MOST_META_DATA, validate_built
 from .file_validation import validate_files
 from .findings import finding
-from .model import Customization, Finding
+from .model import Customization, Finding, Script
 from .network_validation import validate_network
+from .safe_yaml import load
 from .schemas import Schemas
-from .user_data_validation import validate_user_data
+from .user_data import kind_of
+from .user_data_validation import MOST_USER_DATA, validate_user_data
 from .windows_validation import validate_windows
 
-__all__ = ["MOST_META_DATA", "Schemas", "validate"]
+__all__ = ["Schemas", "validate"]
 
 RESERVED = ("instance-id", "instance_id", "uuid")
 
@@ -29,30 +31,40 @@ def validate(customization: Customization, schemas: Schemas) -> list[Finding]:
 
     A pure function. It raises LIBRARY_MISSING, and nothing else for any content.
     """
-    found = [
-        *_parts(customization, schemas),
-        *_meta_data(customization),
-        *_network(customization, schemas),
-    ]
-    if customization.format == "cloud_init" and not any(item.severity == "error" for item in found):
-        found += validate_built(customization)
+    linux = customization.format == "cloud_init"
+    found = list(_scripts(customization, schemas) if linux else _of_windows(customization))
+    found += _meta_data(customization)
+    if customization.network is not None:
+        found += validate_network(customization.network, schemas)
+    if linux:
+        found += validate_files(customization.files)
+        if not any(item.severity == "error" for item in found):
+            found += validate_built(customization)
     return found
 
 
-def part_of(customization: Customization, number: int) -> str:
-    """`scripts[0]`, with the script's name if it has one."""
-    name = customization.scripts[number].name
-    return f"scripts[{number}] ({name})" if name else f"scripts[{number}]"
-
-
-def _parts(customization: Customization, schemas: Schemas) -> Iterator[Finding]:
-    """Scripts and files; of Windows guests the options, too."""
-    if customization.format != "cloud_init":
-        yield from validate_windows(customization)
-        return
+def _scripts(customization: Customization, schemas: Schemas) -> Iterator[Finding]:
     for number, script in enumerate(customization.scripts):
-        yield from validate_user_data(script.content, part_of(customization, number), schemas)
-    yield from validate_files(customization.files)
+        yield from validate_user_data(script.content, _part(number, script), schemas)
+
+
+def _of_windows(customization: Customization) -> Iterator[Finding]:
+    """cloudbase-init takes cloud-config as well, so its YAML is read within the same bounds first."""
+    if customization.format == "cloudbase_init":
+        for number, script in enumerate(customization.scripts):
+            part = _part(number, script)
+            if len(script.content) > MOST_USER_DATA:
+                what = f"has {len(script.content)} bytes; {MOST_USER_DATA} is the most for user-data"
+                yield finding("TOO_LARGE", part, what)
+                return
+            if kind_of(script.content) == "cloud_config":
+                yield from load(script.content, part).findings
+    yield from validate_windows(customization)
+
+
+def _part(number: int, script: Script) -> str:
+    """`scripts[0]`, with the script's name if it has one."""
+    return f"scripts[{number}] ({script.name})" if script.name else f"scripts[{number}]"
 
 
 def _meta_data(customization: Customization) -> Iterator[Finding]:
@@ -63,7 +75,3 @@ def _meta_data(customization: Customization) -> Iterator[Finding]:
     for key in RESERVED:
         if key in meta_data:
             yield finding("BAD_KEY", "meta_data", "is written by us", remedy="give it as instance_id", key=key)
-
-
-def _network(customization: Customization, schemas: Schemas) -> list[Finding]:
-    return [] if customization.network is None else validate_network(customization.network, schemas)
