@@ -110,6 +110,14 @@ def test_a_config_drive_says_all_that_the_options_can_say() -> None:
     }
 
 
+def test_cloud_init_is_told_the_gateway_of_each_ip_version_rather_than_a_default_route() -> None:
+    network = network_of({"interfaces": [FULL]})
+    assert network is not None
+    [four, six] = network_data(network, gateways=True)["networks"]
+    assert (four["gateway"], [route["network"] for route in four["routes"]]) == ("192.0.2.1", ["198.51.100.0"])
+    assert (six["gateway"], "routes" in six) == ("2001:db8::1", False)
+
+
 MATCH = {"match": {"macaddress": MAC}}
 
 

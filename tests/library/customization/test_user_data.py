@@ -27,7 +27,7 @@ from openngt.errors import OpenNGTError
         (b"#cloud-boothook\n#!/bin/sh\n", "boothook"),
         (b"#part-handler\n", "part_handler"),
         (b"## template: jinja\n#cloud-config\n", "jinja"),
-        (gzip.compress(b"#!/bin/sh\n"), "gzip"),
+        (gzip.compress(b"#!/bin/sh\n", mtime=0), "gzip"),
         (b"Content-Type: multipart/mixed; boundary=a\nMIME-Version: 1.0\n\n--a--\n", "mime"),
         (b"#!/bin/sh\necho 'Mime-Version: 1.0' | sendmail root\n", "mime"),
         (b"", "unknown"),
@@ -53,7 +53,7 @@ def parts_of(*contents: bytes) -> list[Part]:
 
 def test_one_script_alone_is_written_as_it_is_and_none_as_nothing() -> None:
     assert user_data([]) == b""
-    for content in (b"#!/bin/sh\r\n", gzip.compress(b"#cloud-config\n{}\n"), MESSAGE):
+    for content in (b"#!/bin/sh\r\n", gzip.compress(b"#cloud-config\n{}\n", mtime=0), MESSAGE):
         assert user_data(parts_of(content)) == content
 
 
@@ -107,7 +107,7 @@ def test_the_same_scripts_make_the_same_message() -> None:
     assert user_data(scripts) == user_data(scripts) != user_data(scripts[::-1])
 
 
-@pytest.mark.parametrize("content", [MESSAGE, gzip.compress(MESSAGE)])
+@pytest.mark.parametrize("content", [MESSAGE, gzip.compress(MESSAGE, mtime=0)])
 def test_a_message_among_scripts_gives_its_parts_in_its_place(content: bytes) -> None:
     found = read(user_data(parts_of(b"#!/bin/sh\nfirst\n", content, b"#!/bin/sh\nlast\n")))
     assert [(kind, name) for kind, name, _content in found] == [
@@ -129,10 +129,10 @@ def test_a_script_that_quotes_a_header_of_mail_is_not_taken_for_a_message() -> N
     "content",
     [
         b"\x1f\x8b\x08 not gzip",
-        gzip.compress(b"#!/bin/sh\n")[:-9],
+        gzip.compress(b"#!/bin/sh\n", mtime=0)[:-9],
         b"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=a\n\nno part\n",
         b"MIME-Version: 1.0\n\n\xff",
-        gzip.compress(b"MIME-Version: 1.0\n\n" + bytes(5 << 20)),
+        gzip.compress(b"MIME-Version: 1.0\n\n" + bytes(5 << 20), mtime=0),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_its_field(content: bytes) -> None:

@@ -138,7 +138,7 @@ def test_a_key_is_told_with_its_line_and_what_to_do(line: str, code: str, key: s
         b"## template: jinja\n#!/bin/sh\n{% if v1.region %}\ntrue\n{% endif %}\n",
         b'#cloud-config-archive\n- "#!/bin/sh"\n- {type: text/cloud-config, content: "hostname: a"}\n',
         b'#cloud-config-jsonp\n[{"op": "add", "path": "/a", "value": 1}]\n',
-        gzip.compress(b"#cloud-config\nhostname: web1\n"),
+        gzip.compress(b"#cloud-config\nhostname: web1\n", mtime=0),
     ],
 )
 def test_what_cloud_init_takes_is_taken(content: bytes) -> None:

@@ -42,7 +42,9 @@ def build_cloud_init(customization: Customization, vm: MediaVm, reporter: str | 
     own_files, content = _user_data(customization)
     meta_data = _meta_data(customization, vm)
     if customization.datasource == "config_drive":
-        files = config_drive(content, meta_data, None if network is None else network_data(network), reporter)
+        files = config_drive(
+            content, meta_data, None if network is None else network_data(network, gateways=True), reporter
+        )
     else:
         files = nocloud(content, meta_data, network, reporter)
     carried = [MediaFile(at, file.content) for at, file in own_files.items()]

@@ -123,12 +123,14 @@ SAID_BY_A_CONFIG_DRIVE = frozenset(
 )
 
 
-def network_data(network: Mapping[str, Any]) -> Json:
+def network_data(network: Mapping[str, Any], *, gateways: bool = False) -> Json:
     """Network config version 2 as a config drive's network_data.json: links by MAC, networks and name servers.
 
     OpenStack's format knows less. INVALID_INPUT names what it cannot say; the datasource nocloud takes all of it.
     The `name` of a link and the `dns_…` of a network are not in OpenStack's schema; cloud-init reads them (22.4, where
-    most renderers leave the services' name servers aside).
+    most renderers leave the services' name servers aside). So it is with `gateway`, which `gateways` writes in place of
+    a default route: for a route, Debian's ifupdown is told to run `route`, which no guest without net-tools has.
+    Where no interface of the guest has a MAC that is named, cloud-init does nothing at all with a config drive.
     """
     config = unwrapped(network)
     for key in config:
@@ -141,7 +143,7 @@ def network_data(network: Mapping[str, Any]) -> Json:
         field = f"network.ethernets.{name}"
         found = _mapping(interface, field)
         links.append(_link(str(name), found, field))
-        networks += _networks(str(name), found, field)
+        networks += _networks(str(name), found, field, gateways)
         services += [{"type": "dns", "address": address} for address in _dns(found, field).get("dns_nameservers", ())]
     return {"links": links, "networks": networks, "services": services}
 
@@ -179,7 +181,7 @@ def _link(name: str, interface: Mapping[str, Any], field: str) -> Json:
     return link
 
 
-def _networks(name: str, interface: Mapping[str, Any], field: str) -> list[Json]:
+def _networks(name: str, interface: Mapping[str, Any], field: str, gateways: bool) -> list[Json]:
     result: list[Json] = []
     for version in (4, 6):
         if interface.get(f"dhcp{version}"):
@@ -194,7 +196,10 @@ def _networks(name: str, interface: Mapping[str, Any], field: str) -> list[Json]
         carrier = next((item for item in result if item["type"].startswith(f"ipv{version}")), None)
         if carrier is None:
             raise invalid(f"{field}.routes", f"holds a route of IPv{version}, but the interface has no such address")
-        carrier.setdefault("routes", []).append(route)
+        if gateways and "gateway" not in carrier and route["netmask"] in ("0.0.0.0", "::"):  # noqa: S104
+            carrier["gateway"] = route["gateway"]
+        else:
+            carrier.setdefault("routes", []).append(route)
     dns = _dns(interface, field)
     if "dns_search" in dns and not result:
         raise invalid(f"{field}.nameservers.search", "needs an address or DHCP beside it on a config drive")
