@@ -165,7 +165,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Give a clone its name and the key of its administrator, start it, and wait until it is done
+- name: Give a clone its name and the key of its administrator, and start it
   openngt.guest_tools.customization:
     vm: web1
     options:
@@ -175,6 +175,7 @@ EXAMPLES = r"""
           sudo: "ALL=(ALL) NOPASSWD:ALL"
           ssh_authorized_keys:
             - "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1mRzzTTbAdR3pMTxGoWOrgfVWNvUJOjJVOvOgMzbTz admin"
+    wait: false
   delegate_to: localhost
 
 - name: A script of your own, and a file beside it, with the VM left off
