@@ -27,6 +27,7 @@ if False:  # pylint: disable=using-constant-test
         cli,
         cloud_init,
         config,
+        customized,
         disc,
         distributions,
         errors,
