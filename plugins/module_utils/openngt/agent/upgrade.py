@@ -12,7 +12,7 @@ import os
 import shutil
 from typing import Any, Dict, Optional
 
-from . import runtime_status, upgrade_record
+from . import compiled, runtime_status, upgrade_record
 from .errors import AgentError
 from .failpoints import failpoint
 from .files import file_errors, locked, make_folder, replace_file, replace_link, sweep, sync_folder
@@ -87,7 +87,9 @@ def _put(guest: Guest, staged: Stage, old: str) -> Trial:
         sweep(paths.agent)
         make_folder(folder)
         sweep(folder)
-        replace_file(paths.zipapp(staged.version), staged.package)
+        zipapp = paths.zipapp(staged.version)
+        replace_file(zipapp, staged.package)
+        replace_file(compiled.path_beside(zipapp), compiled.content_for(staged.package))
         sync_folder(paths.agent)
         failpoint("agent.upgrade.put")
         # After a power cut this one watches, not what was proven before it was put here by hand.
