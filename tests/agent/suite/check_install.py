@@ -350,7 +350,7 @@ class Texts(unittest.TestCase):
     def test_the_unit_is_what_people_grep_for(self):
         found = unit.unit_text(Paths(), "/usr/bin/python3")
         self.assertIn("\nDescription=Starts, stops Nutanix Guest Agent.\n", found)
-        self.assertIn("\nExecStart=/usr/bin/python3 -I /usr/local/openngt/agent/current/ngt_agent.pyz run\n", found)
+        self.assertIn("\nExecStart=/usr/bin/python3 -I -S /usr/local/openngt/agent/current/ngt_agent.pyz run\n", found)
         self.assertTrue(unit.is_ours(found) and unit.is_ours(unit.command_text(Paths(), "/usr/bin/python3")))
 
 

@@ -21,12 +21,11 @@ from .paths import UNIT
 from .systemd import systemctl
 from .upgrade_record import Stage, Trial
 
-__all__ = ["HOLD_SECONDS", "SPARE_BYTES", "check_space", "upgrade"]
+__all__ = ["HOLD_SECONDS", "upgrade"]
 
 POLL_SECONDS = 0.5
 HOLD_SECONDS = 10.0
 """For so long the new agent must keep one link after its first answered heartbeats."""
-SPARE_BYTES = 8 * 1024 * 1024
 
 
 def upgrade(guest: Guest) -> Dict[str, Any]:
@@ -46,16 +45,6 @@ def upgrade(guest: Guest) -> Dict[str, Any]:
         if trial.state != "failed":
             _settle(guest, trial)
     return {"ok": True, "state": trial.state, "version": trial.version, "message": trial.message}
-
-
-def check_space(folder: str, package: int) -> None:
-    """NO_SPACE unless there is room for the package twice: as it waits, and in its place."""
-    with file_errors(folder):
-        found = os.statvfs(folder)
-    free, wanted = found.f_bavail * found.f_frsize, 2 * package + SPARE_BYTES
-    if free < wanted:
-        text = "{0} has {1} MB free, an upgrade needs {2} MB".format(folder, free >> 20, (wanted >> 20) + 1)
-        raise AgentError("NO_SPACE", text, {"path": folder, "free": free, "wanted": wanted})
 
 
 def _begin(guest: Guest) -> Optional[Trial]:
