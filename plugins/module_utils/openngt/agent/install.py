@@ -71,7 +71,8 @@ def validate(guest: Guest, options: Options) -> Tuple[Target, VerifiedDisc]:
 def observe(guest: Guest, target: Target) -> Observed:
     """What of it is there already."""
     paths = guest.paths
-    unit = properties(guest.run)
+    known = os.path.lexists(paths.unit)  # of a unit that is not there nothing is asked: it is written, and started
+    unit = properties(guest.run) if known else {}
     versions = _folders(paths.agent)
     # Under the lock: an agent that runs may have taken this very disc since it was looked at.
     kept = load_or_none(paths)
@@ -90,7 +91,7 @@ def observe(guest: Guest, target: Target) -> Observed:
         and _same(paths.upgrade_unit, upgrade_unit_text(paths, target.interpreter).encode(), 0o644),
         open_gettys=tuple(open_gettys(guest, target.config)),
         reload_wanted=unit.get("NeedDaemonReload") == "yes",
-        enabled=is_enabled(guest.run),
+        enabled=known and is_enabled(guest.run),
         active=unit.get("ActiveState") == "active",
         interrupted=os.path.lexists(paths.unfinished),
         linked=kept is not None and is_linked(read_status(paths) or {}, kept.generation),
