@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Info
@@ -37,10 +37,12 @@ from .health.readiness import Readiness
 from .health.runner import HealthRunner
 from .hypervisors.base import Hypervisor
 from .service_certificates import api_names, renew_certificates
+from .store.customizations import CustomizedState
 from .store.opening import Store
 from .tasks.background import Background
 from .tasks.ca_rollover import CaRollover
 from .tasks.ca_rollover_plan import advise
+from .tasks.discs import Discs
 from .tasks.engine import TaskEngine
 from .tasks.hypervisor import PatientHypervisor
 from .tasks.links import Links
@@ -114,6 +116,7 @@ class Service:
             store=store,
             hypervisor=PatientHypervisor(adapter),
             media=Media(settings, foundation.cluster()),
+            discs=Discs(settings.discs_directory),
             gateway=self.gateway,
             engine=TaskEngine(store.tasks, in_flight=settings.tasks_in_flight),
         )
@@ -249,16 +252,18 @@ class Service:
         )
 
     async def _serial_ports(self) -> list[PortAddress]:
-        """Those of the enrolled VMs, and of their clones, so that a copy shows itself.
+        """Those of the enrolled VMs, of their clones, so that a copy shows itself, and of VMs at their customization.
 
         Of VMs that share a UUID none: nobody could tell whose port it is.
         """
         channels = await self.parts.hypervisor.serial_channels()
         clones, enrolled = self.background.clones, self.foundation.store.registry.get
+        customized = {row.vm_uuid for row in self.foundation.store.customizations.all() if row.live}
         return [
             PortAddress(vm_uuid, PORT_NAMES[channel.kind], channel.socket)
             for vm_uuid, of_vm in channels.items()
-            if (enrolled(vm_uuid) is not None or vm_uuid in clones.all) and vm_uuid not in clones.duplicates
+            if (enrolled(vm_uuid) is not None or vm_uuid in clones.all or vm_uuid in customized)
+            and vm_uuid not in clones.duplicates
             for channel in of_vm
         ]
 
@@ -319,11 +324,19 @@ class Service:
         Gauge("openngt_mounts", "Tools ISOs in a drive, or on the way.", registry=registry).set_function(
             lambda: len(store.mounts.all())
         )
+        customizations = Gauge(
+            "openngt_customizations", "VMs that were given a customization.", ("state",), registry=registry
+        )
+        for state in get_args(CustomizedState):
+            customizations.labels(state).set_function(partial(self._customized, state))
         expires = Gauge(
             "openngt_certificate_expires_seconds", "End of our own certificates, Unix time.", ("of",), registry=registry
         )
         for name in self.certificates:
             expires.labels(name).set_function(partial(self._end_of, name))
+
+    def _customized(self, state: CustomizedState) -> int:
+        return sum(row.state == state for row in self.foundation.store.customizations.all())
 
     def _end_of(self, name: str) -> float:
         return self.certificates[name].timestamp()

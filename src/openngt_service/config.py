@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     lease_seconds: Annotated[int, Field(ge=10, le=7 * 86400)] = 1800
     """How long a mount belongs to its holder when the request does not say."""
     reconcile_seconds: Positive = 5.0
+    datastore: Path | None = None
+    """The folder in which `datastore_path` of a customization is looked up; none: there are no such paths."""
+    customization_directory: Path | None = None
+    """Where customization discs lie while they are needed; none: `customizations` in `state_dir`."""
+    customization_seconds: Annotated[int, Field(ge=10, le=7 * 86400)] = 1800
+    """How long a guest may take for its customization when the request does not say."""
     clones: Literal["list", "enable"] = "list"
     """What becomes of a clone of an enrolled VM: listed as pending until somebody enables it, or enabled at once."""
     templates: Annotated[list[str], NoDecode] = Field(default_factory=list)
@@ -153,7 +159,9 @@ class Settings(BaseSettings):
             raise ValueError("give a UUID in lower case with hyphens")
         return value
 
-    @field_validator("state_dir", "qemu_directory", "payload_extras", "windows_python")
+    @field_validator(
+        "state_dir", "qemu_directory", "payload_extras", "windows_python", "datastore", "customization_directory"
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_absolute():
@@ -166,6 +174,10 @@ class Settings(BaseSettings):
             raise _invalid([{"key": "cluster_ip", "message": "required: the address at which agents reach this host"}])
         if self.payload_extras is not None and not self.payload_extras.is_dir():
             raise _invalid([{"key": "payload_extras", "message": f"no such folder: {self.payload_extras}"}])
+        if self.datastore is not None and not self.datastore.is_dir():
+            raise _invalid([{"key": "datastore", "message": f"no such folder: {self.datastore}"}])
+        if self.discs_directory == self.iso_directory:
+            raise _invalid([{"key": "customization_directory", "message": "give a folder of its own"}])
         try:
             self.inspect_windows_python()
         except OpenNGTError as exc:
@@ -187,6 +199,11 @@ class Settings(BaseSettings):
     @property
     def iso_directory(self) -> Path:
         return self.state_dir / "iso"
+
+    @property
+    def discs_directory(self) -> Path:
+        """Of customization."""
+        return self.customization_directory or self.state_dir / "customizations"
 
     @property
     def gateway_pem(self) -> Path:

@@ -2,6 +2,7 @@
 """The seams between store, gateway and tasks: each side is written and tested against these alone."""
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -124,6 +125,10 @@ class GatewayEvents(Protocol):
 
     def foreign(self, vm_uuid: str, certificate_vm_uuid: str, serial: int, peer: str) -> None:
         """Who came over that VM's own port has another VM's certificate: it is a copy of that VM."""
+        ...
+
+    def recorded(self, vm_uuid: str, record: Mapping[str, Any]) -> None:
+        """Somebody in the guest has written a record to that VM's own port, without an agent. It proves nothing."""
         ...
 
     def claimed(self, vm_uuid: str, generation: int, peer: str) -> None:

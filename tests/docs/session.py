@@ -35,6 +35,8 @@ NOT_RUN = {
     ("docs/credentials.md", "openngt fleet check --credentials fleet.json --max-in-flight"): "as the line above",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.backup"): "works on such a host: test_service_role.py",
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
+    ("roles/guest_customization/README.md", "- name: "): "ends logins: tests/e2e/test_guest_customization.py",
+    ("plugins/modules/cloud_init_info.py", "- name: "): "the same in tests/e2e/test_guest_customization.py",
     (
         "plugins/modules/windows_agent.py",
         "- name: Say what",
@@ -44,7 +46,7 @@ NOT_RUN = {
 
 GUEST_ROLES = {"openngt.guest_tools.guest_agent", "openngt.guest_tools.linux_prerequisites"}
 GUEST_MODULES = {f"openngt.guest_tools.{name}" for name in ("agent", "link_info", "power", "prerequisites", "refresh")}
-CONTROLLERS_PLAYBOOKS = {"openngt.guest_tools.health", "openngt.guest_tools.winrm_prep"}
+CONTROLLERS_PLAYBOOKS = {f"openngt.guest_tools.{name}" for name in ("customize", "health", "winrm_prep")}
 """Those that neither log in to a guest nor ask its agent."""
 
 UNIT = "openngt.service"

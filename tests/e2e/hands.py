@@ -2,8 +2,10 @@
 """What a person does at a guest's shell and at the lab's own monitor, and waiting for what follows."""
 
 import asyncio
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ __all__ = [
     "monitor",
     "mount",
     "said",
+    "shelved",
     "silence_port",
     "until",
 ]
@@ -69,6 +72,19 @@ def mount(client: Client, vm: LabVm) -> dict[str, Any]:
     result: dict[str, Any] = client.wait_task(client.mount(vm.vm_uuid, HOLDER, 1800), LIMIT_SECONDS)["result"]
     said(vm, "for i in $(seq 60); do d=$(blkid -L NUTANIX_TOOLS) && break; sleep 1; done; mount -o ro $d /mnt")
     return result
+
+
+@contextmanager
+def shelved(state: Path, releases: Mapping[str, bytes]) -> Iterator[None]:
+    """Agents by version on the service's shelf; afterwards its own is the newest again, as other tests expect."""
+    shelf = state / "agents"
+    shelf.mkdir()
+    try:
+        for version, package in releases.items():
+            (shelf / f"ngt_agent-{version}.pyz").write_bytes(package)
+        yield
+    finally:
+        shutil.rmtree(shelf)
 
 
 def eject(client: Client, vm: LabVm) -> None:

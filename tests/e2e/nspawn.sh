@@ -54,7 +54,7 @@ fetch)
     run_nspawn --pipe --resolv-conf=replace-host --bind="$layer:/mnt" sh -euc '
         export DEBIAN_FRONTEND=noninteractive
         apt-get update -qq
-        apt-get install -qq --yes --download-only "$@"
+        apt-get install -qq --yes --reinstall --download-only "$@"
         mkdir -p /mnt/var/cache/apt/archives /mnt/var/lib/apt/lists
         cp /var/cache/apt/archives/*.deb /mnt/var/cache/apt/archives
         find /var/lib/apt/lists -maxdepth 1 -type f -name "*_*" -exec cp -t /mnt/var/lib/apt/lists {} +

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from openngt import effects
 from openngt.client import Client
 from openngt_service.lab.demo_views import compare, guest_view, service_view
 from openngt_service.lab.service_process import ServiceProcess
@@ -23,7 +24,12 @@ def digest_of_users_disc(guests: Guests) -> str:
 
 
 @pytest.fixture(scope="module")
-def installed(guests: Guests, service: ServiceProcess, ansible: Ansible) -> Iterator[Play]:
+def began() -> str:
+    return effects.now().isoformat()
+
+
+@pytest.fixture(scope="module")
+def installed(guests: Guests, service: ServiceProcess, ansible: Ansible, began: str) -> Iterator[Play]:
     """Both guests, installed by one run from nothing; the tests of this module only look and run it again."""
     yield ansible.play("install", environment={"ANSIBLE_PIPELINING": "false"})
     restore(guests, service)
@@ -42,14 +48,18 @@ def test_both_sides_agree_that_every_link_is_active_with_a_long_lived_identity(
         assert record["vm_info"]["hostname"] == vm.name
 
 
-def test_the_checks_find_nothing_wrong_with_fresh_guests(guests: Guests, client: Client, installed: Play) -> None:
+def test_the_checks_find_nothing_wrong_with_fresh_guests(
+    guests: Guests, client: Client, began: str, installed: Play
+) -> None:
     installed.succeeded()
     for vm in guests.both:
         offset = client.vm(vm.vm_uuid)["link"]["clock_offset_seconds"]
         assert offset is not None and abs(offset) < 30, "the agent has told its time, which is the host's"
     report = client.health_report(client.wait_task(client.run_health(), 60)["task_id"])
     ours = {vm.vm_uuid for vm in guests.both}
-    assert [item for check in report["checks"] for item in check["items"] if item.get("vm_uuid") in ours] == []
+    found = [item for check in report["checks"] for item in check["items"] if item.get("vm_uuid") in ours]
+    # A copy that an earlier test let loose is told for a day, whatever has become of it.
+    assert [item["message"] for item in found if item.get("last_seen", began) >= began] == []
 
 
 def test_neither_file_nor_mount_nor_disc_of_ours_is_left(

@@ -25,7 +25,7 @@ from openngt_service.lab.vm import Lab
 from ..conftest import ROOT, program
 from ..fakes.agent_releases import release
 from .conftest import Guests, WarmVm, restore
-from .hands import LIMIT_SECONDS, monitor, said, until
+from .hands import LIMIT_SECONDS, monitor, said, shelved, until
 from .plays import prepare
 from .record import Record
 
@@ -192,11 +192,9 @@ def revert(life: Life) -> None:
 def upgrade(life: Life) -> None:
     with life.record.step("Upgrade the agent over the link"):
         boot = said(life.vm(), BOOT_ID)
-        shelf = life.service.state / "agents"
-        shelf.mkdir(exist_ok=True)
-        (shelf / f"ngt_agent-{NEXT}.pyz").write_bytes(release(NEXT))
-        life.play("upgrade", "-e", f"openngt_version={NEXT}")
-        assert life.agreed()["agent version"] == NEXT
+        with shelved(life.service.state, {NEXT: release(NEXT)}):
+            life.play("upgrade", "-e", f"openngt_version={NEXT}")
+            assert life.agreed()["agent version"] == NEXT
         assert said(life.vm(), BOOT_ID) == boot
         life.record.saw("the guest was not booted anew")
 

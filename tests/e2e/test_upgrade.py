@@ -13,7 +13,7 @@ from openngt_service.lab.service_process import ServiceProcess
 
 from ..fakes.agent_releases import CRASHES, DROPS, HANGS, release
 from .conftest import Guests, WarmVm, restore
-from .hands import drives, install, isos, said, until
+from .hands import drives, install, isos, said, shelved, until
 from .plays import Ansible
 
 pytestmark = pytest.mark.guest
@@ -39,16 +39,13 @@ def upgraded(client: Client, vm: WarmVm, **ask: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def web(guests: Guests, service: ServiceProcess) -> Iterator[WarmVm]:
     """With an agent of the service's version, linked; and other agents on the service's shelf."""
-    shelf = service.state / "agents"
-    shelf.mkdir()
-    (shelf / f"ngt_agent-{NEXT}.pyz").write_bytes(release(NEXT))
-    for version, (main, _) in BAD.items():
-        (shelf / f"ngt_agent-{version}.pyz").write_bytes(release(version, main))
-    with service.client() as client:
-        install(client, guests.web)
-        until(lambda: client.vm(guests.web.vm_uuid)["certificate"]["kind"] == "link", "the long-lived identity")
-    yield guests.web
-    restore(guests, service)
+    bad = {version: release(version, main) for version, (main, _) in BAD.items()}
+    with shelved(service.state, {NEXT: release(NEXT), **bad}):
+        with service.client() as client:
+            install(client, guests.web)
+            until(lambda: client.vm(guests.web.vm_uuid)["certificate"]["kind"] == "link", "the long-lived identity")
+        yield guests.web
+        restore(guests, service)
 
 
 def test_over_the_serial_port_without_a_login_or_a_reboot(web: WarmVm, client: Client, ansible: Ansible) -> None:

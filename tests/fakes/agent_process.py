@@ -11,6 +11,7 @@ from openngt.agent.paths import Paths
 from openngt.client import Client
 
 from .service import ServiceProcess
+from .waiting import PATIENCE_SECONDS
 
 __all__ = ["AgentProcess"]
 
@@ -59,4 +60,4 @@ class AgentProcess:
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(PATIENCE_SECONDS)

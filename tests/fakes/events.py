@@ -2,6 +2,7 @@
 """GatewayEvents that remember what they were told, in order."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from openngt_service.ports import Refusal, SessionInfo
@@ -43,6 +44,9 @@ class RecordingEvents:
 
     def foreign(self, vm_uuid: str, certificate_vm_uuid: str, serial: int, peer: str) -> None:
         self.told.append(("foreign", vm_uuid, certificate_vm_uuid, serial, peer))
+
+    def recorded(self, vm_uuid: str, record: Mapping[str, Any]) -> None:
+        self.told.append(("recorded", vm_uuid, dict(record)))
 
     def claimed(self, vm_uuid: str, generation: int, peer: str) -> None:
         self.told.append(("claimed", vm_uuid, generation, peer))

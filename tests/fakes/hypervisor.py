@@ -10,7 +10,15 @@ from typing import Any, Literal
 
 from openngt.effects import replace_file
 from openngt.errors import OpenNGTError
-from openngt_service.hypervisors.base import Described, Drive, HypervisorVm, PowerAction, SerialChannel, SerialPortState
+from openngt_service.hypervisors.base import (
+    Described,
+    Drive,
+    HypervisorVm,
+    PowerAction,
+    SerialChannel,
+    SerialPortState,
+    no_empty_drive,
+)
 
 __all__ = ["FakeHypervisor", "Fault"]
 
@@ -57,7 +65,8 @@ class FakeHypervisor:
         self._save(state)
 
     def guest(self, vm_uuid: str, **habits: Any) -> None:
-        """How the VM's guest and adapter behave: `ignores_acpi`, `cannot` (action -> reason), `boots_to` (a state)."""
+        """How the VM's guest and adapter behave: `ignores_acpi`, `cannot` (action -> reason), `boots_to` (a state),
+        `starts` (a number: drives live in a process, of which this is the how-many-th)."""
         state = self._load()
         state[vm_uuid].update(habits)
         self._save(state)
@@ -92,6 +101,9 @@ class FakeHypervisor:
 
     async def insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
         await self._with_fault("insert", lambda: self._insert(vm_uuid, drive, iso))
+
+    async def start_with(self, vm_uuid: str, iso: Path) -> str:
+        return str(await self._with_fault("start_with", lambda: self._start_with(vm_uuid, iso)))
 
     async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool = False) -> bool:
         ejected = await self._with_fault("eject", lambda: self._eject(vm_uuid, drive, iso, force))
@@ -158,6 +170,18 @@ class FakeHypervisor:
         self._save(state)
         self.inserted += 1
 
+    def _start_with(self, vm_uuid: str, iso: Path) -> str:
+        vm = self._load()[vm_uuid]
+        if vm["power_state"] != "off":
+            raise OpenNGTError("VM_POWERED_ON", f"VM {vm_uuid} is on")
+        drives = tuple(_drive(*drive) for drive in vm["drives"].items())
+        empty = [drive.name for drive in drives if drive.state == "empty"]
+        if not empty:
+            raise no_empty_drive(drives)
+        self._power(vm_uuid, "on")
+        self._insert(vm_uuid, empty[0], iso)
+        return empty[0]
+
     def _eject(self, vm_uuid: str, drive: str, iso: Path, force: bool) -> bool:
         state = self._load()
         place = state[vm_uuid]["drives"][drive]
@@ -178,6 +202,8 @@ class FakeHypervisor:
         if action in ("shutdown", "reset") and vm["power_state"] == "off":
             raise OpenNGTError("VM_POWERED_OFF", f"VM {vm['vm_name']} is off")
         if action == "on":
+            if "starts" in vm:
+                vm["starts"] += 1
             vm["power_state"] = vm.get("boots_to", "on")
         elif action == "off" or (action == "shutdown" and not vm.get("ignores_acpi")):
             vm["power_state"] = "off"
@@ -223,10 +249,11 @@ class FakeHypervisor:
                 vm["vm_name"],
                 vm["power_state"],
                 # As the real adapters: of a VM that cannot be asked no drive is known.
-                tuple(_drive(*drive) for drive in vm["drives"].items() if vm["power_state"] != "unknown"),
+                tuple(_drive(*drive) for drive in vm["drives"].items() if _tells_drives(vm)),
                 vm.get("cannot", {}),
                 _port_state(vm),
                 vm.get("cloned_from"),
+                str(vm["starts"]) if "starts" in vm and vm["power_state"] != "off" else None,
             )
             for vm_uuid, vm in self._load().items()
         ]
@@ -238,6 +265,10 @@ class FakeHypervisor:
 
     def _save(self, state: dict[str, Any]) -> None:
         replace_file(str(self.path), json.dumps(state).encode())
+
+
+def _tells_drives(vm: dict[str, Any]) -> bool:
+    return vm["power_state"] != "unknown" and not ("starts" in vm and vm["power_state"] == "off")
 
 
 def _port_state(vm: dict[str, Any]) -> SerialPortState:

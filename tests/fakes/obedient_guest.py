@@ -9,6 +9,7 @@ from typing import Any
 
 from .agent_client import AgentClient, client_context
 from .service import ServiceProcess
+from .waiting import PATIENCE_SECONDS
 
 __all__ = ["ObedientGuest"]
 
@@ -32,7 +33,7 @@ class ObedientGuest:
         self._context = client_context(Path(service.ca_file), pem)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
-        assert self.linked.wait(30)
+        assert self.linked.wait(PATIENCE_SECONDS)
 
     async def _run(self) -> None:
         while await self._session():

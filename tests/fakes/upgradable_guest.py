@@ -10,6 +10,7 @@ from typing import Any
 
 from .agent_client import AgentClient, client_context
 from .service import ServiceProcess
+from .waiting import PATIENCE_SECONDS
 
 __all__ = ["UpgradableGuest"]
 
@@ -31,7 +32,7 @@ class UpgradableGuest:
         pem.write_text(issued["private_key_pem"] + issued["certificate_pem"])
         self._context = client_context(Path(service.ca_file), pem)
         threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True).start()
-        assert self._linked.wait(30)
+        assert self._linked.wait(PATIENCE_SECONDS)
 
     async def _run(self) -> None:
         while await self._session():

@@ -15,6 +15,7 @@ from openngt.pki.rollover import Succession, load_succession
 from openngt_service.config import Settings
 from openngt_service.store.opening import Store, open_store
 from openngt_service.tasks.background import Background
+from openngt_service.tasks.discs import Discs
 from openngt_service.tasks.engine import TaskEngine
 from openngt_service.tasks.hypervisor import PatientHypervisor
 from openngt_service.tasks.links import Links
@@ -24,6 +25,7 @@ from openngt_service.tasks.parts import Parts
 
 from .gateway import FakeGateway
 from .hypervisor import FakeHypervisor
+from .waiting import PATIENCE_SECONDS
 
 __all__ = ["HOLDER", "VM", "Workshop", "open_workshop"]
 
@@ -58,7 +60,7 @@ class Workshop:
         return await self.result(await self.operations.power(VM, verb=verb, actor="test", **options))
 
     async def result(self, task: dict[str, Any]) -> dict[str, Any]:
-        ended = await self.operations.task(task["task_id"], wait=30.0)
+        ended = await self.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
         if ended["state"] != "succeeded":
             error = ended["error"] or {"code": "TASK_TIMED_OUT", "message": str(ended), "details": {}}
             raise OpenNGTError(error["code"], error["message"], error["details"])
@@ -97,6 +99,7 @@ async def open_workshop(state_dir: Path, *, start: bool = True, **settings: Any)
         store=store,
         hypervisor=PatientHypervisor(hypervisor, answer_seconds=0.2, eject_seconds=0.2, power_seconds=0.2),
         media=Media(configured, cluster),
+        discs=Discs(configured.discs_directory),
         gateway=gateway,
         engine=TaskEngine(store.tasks, in_flight=configured.tasks_in_flight),
     )

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from tests.fakes.prepared_service import TOKEN, PreparedService, QuietServer, Reply, make_certificates
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt.client import Client
 from openngt.client_transport import Request, Transport, parse_endpoint
@@ -388,7 +389,7 @@ def test_a_call_whose_time_passes_in_another_threads_turn_says_so(service: Prepa
 
     def wait(_seconds: float) -> None:
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE_SECONDS)
 
     transport = Transport(parse_endpoint(service.endpoint), service.ca_file, wait)
     with transport.turn, ThreadPoolExecutor(1) as pool:

@@ -38,6 +38,8 @@ def test_the_action_group_holds_every_module_that_asks_the_service(documentation
     groups = read(ROOT / "meta/runtime.yml")["action_groups"]
     wanted = {
         "ca_rollover",
+        "customization",
+        "customization_info",
         "diagnosis_info",
         "fleet_install",
         "health_info",

@@ -26,6 +26,7 @@ if False:  # pylint: disable=using-constant-test
         blocked,
         certificate,
         cli,
+        cloud_init,
         compiled,
         config,
         disc,

@@ -59,6 +59,13 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", "/v1/upgrade/plan"): Rule("viewer"),
     ("POST", "/v1/upgrade"): Rule("operator", "agent.upgrade"),
     ("GET", "/v1/upgrade/{task_id}"): Rule("viewer"),
+    # A preview shows of the datastore's files what is no secret by its key.
+    ("POST", "/v1/customizations/validate"): Rule("operator"),
+    ("POST", "/v1/customizations/{vm}/plan"): Rule("operator"),
+    ("PUT", "/v1/customizations/{vm}"): Rule("operator", "vm.customize"),
+    ("GET", "/v1/customizations"): Rule("viewer"),
+    ("GET", "/v1/customizations/{vm}"): Rule("viewer"),
+    ("DELETE", "/v1/customizations/{vm}"): Rule("operator", "vm.customize.withdraw"),
     ("GET", "/v1/compatibility"): Rule("viewer"),
     ("GET", "/v1/tasks"): Rule("viewer"),
     ("GET", "/v1/tasks/{task_id}"): Rule("viewer"),

@@ -14,6 +14,7 @@ from ..console.rendering import BASE
 from . import (
     models,
     routes_admin,
+    routes_customization,
     routes_health,
     routes_open,
     routes_power,
@@ -60,6 +61,7 @@ def create_api(context: ApiContext) -> FastAPI:
         routes_power.router,
         routes_refresh.router,
         routes_upgrade.router,
+        routes_customization.router,
         routes_health.router,
         routes_admin.router,
         routes_rollover.router,

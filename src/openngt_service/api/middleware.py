@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["LARGE_BODY_PATHS", "MAX_BODY_BYTES", "MAX_LARGE_BODY_BYTES", "RequestFrame"]
+__all__ = ["LARGE_BODY_PATHS", "LARGE_BODY_PREFIX", "MAX_BODY_BYTES", "MAX_LARGE_BODY_BYTES", "RequestFrame"]
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_LARGE_BODY_BYTES = 32 * 1024 * 1024
@@ -28,6 +28,9 @@ LARGE_BODY_PATHS = frozenset(
         "/v1/upgrade/plan",
     }
 )
+
+# These name a VM in their path: contents of scripts and files come in the body.
+LARGE_BODY_PREFIX = "/v1/customizations/"
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +90,8 @@ class RequestFrame:
 
 def limited(scope: Scope, receive: Receive) -> Receive:
     """`receive`, ending with 413 as soon as the body is announced or found to be too long."""
-    limit = MAX_LARGE_BODY_BYTES if scope["path"] in LARGE_BODY_PATHS else MAX_BODY_BYTES
+    is_large = scope["path"] in LARGE_BODY_PATHS or scope["path"].startswith(LARGE_BODY_PREFIX)
+    limit = MAX_LARGE_BODY_BYTES if is_large else MAX_BODY_BYTES
     announced = Headers(scope=scope).get("content-length", "0")
     seen = 0
 

@@ -155,7 +155,14 @@ def read(connection: Connection, credentials: str | None, inventory: Path | None
 
 def run(connection: Connection, guests: Guests, options: Options) -> Report:
     with progress(check=options.check) as shown:
-        return install_fleet(guests.targets, options, connection.open, shown.tell, refused=guests.refused)
+        return install_fleet(
+            guests.targets,
+            options,
+            connection.open,
+            shown.tell,
+            refused=guests.refused,
+            on_signal=shown.interrupted,
+        )
 
 
 def finish(report: Report, output: Form, delete: Guests | None) -> None:

@@ -17,6 +17,9 @@ from .output import printable, say
 __all__ = ["Bar", "Lines", "progress"]
 
 
+INTERRUPTED = "no further guest is begun, those at work come to an end; the next Ctrl-C cuts their connections"
+
+
 class Working(NamedTuple):
     name: str
     phase: str
@@ -35,6 +38,9 @@ class Lines:
     def tell(self, event: Event) -> None:
         if event.row is not None:
             say(f"[{event.done}/{event.total}] {line_of(event.row)}")
+
+    def interrupted(self) -> None:
+        say(INTERRUPTED)
 
 
 class Bar:
@@ -83,6 +89,9 @@ class Bar:
         self._progress.update(self._task, completed=event.done, total=event.total, failed=self._failed)
         if row is not None and row.state == "failed":
             self._progress.console.print(Text(printable(line_of(row))))
+
+    def interrupted(self) -> None:
+        self._progress.console.print(INTERRUPTED)
 
 
 class SlowestColumn(ProgressColumn):

@@ -71,6 +71,9 @@ def record(vm: LabVm) -> dict[str, Any]:
     }
 
 
+Off = Annotated[bool, typer.Option("--off", help="Make it ready, for the service to start it.")]
+
+
 @app.command("image")
 def image() -> None:
     """Build the guest image unless the cached one is up to date."""
@@ -86,16 +89,21 @@ def up(
     serial: Annotated[bool, typer.Option("--serial/--no-serial", help="A second serial port, for the service.")] = True,
     virtio_port: Annotated[bool, typer.Option("--virtio-port", help="A virtio port for the service, too.")] = False,
     network: Annotated[bool, typer.Option("--network/--no-network", help="A network card.")] = True,
+    cloud_init: Annotated[
+        bool, typer.Option("--cloud-init", help="Have cloud-init look for a disc at each boot.")
+    ] = False,
+    off: Off = False,
     output: Output = Form.table,
 ) -> None:
     """Start VMs and wait until each answers over SSH, or, without a network, asks for a login on its console."""
     guest = ensure_image(report)
     lab = Lab(directory, report)
     accelerator = choose_accelerator(guest, report)
-    ports: dict[str, bool] = {"serial": serial, "virtio_port": virtio_port, "network": network}
-    vms = [lab.start(name, guest, accelerator, memory_mb=memory_mb, cdrom=cdrom, **ports) for name in names]
+    how = {"serial": serial, "virtio_port": virtio_port, "network": network, "cloud_init": cloud_init, "off": off}
+    vms = [lab.start(name, guest, accelerator, memory_mb=memory_mb, cdrom=cdrom, **how) for name in names]
     for vm in vms:
-        lab.wait(vm)
+        if not off:
+            lab.wait(vm)
     show_list([record(vm) for vm in vms], COLUMNS, output)
 
 
@@ -108,13 +116,14 @@ def clone(
     new: Annotated[str, typer.Argument(metavar="NEW", help="The copy's name.")],
     directory: Directory,
     wait: Wait = True,
+    off: Off = False,
     output: Output = Form.table,
 ) -> None:
     """Copy a VM, on or off, and start the copy: another UUID, another network card, empty drives."""
     guest = ensure_image(report)
     lab = Lab(directory, report)
     lab.clone(name, new)
-    start_again(lab, new, guest, wait, output)
+    start_again(lab, new, guest, wait and not off, output, off=off)
 
 
 @app.command("snapshot")
@@ -140,8 +149,8 @@ def revert(
     start_again(lab, name, guest, wait, output)
 
 
-def start_again(lab: Lab, name: str, guest: Image, wait: bool, output: Form) -> None:
-    vm = lab.start(name, guest, choose_accelerator(guest, report))
+def start_again(lab: Lab, name: str, guest: Image, wait: bool, output: Form, *, off: bool = False) -> None:
+    vm = lab.start(name, guest, choose_accelerator(guest, report), off=off)
     if wait:
         lab.wait(vm)
     show_list([record(vm)], COLUMNS, output)

@@ -16,6 +16,7 @@ from . import (
     ca,
     compat,
     compatibility,
+    customize,
     fleet_install,
     health,
     iso,
@@ -49,6 +50,7 @@ app.add_typer(fleet_install.app, name="fleet")
 app.add_typer(refresh.app, name="refresh")
 app.add_typer(upgrade.app, name="upgrade")
 app.command("compatibility")(compatibility.compatibility)
+app.add_typer(customize.app, name="customize")
 app.add_typer(task.app, name="task")
 app.add_typer(ca.app, name="ca")
 app.add_typer(iso.app, name="iso")

@@ -74,6 +74,10 @@ class Hub(Protocol):
         """Hello, heartbeat, status or goodbye."""
         ...
 
+    def recorded(self, vm_uuid: str, record: dict[str, Any]) -> None:
+        """A record that came over that VM's own port without an agent."""
+        ...
+
     def ended(self, connection: "Connection", reason: str) -> None:
         """Once, after the last event of the connection."""
         ...

@@ -32,6 +32,7 @@ __all__ = [
     "done",
     "failure",
     "notification",
+    "parse_json",
     "request",
     "result",
 ]
@@ -180,7 +181,8 @@ def _check_depth(body: bytes) -> None:
             depth -= 1
 
 
-def _parse(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
+    """Any JSON value, within the rules that hold for messages. Raises Violation."""
     _check_depth(body)
     try:
         value = _DECODER.decode(body.decode("utf-8"))
@@ -217,7 +219,7 @@ def decode(body: bytes) -> Message:
     heartbeat = _HEARTBEAT.fullmatch(body)
     if heartbeat is not None:
         return Request(int(heartbeat[1]), "heartbeat", {"disc_mounted": heartbeat[2] == b"true"})
-    value = _parse(body)
+    value = parse_json(body)
     if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
         raise Violation("not a JSON-RPC 2.0 object")
     if "method" not in value:

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 from .connection import Connection, Hub, Line
 from .limits import TokenBucket
 from .serial_frames import HALF, MAXIMUM_PAYLOAD, NO_SESSION, Frame, FrameScanner, FrameType, encode
+from .serial_records import RecordScanner
 
 __all__ = ["SerialPort"]
 
@@ -53,9 +54,11 @@ class SerialPort(asyncio.BufferedProtocol):
         self._lost = lost
         self._socket: asyncio.Transport
         self._scanner = FrameScanner()
+        self._records = RecordScanner()
         self._budget = float(BURST_BYTES)
         self._budget_at = loop.time()
         self._calls = TokenBucket(CALLS_PER_SECOND, CALLS_BURST, loop.time())
+        self._tellings = TokenBucket(CALLS_PER_SECOND, CALLS_BURST, loop.time())
         self._session: bytes | None = None
         self._received = 0
         self._channel: SessionTransport | None = None  # from the session's first DATA on
@@ -81,6 +84,8 @@ class SerialPort(asyncio.BufferedProtocol):
         if skipped:
             self._hub.metrics.serial_skipped.inc(skipped)
         self._spend(len(data) + SKIPPED_WEIGHT * skipped + FRAME_WEIGHT * len(frames))
+        for record in self._records.feed(data):
+            self._record(record)
         for frame in frames:
             if frame.kind is FrameType.DATA:
                 self._data(frame)
@@ -152,6 +157,10 @@ class SerialPort(asyncio.BufferedProtocol):
         self._session = half + secrets.token_bytes(HALF)
         self._received = 0
         self._write(Frame(FrameType.ACK, self._session))
+
+    def _record(self, record: dict[str, Any]) -> None:
+        if self._tellings.take(self._loop.time()):
+            self._hub.recorded(self._line.vm_uuid, record)
 
     def _data(self, frame: Frame) -> None:
         if frame.session != self._session:

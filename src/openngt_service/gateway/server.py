@@ -234,6 +234,9 @@ class Gateway:
         elif isinstance(event, Status):
             self._keep_status(connection, info, event.status)
 
+    def recorded(self, vm_uuid: str, record: dict[str, Any]) -> None:
+        self._events.recorded(vm_uuid, record)
+
     def ended(self, connection: Connection, reason: str) -> None:
         self._leave_waiting_room(connection)
         vm_uuid = connection.vm_uuid

@@ -4,10 +4,12 @@
 Disks join this interface with the features that need them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
+
+from openngt.errors import OpenNGTError
 
 __all__ = [
     "Described",
@@ -19,6 +21,8 @@ __all__ = [
     "PowerState",
     "SerialChannel",
     "SerialPortState",
+    "describe_drives",
+    "no_empty_drive",
 ]
 
 DriveState = Literal["empty", "loaded", "tray_open"]
@@ -71,11 +75,13 @@ class HypervisorVm:
     serial_port: SerialPortState = "none"
     cloned_from: str | None = None
     """UUID of the VM that this one is a copy of, where the adapter knows it; that VM may be gone."""
+    run: str | None = None
+    """Another one after each start, where what was put into the drives is lost with the VM's process."""
 
 
 class Hypervisor(Protocol):
     """All methods raise OpenNGTError: HYPERVISOR_FAILED, VM_NOT_FOUND, VM_POWERED_OFF, VM_POWERED_ON,
-    POWER_UNSUPPORTED, DISK_UNSUPPORTED, DRIVE_BUSY, DRIVE_LOCKED.
+    POWER_UNSUPPORTED, DISK_UNSUPPORTED, NO_EMPTY_DRIVE, DRIVE_BUSY, DRIVE_LOCKED.
     """
 
     name: str
@@ -94,6 +100,14 @@ class Hypervisor(Protocol):
 
     async def insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
         """Put the file into an empty drive. A drive that is not empty is DRIVE_BUSY: nothing is ever ejected here."""
+        ...
+
+    async def start_with(self, vm_uuid: str, iso: Path) -> str:
+        """Switch a VM on with the file in an empty drive before its guest looks there; returns the drive's name.
+
+        For a VM that is off and of whose drives nothing is known then. NO_EMPTY_DRIVE, and it is off again;
+        VM_POWERED_ON when it runs.
+        """
         ...
 
     async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool = False) -> bool:
@@ -139,3 +153,16 @@ class Hypervisor(Protocol):
     async def close(self) -> None:
         """Release connections; VMs run on."""
         ...
+
+
+def describe_drives(drives: Sequence[Drive]) -> str:
+    return ", ".join(f"{drive.name} holds {drive.holds or 'nothing'}" for drive in drives)
+
+
+def no_empty_drive(drives: Sequence[Drive]) -> OpenNGTError:
+    """Lists what each drive holds."""
+    return OpenNGTError(
+        "NO_EMPTY_DRIVE",
+        "the VM has no CD-ROM drive" if not drives else f"no drive is empty: {describe_drives(drives)}",
+        {"drives": [{"name": drive.name, "state": drive.state, "holds": drive.holds} for drive in drives]},
+    )

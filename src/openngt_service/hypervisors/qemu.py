@@ -12,6 +12,7 @@ Facts it is built on, measured with QEMU 7.2 and a Debian guest:
 """
 
 import asyncio
+import contextlib
 import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable
@@ -23,7 +24,17 @@ import structlog
 
 from openngt.errors import OpenNGTError
 
-from .base import Described, Drive, DriveState, HypervisorVm, PowerAction, PowerState, SerialChannel, SerialPortState
+from .base import (
+    Described,
+    Drive,
+    DriveState,
+    HypervisorVm,
+    PowerAction,
+    PowerState,
+    SerialChannel,
+    SerialPortState,
+    no_empty_drive,
+)
 from .qemu_clone import clone, described_disk
 from .qemu_disks import revert_stopped, snapshot_running, snapshot_stopped
 from .qemu_power import press, pull_plug, start_process
@@ -92,6 +103,14 @@ def channels_of(vm: VmFile) -> tuple[SerialChannel, ...]:
     return (*virtio, *serial)
 
 
+def run_of(vm: VmFile) -> str | None:
+    """Each process makes the socket of its monitor anew."""
+    with contextlib.suppress(OSError):
+        status = vm.qmp.stat()
+        return f"{status.st_ino}-{status.st_ctime_ns}"
+    return None
+
+
 def port_state(vm: VmFile, character_devices: list[dict[str, Any]] | None) -> SerialPortState:
     """What a `query-chardev` answer says of the described port; None for a VM that is off."""
     sockets = {str(channel.socket) for channel in channels_of(vm)}
@@ -151,6 +170,31 @@ class QemuHypervisor:
                 raise OpenNGTError(
                     "HYPERVISOR_FAILED", f"drive {drive} holds {found.holds or 'nothing'} after the insert of {iso}"
                 )
+
+    async def start_with(self, vm_uuid: str, iso: Path) -> str:
+        """The processors are held again as soon as the monitor answers, which is while the firmware begins."""
+        vm = self._one(vm_uuid)
+        async with self._conversation(vm) as qmp:
+            if qmp is not None:
+                raise OpenNGTError("VM_POWERED_ON", f"VM {vm.vm_name} is on: its drives can be loaded")
+        await start_process(vm, self._process_seconds)
+        async with self._conversation(vm) as qmp:
+            if qmp is None:
+                raise OpenNGTError("HYPERVISOR_FAILED", f"VM {vm.vm_name} went off as soon as it was started")
+            await qmp.execute("stop")
+            try:
+                drives = drives_of(await qmp.execute("query-block"))
+                name = next((drive.name for drive in drives if drive.state == "empty"), None)
+                if name is None:
+                    raise no_empty_drive(drives)
+                await self._load(qmp, name, iso)
+            except OpenNGTError:
+                gone = await pull_plug(qmp, vm, self._process_seconds)
+                if gone is not None:
+                    await gone
+                raise
+            await qmp.execute("cont")
+            return name
 
     async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool = False) -> bool:
         async with self._conversation(self._one(vm_uuid)) as qmp:
@@ -247,7 +291,8 @@ class QemuHypervisor:
                 drives = drives_of(await qmp.execute("query-block"))
                 port = port_state(vm, await qmp.execute("query-chardev"))
                 state = POWER_STATES.get(status, "unknown")
-                return HypervisorVm(vm.vm_uuid, vm.vm_name, state, drives, cannot, port, vm.cloned_from)
+                run = run_of(vm)
+                return HypervisorVm(vm.vm_uuid, vm.vm_name, state, drives, cannot, port, vm.cloned_from, run)
         except OpenNGTError as exc:
             log.warning("vm_does_not_answer", vm_name=vm.vm_name, reason=exc.message)
             return HypervisorVm(vm.vm_uuid, vm.vm_name, "unknown", serial_port="unknown", cloned_from=vm.cloned_from)

@@ -27,6 +27,7 @@ Report = Callable[[str], None]
 SUITE = "bookworm"
 PACKAGES = (
     "ca-certificates",
+    "cloud-init",
     "dbus",
     "iproute2",
     "kmod",

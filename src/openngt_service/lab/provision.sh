@@ -51,7 +51,9 @@ cat "$seed/host_key/raw" >/etc/ssh/ssh_host_ed25519_key
 for user in root admin operator; do
     home=$(getent passwd "$user" | cut -d: -f6)
     install -d -m 0700 -o "$user" -g "$user" "$home/.ssh"
-    install -m 0600 -o "$user" -g "$user" "$seed/authorized_keys/raw" "$home/.ssh/authorized_keys"
+    keys=$home/.ssh/authorized_keys
+    grep -qsxF -f "$seed/authorized_keys/raw" "$keys" || cat "$seed/authorized_keys/raw" >>"$keys" # cloud-init's stay
+    chown "$user:$user" "$keys"
 done
 { printf operator: && cat "$seed/operator_password/raw"; } | chpasswd
 EOF
@@ -74,3 +76,21 @@ chroot "$root" systemctl enable --quiet lab-seed.service systemd-networkd.servic
 # Work of an ordinary machine that would only slow an emulated one down.
 chroot "$root" systemctl mask --quiet apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer \
     e2scrub_reap.service fstrim.timer systemd-networkd-wait-online.service systemd-random-seed.service
+
+# cloud-init is off unless the VM's kernel is told otherwise (`lab up --cloud-init`): to start it takes an emulated guest
+# half a minute. Host keys come from QEMU, so it deletes none; what it does without being asked is left out.
+put 0644 /etc/cloud/cloud.cfg.d/90-lab.cfg <<'EOF'
+datasource_list: [NoCloud, ConfigDrive, None]
+disable_root: false
+ssh_deletekeys: false
+ssh_genkeytypes: [ed25519]
+locale: C.UTF-8
+resize_rootfs: false
+growpart:
+  mode: "off"
+grub_dpkg:
+  enabled: false
+system_info:
+  default_user:
+    name: admin
+EOF

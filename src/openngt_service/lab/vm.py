@@ -61,6 +61,8 @@ class LabVm:
     network: bool = True
     cloned_from: str | None = None
     """UUID of the VM that it is a copy of."""
+    cloud_init: bool = False
+    """It does what a disc tells it at its first boot; its name, too, is the disc's matter."""
 
     @property
     def disk(self) -> Path:
@@ -182,21 +184,26 @@ class Lab:
         serial: bool = True,
         virtio_port: bool = False,
         network: bool = True,
+        cloud_init: bool = False,
+        off: bool = False,
     ) -> LabVm:
-        """Start a VM without waiting for its guest. A running one is left alone; a stopped one keeps its disk."""
+        """Start a VM without waiting for its guest. A running one is left alone; a stopped one keeps its disk.
+
+        With `off` it is only made ready for whoever runs the start command of its description, as the service does.
+        """
         _require_name(name)
         self._make_keys()
         folder = self.directory / name
         if not (folder / LAB_FILE).exists():
             disc = str(cdrom.absolute()) if cdrom else None
-            vm = _new_vm(folder, accelerator, memory_mb, disc, serial, virtio_port, network)
+            vm = _new_vm(folder, accelerator, memory_mb, disc, serial, virtio_port, network, cloud_init)
             self._create(vm, image)
-            return self._boot(vm, image)
-        vm = self.vm(name)
-        if vm.pid is None:
-            return self._boot(vm, image)
-        self._report(f"{name}: runs already")
-        return vm
+        else:
+            vm = self.vm(name)
+        if vm.pid is not None:
+            self._report(f"{name}: runs already")
+            return vm
+        return self._make_ready(vm, image)[0] if off else self._boot(vm, image)
 
     def wait(self, vm: LabVm) -> None:
         """Until the guest answers a command over SSH; GUEST_UNREACHABLE names the console's log.
@@ -251,19 +258,9 @@ class Lab:
         (folder / "hostname").write_text(folder.name, encoding="ascii")
 
     def _boot(self, vm: LabVm, image: Image) -> LabVm:
-        """A port that the adapter has noted since the last start is added now.
-
-        QEMU binds the port later than we choose it; when somebody took it meanwhile, another one is tried."""
-        vm = replace(vm, serial=vm.serial or _port_was_added(vm))
+        """QEMU binds the port later than we choose it; when somebody took it meanwhile, another one is tried."""
         for _ in range(5):
-            if vm.sockets:
-                shutil.rmtree(vm.sockets, ignore_errors=True)
-            vm = replace(vm, ssh_port=free_port(), sockets=tempfile.mkdtemp(prefix="openngt-lab-"))
-            folder = Path(vm.folder)
-            _write_lab_file(vm)
-            vm.target.pin(make_key(folder / "host_key", vm.name))
-            command = qemu_command(vm, self.directory / "ssh", image)
-            write_vm_file(folder, replace(_description(vm), start=tuple(command)))
+            vm, command = self._make_ready(vm, image)
             done = run(command, timeout=60)
             if done.returncode == 0:
                 self._report(f"{vm.name}: started (pid {vm.pid}, {vm.accelerator}, ssh port {vm.ssh_port})")
@@ -271,6 +268,19 @@ class Lab:
             if "host forwarding" not in done.stderr:
                 break
         raise OpenNGTError("COMMAND_FAILED", f"{vm.name}: QEMU did not start: {done.stderr.strip()}")
+
+    def _make_ready(self, vm: LabVm, image: Image) -> tuple[LabVm, list[str]]:
+        """The VM with ports and sockets, and what starts it. A port that the adapter has noted since is added now."""
+        if vm.sockets:
+            shutil.rmtree(vm.sockets, ignore_errors=True)
+        serial = vm.serial or _port_was_added(vm)
+        vm = replace(vm, serial=serial, ssh_port=free_port(), sockets=tempfile.mkdtemp(prefix="openngt-lab-"))
+        folder = Path(vm.folder)
+        _write_lab_file(vm)
+        vm.target.pin(make_key(folder / "host_key", vm.name))
+        command = qemu_command(vm, self.directory / "ssh", image)
+        write_vm_file(folder, replace(_description(vm), start=tuple(command)))
+        return vm, command
 
     def _stop(self, vm: LabVm) -> None:
         """Pulls the plug: the disk is thrown away. The process is ours for certain, `pid` compares the UUID."""
@@ -317,7 +327,7 @@ def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
     command += ["-daemonize", "-pidfile", str(folder / "qemu.pid"), "-m", str(vm.memory_mb), "-smp", "2"]
     command += ["-accel", "kvm", "-cpu", "host"] if vm.accelerator == "kvm" else ["-accel", "tcg,thread=multi"]
     command += ["-kernel", str(image.kernel), "-initrd", str(image.initrd)]
-    command += ["-append", f"root=/dev/vda rw console=ttyS0 systemd.hostname={vm.name}"]
+    command += ["-append", f"root=/dev/vda rw console=ttyS0 {_first_boot(vm)}"]
     command += _ports(vm)
     command += ["-device", "virtio-rng-pci"]
     command += ["-drive", f"if=virtio,format=qcow2,file={_value(vm.disk)}"]
@@ -338,6 +348,11 @@ def qemu_command(vm: LabVm, ssh: Path, image: Image) -> list[str]:
     for name, path in seed.items():
         command += ["-fw_cfg", f"name=opt/openngt-lab/{name},file={_value(path)}"]
     return command
+
+
+def _first_boot(vm: LabVm) -> str:
+    """A name on the kernel's command line would outdo the one that cloud-init gives."""
+    return "cloud-init=enabled" if vm.cloud_init else f"cloud-init=disabled systemd.hostname={vm.name}"
 
 
 def _ports(vm: LabVm) -> list[str]:
@@ -381,6 +396,7 @@ def _new_vm(
     serial: bool,
     virtio_port: bool,
     network: bool,
+    cloud_init: bool,
 ) -> LabVm:
     vm_uuid, ssh_port, sockets = str(uuid.uuid4()), 0, ""  # the last two are of each start
     return LabVm(
@@ -395,6 +411,7 @@ def _new_vm(
         serial,
         virtio_port,
         network,
+        cloud_init=cloud_init,
     )
 
 

@@ -8,6 +8,7 @@ from openngt.pki.authority import Authority
 
 from ..config import Settings
 from .audit import AuditLog
+from .customizations import Customizations
 from .database import Database, ServiceIdentity, open_database
 from .health_rows import HealthRows
 from .ledger import Ledger
@@ -29,6 +30,7 @@ class Store:
     registry: Registry
     ledger: Ledger
     mounts: Mounts
+    customizations: Customizations
     links: LinkRows
     tasks: TaskRows
     tokens: Tokens
@@ -44,6 +46,7 @@ class Store:
         await self.registry.load()
         await self.ledger.load()
         await self.mounts.load()
+        await self.customizations.load()
         await self.tokens.load()
         await self.sightings.load()
         await self.health.load()
@@ -64,6 +67,7 @@ def open_store(settings: Settings, authority: Authority) -> Store:
         registry=registry,
         ledger=Ledger(database, registry, authority, key_type=settings.key_type),
         mounts=Mounts(database),
+        customizations=Customizations(database),
         links=LinkRows(database),
         tasks=TaskRows(database),
         tokens=Tokens(database),

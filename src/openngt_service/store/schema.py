@@ -26,6 +26,7 @@ __all__ = [
     "Utc",
     "audit",
     "certificates",
+    "customizations",
     "health_alerts",
     "health_days",
     "health_policies",
@@ -166,6 +167,35 @@ mounts = Table(
     # What the certificate shall live that follows the disc's; null: as the settings say.
     Column("validity_days", Integer),
     CheckConstraint("phase IN ('preparing', 'mounted', 'ejecting')", name="phase"),
+)
+
+# What VMs are given at their first boot: what became of it, and never what it was.
+customizations = Table(
+    "customizations",
+    metadata,
+    Column("vm_uuid", String(36), primary_key=True),
+    Column("vm_name", String(255), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("format", String(16), nullable=False),
+    Column("instance_id", String(128), nullable=False),
+    Column("digest", String(64), nullable=False),
+    # Of what the guest's report has to hold to be this disc's.
+    Column("nonce_sha256", String(64), nullable=False),
+    Column("wait_seconds", Integer, nullable=False),
+    Column("requested_at", Utc, nullable=False),
+    Column("drive", String(64)),
+    # Which life of the VM's process the disc was put into, and which boot the guest was in then.
+    Column("run", String(128)),
+    Column("boot_id", String(128)),
+    Column("started_at", Utc),
+    Column("deadline", Utc),
+    Column("finished_at", Utc),
+    Column("code", String(64)),
+    Column("message", String(4096)),
+    Column("details", JSON(none_as_null=True)),
+    CheckConstraint("phase IN ('preparing', 'inserted', 'ending', 'clean')", name="phase"),
+    CheckConstraint("state IN ('pending', 'running', 'done', 'failed', 'timed_out')", name="state"),
 )
 
 tasks = Table(

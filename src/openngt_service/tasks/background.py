@@ -10,6 +10,7 @@ from openngt.errors import OpenNGTError
 
 from .announce import Announcer
 from .clones import Clones
+from .customization_watch import CustomizationWatch
 from .links import Links
 from .operations import Operations
 from .parts import Parts
@@ -38,6 +39,7 @@ class Background:
         self._links = links
         self.rotation = Rotation(parts, links)
         self.reconciler = Reconciler(parts)
+        self.customization_watch = CustomizationWatch(parts, links)
         self._loops: list[asyncio.Task[None]] = []
         parts.store.ledger.on_revoked(lambda vm_uuid, serials: self._cut(vm_uuid))
 
@@ -51,12 +53,14 @@ class Background:
         await self._links.load()
         interrupted = await self._parts.engine.start()
         settled = await self.reconciler.settle_all()
+        await self.customization_watch.start()
         resumed = await self.operations.fleets.resume()
         log.info(
             "background_started", tasks_interrupted=interrupted, tasks_resumed=resumed, mounts_settled=len(settled)
         )
         self._begin("links", self._links.run())
         self._begin("reconciler", self.reconciler.run(self._retry))
+        self._begin("customizations", self.customization_watch.run())
         self._begin("recovery", self.recovery.run())
         self._begin("clones", self.clones.run())
 
@@ -69,6 +73,7 @@ class Background:
         self._loops.clear()
         await self.rotation.stop()
         await self.recovery.stop()
+        await self.customization_watch.stop()
         await self.announcer.stop()
         await self._parts.engine.stop()
         try:

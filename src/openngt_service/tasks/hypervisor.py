@@ -97,6 +97,19 @@ class PatientHypervisor:
             if exc.code not in ("HYPERVISOR_FAILED", "DRIVE_BUSY") or not await self._holds(vm_uuid, drive, iso):
                 raise
 
+    async def start_with(self, vm_uuid: str, iso: Path) -> str:
+        """Switch a VM on with the file in a drive; the drive's name, also where only a look tells it."""
+        try:
+            started = self._adapter.start_with(vm_uuid, iso)
+            return await self._within(self._power_seconds, f"switch VM {vm_uuid} on with {iso.name}", started)
+        except OpenNGTError as exc:
+            if exc.code not in ("HYPERVISOR_FAILED", "VM_POWERED_ON"):
+                raise
+            holding = [drive.name for vm in await self.find(vm_uuid) for drive in vm.drives if drive.holds == str(iso)]
+            if not holding:
+                raise
+            return holding[0]
+
     async def eject(self, vm_uuid: str, drive: str, iso: Path, *, force: bool) -> bool:
         """Take the file out; True also when it was gone by the time of a late or lost answer."""
         try:

@@ -3,7 +3,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -72,8 +72,9 @@ class Links:
 
     `on_bootstrap` is called when an agent has connected with the certificate of its ISO, `on_disc` for each heartbeat
     that says whether the guest has its tools disc mounted, `on_refused` for each VM whose agent was refused (or put in
-    quarantine: `used_twice`), `on_sighting` when an identity was seen in two hands. All on the event loop; they must
-    not block.
+    quarantine: `used_twice`), `on_sighting` when an identity was seen in two hands, `on_status` for each status record,
+    `on_record` for each record that came over a VM's own port without an agent. All on the event loop; they must not
+    block.
     """
 
     def __init__(self, rows: LinkRows, registry: Registry, sightings: Sightings) -> None:
@@ -91,6 +92,8 @@ class Links:
         self.on_disc: Callable[[SessionInfo, bool], None] = lambda session, mounted: None
         self.on_refused: Callable[[str, str], None] = lambda vm_uuid, reason: None
         self.on_sighting: Callable[[], None] = lambda: None
+        self.on_status: Callable[[SessionInfo, Mapping[str, Any]], None] = lambda session, status: None
+        self.on_record: Callable[[str, Mapping[str, Any]], None] = lambda vm_uuid, record: None
 
     async def load(self) -> None:
         """Read what was last known; nobody is connected yet."""
@@ -141,6 +144,7 @@ class Links:
         self._change(LinkView(row, session, capabilities=capabilities))
         if session.kind == "bootstrap":
             self.on_bootstrap(session)
+        self.on_status(session, status)
         return capabilities
 
     def took_capabilities(self, session: SessionInfo, capabilities: dict[str, bool]) -> None:
@@ -159,6 +163,7 @@ class Links:
         view = self.view(session.vm_uuid)
         if status != view.row.status:
             self._change(replace(view, row=replace(view.row, status=status)))
+            self.on_status(session, status)
 
     def heartbeat(self, session: SessionInfo, disc_mounted: bool | None) -> None:
         self._beats[session.vm_uuid] = Beat(effects.now(), disc_mounted)
@@ -176,6 +181,9 @@ class Links:
 
     def foreign(self, vm_uuid: str, certificate_vm_uuid: str, serial: int, peer: str) -> None:
         self._sight("foreign_port", vm_uuid, serial, peer, certificate_vm_uuid)
+
+    def recorded(self, vm_uuid: str, record: Mapping[str, Any]) -> None:
+        self.on_record(vm_uuid, record)
 
     def claimed(self, vm_uuid: str, generation: int, peer: str) -> None:
         """It stays refused (T21): what is learned is that the VM's next identity has to be newer than that."""

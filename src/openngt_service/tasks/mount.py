@@ -17,7 +17,7 @@ from openngt.errors import OpenNGTError
 from openngt.failpoints import failpoint
 from openngt.iso.manifest import Upgrade
 
-from ..hypervisors.base import Drive, HypervisorVm
+from ..hypervisors.base import Drive, HypervisorVm, no_empty_drive
 from ..store.audit import AuditEntry
 from ..store.ledger import IssueRequest
 from ..store.mounts import Mount
@@ -27,7 +27,7 @@ from .engine import Progress
 from .hypervisor import require_known
 from .parts import Parts
 
-__all__ = ["MountPlan", "MountRequest", "describe_drives", "mount", "plan_mount", "require_free"]
+__all__ = ["MountPlan", "MountRequest", "mount", "plan_mount", "require_free"]
 
 log = structlog.get_logger(__name__)
 
@@ -125,11 +125,7 @@ def plan_mount(
     empty = [drive for drive in drives if drive.state == "empty"]
     if empty:
         return MountPlan("insert" if held is None else "replace", empty[0].name)
-    raise OpenNGTError(
-        "NO_EMPTY_DRIVE",
-        "the VM has no CD-ROM drive" if not drives else f"no drive is empty: {describe_drives(drives)}",
-        {"drives": [{"name": drive.name, "state": drive.state, "holds": drive.holds} for drive in drives]},
-    )
+    raise no_empty_drive(drives)
 
 
 def _same(held: Mount | None, drive: Drive, request: MountRequest) -> bool:
@@ -138,10 +134,6 @@ def _same(held: Mount | None, drive: Drive, request: MountRequest) -> bool:
         and (held.phase, held.drive, held.config_only) == ("mounted", drive.name, request.config_only)
         and drive.state == "loaded"
     )
-
-
-def describe_drives(drives: Sequence[Drive]) -> str:
-    return ", ".join(f"{drive.name} holds {drive.holds or 'nothing'}" for drive in drives)
 
 
 def _usable(parts: Parts, held: Mount | None, now: datetime.datetime) -> bool:

@@ -20,6 +20,7 @@ from ..store.task_rows import RequestKey, TaskRecord
 from . import enrol
 from .announce import Announcer
 from .clones import Clones
+from .customizations import CustomizationService
 from .diagnosis import diagnose
 from .eject import EjectRequest, eject
 from .engine import Progress
@@ -64,6 +65,7 @@ class Operations:
         self.refreshes = Refreshes(parts, links, self.fleets)
         self.powers = Powers(parts, links, self.fleets)
         self.upgrades = Upgrades(parts, links, self.fleets)
+        self.customizations = CustomizationService(parts, links)
 
     async def hypervisor_vms(self, reference: str | None = None, *, clone_pending: bool | None = None) -> list[Json]:
         """What the adapter sees: all, or those (none, one, several) whose UUID or name `reference` is.

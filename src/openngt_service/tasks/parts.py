@@ -8,6 +8,7 @@ from ..config import Settings
 from ..ports import CertificateKind, GatewayPort
 from ..store.opening import Store
 from ..store.registry import Vm, not_enrolled
+from .discs import Discs
 from .engine import TaskEngine
 from .hypervisor import PatientHypervisor
 from .media import Media
@@ -21,6 +22,7 @@ class Parts:
     store: Store
     hypervisor: PatientHypervisor
     media: Media
+    discs: Discs
     gateway: GatewayPort
     engine: TaskEngine
 

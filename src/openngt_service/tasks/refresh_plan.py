@@ -13,11 +13,10 @@ from typing import Any, Literal
 from openngt.errors import OpenNGTError
 from openngt.pki.expiry import days_left
 
-from ..hypervisors.base import HypervisorVm
+from ..hypervisors.base import HypervisorVm, describe_drives
 from ..store.certificate_rows import Entry
 from ..store.mounts import Mount
 from .eject import vm_busy
-from .mount import describe_drives
 
 __all__ = [
     "HOLDER",

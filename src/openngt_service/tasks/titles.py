@@ -15,5 +15,7 @@ TITLES = {
     "fleet_power": "Switching VMs",
     "fleet_refresh": "Refreshing NGT certificates of VMs",
     "upgrade": "Upgrading NGT on VM",
+    "customize": "Customizing VM",
+    "withdraw": "Withdrawing the customization of VM",
     "fleet_upgrade": "Upgrading NGT on VMs",
 }

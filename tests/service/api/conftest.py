@@ -30,7 +30,7 @@ from openngt_service.store.audit import AuditLog
 from openngt_service.store.database import open_database
 from openngt_service.store.health_rows import HealthRows
 from openngt_service.store.registry import Registry
-from openngt_service.store.task_rows import RequestKey, TaskRows
+from openngt_service.store.task_rows import RequestKey, TaskRecord, TaskRows
 from openngt_service.store.tokens import Role, Tokens
 from openngt_service.tasks.engine import TaskEngine
 from openngt_service.tasks.fleet_power import PowerAsk
@@ -87,6 +87,7 @@ class FakeOperations:
         """For the tasks that are not of the fake's making."""
         self.calls: list[tuple[Any, ...]] = []
         self.failures: list[BaseException] = []
+        self.customizations = FakeCustomizations(self)
         self.hold = asyncio.Event()
         self.hold.set()
 
@@ -236,6 +237,48 @@ class FakeOperations:
     async def adopt(self, issue_log: IssueLog, *, actor: str) -> Json:
         self.begin("adopt", len(issue_log.issued), actor)
         return {"adopted": len(issue_log.issued), "known": 0}
+
+
+class FakeCustomizations:
+    """A customization for each enrolled VM; what is asked for is what is answered."""
+
+    def __init__(self, operations: FakeOperations) -> None:
+        self._operations = operations
+
+    async def validate(self, spec: Json) -> Json:
+        self._operations.begin("validate", spec)
+        return {"valid": True, "findings": [], "preview": ""}
+
+    async def plan(self, reference: str, spec: Json, *, power_on: bool) -> Json:
+        self._operations.begin("plan", spec, power_on)
+        plan = {"changed": True, "reason": "r", "findings": [], "preview_before": "", "preview_after": ""}
+        return {**plan, "digest": "d" * 64}
+
+    async def apply(self, reference: str, spec: Json, **asked: Any) -> TaskRecord:
+        self._operations.begin("apply", spec, asked)
+        return await self._task("customize", reference)
+
+    def list(self, *, limit: int, page_token: str | None) -> Json:
+        self._operations.begin("list", limit, page_token)
+        rows = [self._row(vm) for vm in self._operations.enrolled.values()]
+        return {"items": rows, "next_page_token": None}
+
+    async def show(self, reference: str) -> Json:
+        return self._row(await self._operations.vm(reference))
+
+    async def withdraw(self, reference: str, *, actor: str, key: RequestKey | None) -> TaskRecord:
+        self._operations.begin("withdraw", reference)
+        return await self._task("withdraw", reference)
+
+    def _row(self, vm: Json) -> Json:
+        row = {"vm_uuid": vm["vm_uuid"], "vm_name": vm["vm_name"], "state": "running", "format": "cloud_init"}
+        row |= {"instance_id": "i-1", "digest": "d" * 64, "requested_at": NOW, "started_at": NOW, "deadline": NOW}
+        return {**row, **dict.fromkeys(("code", "message", "details", "drive", "finished_at"))}
+
+    async def _task(self, kind: str, reference: str) -> TaskRecord:
+        task = self._operations.make_task(kind, await self._operations.vm(reference), {"changed": True})
+        fields = {name: value for name, value in task.items() if name != "title"}
+        return TaskRecord(actor="test", **fields)
 
 
 class Loop:

@@ -13,6 +13,7 @@ from tests.fakes.raw_http import call
 from openngt.errors import OpenNGTError
 from openngt_service.api import (
     routes_admin,
+    routes_customization,
     routes_health,
     routes_open,
     routes_power,
@@ -36,6 +37,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/refresh"): {"vm": ["a"]},
     ("POST", "/v1/upgrade/plan"): {"vm": ["a"]},
     ("POST", "/v1/upgrade"): {"vm": ["a"]},
+    ("POST", "/v1/customizations/validate"): {},
+    ("POST", "/v1/customizations/{vm}/plan"): {},
+    ("PUT", "/v1/customizations/{vm}"): {},
     ("POST", "/v1/certificates/batch"): {"items": [{"vm_uuid": "0" * 8 + "-0000-0000-0000-" + "0" * 12}]},
     ("POST", "/v1/ca/adopt"): {"lines": []},
     ("POST", "/v1/ca/rollover"): {"step": "prepare"},
@@ -68,6 +72,7 @@ def routes() -> set[tuple[str, str]]:
         routes_power,
         routes_refresh,
         routes_upgrade,
+        routes_customization,
         routes_health,
         routes_admin,
         routes_open,
@@ -92,6 +97,8 @@ def test_what_changes_something_names_its_verb_and_is_closed_to_viewers() -> Non
             "/v1/power/plan",
             "/v1/refresh/plan",
             "/v1/upgrade/plan",
+            "/v1/customizations/validate",
+            "/v1/customizations/{vm}/plan",
         )
         assert (rule.verb is None) == changes_nothing, path
         assert rule.verb is None or rule.role != "viewer", path

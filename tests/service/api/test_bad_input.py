@@ -18,7 +18,9 @@ from .test_access import BODIES, PARAMETERS
 Row = tuple[str, str, Any, str, str]
 OF_A_VM = sorted(rule for rule in RULES if "{vm}" in rule[1])
 # These ask the hypervisor, the others the registry.
-ON_HYPERVISOR = {("PUT", "/v1/vms/{vm}"), ("POST", "/v1/vms/{vm}/power"), ("GET", "/v1/vms/{vm}/diagnosis")}
+ON_HYPERVISOR = {("PUT", "/v1/vms/{vm}"), ("POST", "/v1/vms/{vm}/power"), ("GET", "/v1/vms/{vm}/diagnosis")} | {
+    rule for rule in RULES if rule[1].startswith("/v1/customizations/")
+}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt.errors import REMEDIES, OpenNGTError
 from openngt_service.api.errors import STATUS
@@ -274,7 +275,7 @@ def test_waiting_for_a_task_ends_when_the_service_stops(api: Any) -> None:
         api.context.stopping.set()
 
     api.run(stop())
-    waiter.join(10)
+    waiter.join(PATIENCE_SECONDS)
     assert [found["state"] for found in seen] == ["running"]
 
 

@@ -23,6 +23,7 @@ import pytest
 from tests.fakes.agent_client import AgentClient, client_context
 from tests.fakes.agents import client_pem_on
 from tests.fakes.service import ServiceProcess
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt_service.backup.archive import DATABASE, REQUIRED
 from openngt_service.backup.restore import GENERATIONS_SKIPPED
@@ -122,7 +123,7 @@ async def comes_back(service: ServiceProcess, late: dict[str, Any], folder: Path
     pem = folder / "agent.pem"
     pem.write_text(late["private_key_pem"] + late["certificate_pem"])
     iso = service.state_dir / "iso" / f"{VM}.iso"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while str(iso) not in service.hypervisor.media():
             agent = await AgentClient.connect(service.gateway_port, client_context(context, pem), name)
             assert await agent.read() is None, "refused, each time"

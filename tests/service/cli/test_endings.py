@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.service import ServiceProcess
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt.errors import OpenNGTError
 from openngt_service.cli.output import fitted, tell_failure
@@ -94,7 +95,7 @@ def on_a_terminal(service: ServiceProcess, columns: int, *arguments: str) -> str
         pass
     finally:
         os.close(ours)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_SECONDS) == 0
     return re.sub(r"\x1b\[[0-9;]*m", "", said.decode()).replace("\r\n", "\n")
 
 

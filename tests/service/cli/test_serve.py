@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.fakes.agent_client import AgentClient, client_context
 from tests.fakes.service import ServiceProcess
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt import effects
 from openngt.client import Client
@@ -140,8 +141,8 @@ def messages(client: Client, name: str) -> list[str]:
     return [item["message"] for item in check["items"]]
 
 
-async def eventually_async(condition: Callable[[], bool], *, seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
+async def eventually_async(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.1)
 
@@ -153,9 +154,7 @@ def test_a_clone_is_named_with_its_parent_within_seconds(own_service: ServicePro
     client.enable(VM)
     name = client.vm(VM)["vm_name"]
     copy = asyncio.run(own_service.hypervisor.clone(VM, "a-copy"))
-    asyncio.run(
-        eventually_async(lambda: "a-copy" in "".join(messages(client, "ngt_duplicate_identity_check")), seconds=10)
-    )
+    asyncio.run(eventually_async(lambda: "a-copy" in "".join(messages(client, "ngt_duplicate_identity_check"))))
     assert messages(client, "ngt_duplicate_identity_check") == [
         f"VM: a-copy - is a clone of VM {name} and waits to be enabled (clone_pending)"
     ]
@@ -241,7 +240,7 @@ def test_sigterm_ends_it_though_somebody_waits(own_service: ServiceProcess) -> N
     waiting = threading.Thread(target=wait)
     waiting.start()
     assert own_service.stop(signal.SIGTERM) == 0
-    waiting.join(30)
+    waiting.join(PATIENCE_SECONDS)
     assert len(answers) == 1
     assert own_service.process is not None
     assert not Path(f"/proc/{own_service.process.pid}").exists()

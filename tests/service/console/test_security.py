@@ -10,6 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 from prometheus_client import CollectorRegistry
 from tests.fakes.agents import agents_of
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt.errors import OpenNGTError
 from openngt_service.api.application import create_api
@@ -170,7 +171,7 @@ def test_names_and_texts_of_guests_and_other_people_are_text(play: Play) -> None
 
             task = await console.workshop.parts.engine.submit("mount", vm, broken, actor="test")
             task_id = task.task_id
-            await console.workshop.operations.task(task_id, wait=10)
+            await console.workshop.operations.task(task_id, wait=PATIENCE_SECONDS)
             browser = await console.somebody("admin")
             paths = ["/console/", "/console/hypervisor", "/console/expiry", "/console/tasks", "/console/health"]
             paths += [f"/console/vms/{vm}", f"/console/vms/{other}", f"/console/tasks/{task_id}"]

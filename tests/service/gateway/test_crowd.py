@@ -158,7 +158,7 @@ def test_hundreds_of_slow_sockets_end_by_their_limits_and_no_real_agent_with_the
                     await asyncio.gather(*(beat(agent, 1) for agent in before))
             assert open_at_most <= AGENTS + most + 1
             between = await w.agent()
-            await w.until(lambda: len(w.events.refusals()) == SLOW, seconds=20)
+            await w.until(lambda: len(w.events.refusals()) == SLOW)
             assert set(w.events.refusals()) == {"address_limit", "handshake_timeout"}
             await asyncio.gather(*(beat(agent) for agent in [*before, between]))
             assert w.events.of("link_down") == []

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.agent_client import HELLO
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt.errors import OpenNGTError
 from openngt_service.gateway.session import _METHODS, State
@@ -87,7 +88,7 @@ def test_no_message_touches_another_vm_whatever_ids_it_carries(
                 assert own.vm_uuid in vms_told(w, "link_up"), "the attacker did get in, as itself"
             assert (await victim.ask("heartbeat", {"disc_mounted": False}))["result"] == {}
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    asyncio.run(asyncio.wait_for(scenario(), 2 * PATIENCE_SECONDS))
 
 
 @pytest.mark.parametrize("answer", [{"result": {}}, {"error": {"code": -1, "message": "no"}}], ids=["result", "error"])

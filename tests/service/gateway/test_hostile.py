@@ -243,7 +243,7 @@ def test_a_handshake_that_never_ends_is_cut_by_its_limit(play: Play, world: Any)
 
 def test_one_byte_at_a_time_after_the_handshake_is_cut_by_the_first_frame_limit(play: Play, world: Any) -> None:
     async def scenario() -> None:
-        async with world(first_frame_seconds=0.4) as w:
+        async with world(handshake_seconds=5, first_frame_seconds=0.4) as w:
             agent, silent = await w.connect(w.enrol()), await w.connect(w.enrol())
             dripping = asyncio.create_task(drip(agent.writer, struct.pack(">I", 1000) + b'{"jsonrpc":' * 10))
             assert await agent.closed() and await silent.closed()

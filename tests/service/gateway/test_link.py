@@ -224,7 +224,7 @@ def test_two_missed_heartbeats_end_a_session_and_the_agent_cannot_hold_it_with_h
     play: Play, world: Any
 ) -> None:
     async def scenario() -> None:
-        async with world(heartbeat_seconds=0.2, frame_seconds=0.3) as w:
+        async with world(heartbeat_seconds=1, frame_seconds=0.3) as w:
             silent, unfinished = await w.agent(), await w.agent()
             unfinished.send_raw(b"\0\0\1\0{")
             assert await silent.read() is None and await unfinished.read() is None

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt_service.gateway.jsonrpc import MAXIMUM_DEPTH, MAXIMUM_DIGITS, MAXIMUM_FRAME, MAXIMUM_NAME
 
@@ -146,7 +147,7 @@ def test_each_malformed_frame_costs_its_sender_the_session_and_nobody_else(world
                 w.events.told.clear()
                 agent = await (w.agent(identity) if greeted else w.connect(identity))
                 agent.send_raw(frame)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     assert await agent.closed(), name
                 assert w.events.refusals() == ["bad_frame"], name
                 assert w.events.of("status") == w.events.of("heartbeat") == [], f"{name}: something of it was heard"

@@ -185,7 +185,7 @@ def kind_of(suite: str | None) -> str:
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="Python's ssl cannot ask for a renegotiation")
 def test_a_renegotiation_is_refused(world: Any) -> None:
     async def scenario() -> None:
-        async with world(first_frame_seconds=1.0) as w:
+        async with world(handshake_seconds=5, first_frame_seconds=1.0) as w:
             identity: Identity = w.enrol()
             said = await asyncio.to_thread(renegotiate, w.gateway.port, identity.client_pem)
             before, _, after = said.partition("RENEGOTIATING")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt.errors import OpenNGTError
 from openngt_service.hypervisors.base import HypervisorVm
@@ -176,7 +177,7 @@ def test_a_vm_without_a_start_command_says_so_before_anybody_asks(adapter: QemuH
     machine = start("web1")
     assert "has no field start" in seen(adapter).cannot["on"]
     do(adapter.power(machine.vm_uuid, "off"))
-    assert machine.process.wait(20) == 0
+    assert machine.process.wait(PATIENCE_SECONDS) == 0
     refused = failure(adapter.power(machine.vm_uuid, "on"))
     assert refused.code == "POWER_UNSUPPORTED" and "has no field start" in refused.details["reason"]
 

@@ -106,6 +106,25 @@ def test_starting_again_leaves_a_running_vm_alone(lab: Lab, vm: LabVm, image: Im
     assert lab.start("web1", image, "tcg") == vm
 
 
+def test_a_vm_made_ready_is_off_until_the_service_starts_it(lab: Lab, image: Image) -> None:
+    ready = lab.start("web1", image, "tcg", memory_mb=64, off=True)
+    assert ready.pid is None
+    adapter = QemuHypervisor(lab.directory)
+    asyncio.run(adapter.power(ready.vm_uuid, "on"))
+    assert lab.vm("web1").pid is not None
+    assert lab.start("web1", image, "tcg", off=True) == ready, "it runs already"
+
+
+def test_cloud_init_is_asked_for_by_the_kernels_command_line(lab: Lab, vm: LabVm, image: Image) -> None:
+    """And names the VM then: systemd would hold to the command line's name."""
+    asked = lab.start("web2", image, "tcg", memory_mb=64, cloud_init=True)
+    lab.clone("web2", "web2-copy")
+    copy = lab.start("web2-copy", image, "tcg")
+    [ordinary, *with_it] = [words[words.index("-append") + 1] for words in map(arguments, (vm, asked, copy))]
+    assert "cloud-init=disabled" in ordinary and "systemd.hostname=web1" in ordinary
+    assert all("cloud-init=enabled" in line and "systemd.hostname" not in line for line in with_it)
+
+
 def test_a_vm_that_ended_starts_again_with_its_identity_and_disk(lab: Lab, vm: LabVm, image: Image) -> None:
     disk = lab.directory / "web1/disk.qcow2"
     inode = disk.stat().st_ino

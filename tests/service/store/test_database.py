@@ -10,6 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event, select, update
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt.errors import OpenNGTError
 from openngt_service.store import certificate_rows, migrate, schema
@@ -250,7 +251,7 @@ def test_a_mirror_that_breaks_does_not_leave_the_other_callers_waiting(tmp_path:
 
     async def main(database: Database) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             writes = [database.write(raise_epoch, committed=breaks), database.write(raise_epoch)]
             assert await asyncio.gather(*writes) == [2, 3]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.fakes.agents import agents_of
 from tests.fakes.ca_holders import HoldingAgents, holders
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import Workshop, open_workshop
 
 from openngt import effects
@@ -70,7 +71,7 @@ async def refresh(workshop: Workshop, rollover: CaRollover, **ask: Any) -> Json:
     names = tuple(vm["vm_name"] for vm in rollover.status()["vms_behind"])
     asked = Ask(**{"vm": names, "wait_seconds": 5.0, "max_in_flight": 64, **ask})
     task = await workshop.operations.refresh(asked, actor="test")
-    return await workshop.operations.task(task["task_id"], wait=30.0)
+    return await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
 
 
 async def all_come_back(agents: HoldingAgents, fleet: list[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.agents import FakeAgents, agents_of
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import Workshop, open_workshop
 
 from openngt.errors import OpenNGTError
@@ -54,7 +55,7 @@ def test_those_at_work_end_and_the_others_are_left_as_they_are(tmp_path: Path) -
         task_id = await begun(workshop)
         answer = await workshop.operations.cancel_task(task_id, actor="bob")
         assert answer["task_id"] == task_id and "cancelled_by" not in answer
-        ended = await workshop.operations.task(task_id, wait=30.0)
+        ended = await workshop.operations.task(task_id, wait=PATIENCE_SECONDS)
         assert (ended["state"], ended["error"]["code"]) == ("cancelled", "TASK_CANCELLED")
         details = ended["error"]["details"]
         assert details["refreshed"] + details["left"] == 6 and details["left"] >= 3 and details["failed"] == 0
@@ -75,7 +76,7 @@ def test_a_second_time_nothing_happens_and_the_rest_can_be_asked_for(tmp_path: P
         task_id = await begun(workshop)
         for _ in range(2):
             await workshop.operations.cancel_task(task_id, actor="bob")
-        ended = await workshop.operations.task(task_id, wait=30.0)
+        ended = await workshop.operations.task(task_id, wait=PATIENCE_SECONDS)
         assert await workshop.operations.cancel_task(task_id, actor="bob") == ended
         trail = [row for row in await workshop.store.audit.page() if row.verb == "task.cancel"]
         assert len(trail) == 1
@@ -85,7 +86,9 @@ def test_a_second_time_nothing_happens_and_the_rest_can_be_asked_for(tmp_path: P
             if row["state"] == "cancelled"
         ]
         again = await workshop.operations.refresh(Ask(vm=tuple(left)), actor="alice")
-        assert (await workshop.operations.task(again["task_id"], wait=30.0))["result"] == {"refreshed": len(left)}
+        assert (await workshop.operations.task(again["task_id"], wait=PATIENCE_SECONDS))["result"] == {
+            "refreshed": len(left)
+        }
 
     scenario(tmp_path, story)
 
@@ -94,7 +97,7 @@ def test_vms_that_wait_for_their_moment_are_not_waited_for(tmp_path: Path) -> No
     async def story(workshop: Workshop, agents: FakeAgents) -> None:
         task = await workshop.operations.refresh(Ask(vm=tuple(NAMES), spread_seconds=7 * 86400.0), actor="alice")
         await workshop.operations.cancel_task(task["task_id"], actor="bob")
-        ended = await workshop.operations.task(task["task_id"], wait=30.0)
+        ended = await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
         assert ended["state"] == "cancelled" and await states(workshop, task["task_id"]) == ["cancelled"] * 6
 
     scenario(tmp_path, story)
@@ -109,7 +112,7 @@ def test_a_fleet_of_which_nothing_is_left_ends_as_it_would_have(tmp_path: Path) 
         while sum(method == "identity.rotate" for _, method, _ in workshop.gateway.calls) < 6:
             await asyncio.sleep(0.005)
         await workshop.operations.cancel_task(task["task_id"], actor="bob")
-        ended = await workshop.operations.task(task["task_id"], wait=30.0)
+        ended = await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
         assert (ended["state"], ended["error"]["code"]) == ("failed", "TASK_FAILED")
         assert await states(workshop, task["task_id"]) == ["failed"] * 6
 
@@ -121,7 +124,7 @@ def test_what_cannot_be_cancelled_is_refused_by_name(tmp_path: Path) -> None:
         operations = workshop.operations
         assert (await failure(operations.cancel_task("0" * 32, actor="bob"))).code == "NOT_FOUND"
         done = await operations.refresh(Ask(vm=("web0",)), actor="alice")
-        assert (await operations.task(done["task_id"], wait=30.0))["state"] == "succeeded"
+        assert (await operations.task(done["task_id"], wait=PATIENCE_SECONDS))["state"] == "succeeded"
         ended = await failure(operations.cancel_task(done["task_id"], actor="bob"))
         assert (ended.code, ended.details["state"]) == ("TASK_NOT_CANCELLABLE", "succeeded")
         workshop.hypervisor.guest(NAMES["web1"], ignores_acpi=True)
@@ -151,7 +154,7 @@ def test_a_restart_does_not_go_on_with_it(tmp_path: Path) -> None:
 
     async def second() -> None:
         async with open_workshop(tmp_path) as workshop, agents_of(workshop):
-            ended = await workshop.operations.task(ids[0], wait=30.0)
+            ended = await workshop.operations.task(ids[0], wait=PATIENCE_SECONDS)
             assert ended["state"] == "cancelled" and workshop.gateway.calls == []
             rows = (await workshop.operations.refresh_rows(ids[0]))["items"]
             assert sorted(row["state"] for row in rows) == ["cancelled"] * 5 + ["failed"]

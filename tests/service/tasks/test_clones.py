@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.agents import FakeAgents, agents_of
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
 from openngt import effects
@@ -45,7 +46,7 @@ async def look(workshop: Workshop) -> None:
 
 
 async def linked(workshop: Workshop, vm_uuid: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             session = workshop.gateway.session(vm_uuid)
             if session is not None and session.kind == "link" and not workshop.store.mounts.all():

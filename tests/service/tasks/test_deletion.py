@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.fakes.agents import FakeAgents, agents_of
 from tests.fakes.hypervisor import Fault
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
 from openngt import effects
@@ -23,14 +24,13 @@ from openngt_service.tasks.refresh_plan import Ask, Via
 
 from .test_disk_full import FullDatabase
 
-PATIENCE_SECONDS = 30
 Story = Callable[[Workshop, FakeAgents], Awaitable[None]]
 
 
 def play(tmp_path: Path, story: Story) -> None:
     async def main() -> None:
         async with (
-            asyncio.timeout(PATIENCE_SECONDS),
+            asyncio.timeout(2 * PATIENCE_SECONDS),
             open_workshop(tmp_path) as workshop,
             agents_of(workshop) as agents,
         ):
@@ -97,7 +97,7 @@ def test_deletion_in_the_middle_of_a_refresh(tmp_path: Path, via: Via, method: s
         await held.reached.wait()
         await deleted_in_time(workshop)
         held.go.set()
-        ended = await workshop.operations.task(task["task_id"], wait=20.0)
+        ended = await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
         [row] = (await workshop.operations.refresh_rows(task["task_id"]))["items"]
         assert (ended["state"], row["state"]) == ("failed", "failed"), row
         assert row["code"] in {"NOT_ENROLLED", "LINK_NOT_ACTIVE", "LINK_LOST", "AGENT_TIMED_OUT"} and row["remedy"], row
@@ -117,7 +117,7 @@ def test_deletion_while_the_service_waits_for_the_guest_to_take_its_disc(tmp_pat
         while not workshop.hypervisor.media():
             await asyncio.sleep(0.005)
         await deleted_in_time(workshop)
-        ended = await workshop.operations.task(task["task_id"], wait=20.0)
+        ended = await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
         assert ended["state"] == "failed" and ended["error"]["code"]
         await in_order(workshop)
 
@@ -181,7 +181,7 @@ def test_deletion_of_a_vm_whose_agent_lost_its_answers(tmp_path: Path) -> None:
         while VM not in agents.at_work:
             await asyncio.sleep(0.005)
         await deleted_in_time(workshop)
-        await workshop.operations.task(task["task_id"], wait=20.0)
+        await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
         assert await agents.connect(VM) == Refused("revoked", VM)
         await in_order(workshop)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
 from openngt.errors import OpenNGTError
@@ -39,7 +40,7 @@ async def enrol(workshop: Workshop) -> None:
 
 async def refused(workshop: Workshop) -> str:
     """The code of the first operation that finds no room; free pages of the file are used up before."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 await workshop.operations.issue_batch([{"vm_uuid": VM}] * 50, actor="test")
@@ -82,10 +83,10 @@ def test_a_task_whose_end_cannot_be_stored_ends_all_the_same(tmp_path: Path) -> 
                 await asyncio.sleep(0.005)
             disk = FullDatabase(workshop)
             go.set()
-            ended = await workshop.operations.task(record.task_id, wait=20.0)
+            ended = await workshop.operations.task(record.task_id, wait=PATIENCE_SECONDS)
             assert ended["state"] == "succeeded"
             disk.relieve()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while (await workshop.store.tasks.page()).items[0].state != "succeeded":
                     await asyncio.sleep(0.05)
 

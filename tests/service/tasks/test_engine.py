@@ -5,6 +5,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
 from openngt.errors import OpenNGTError
@@ -13,7 +14,7 @@ from openngt_service.tasks.engine import Progress
 
 async def run(workshop: Workshop, work: Any, vm_uuid: str | None = VM) -> dict[str, Any]:
     record = await workshop.parts.engine.submit("test", vm_uuid, work, actor="test")
-    return await workshop.operations.task(record.task_id, wait=20.0)
+    return await workshop.operations.task(record.task_id, wait=PATIENCE_SECONDS)
 
 
 def test_progress_is_seen_while_the_work_goes_on_and_after_a_restart(tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ def test_progress_is_seen_while_the_work_goes_on_and_after_a_restart(tmp_path: P
             assert (seen["state"], seen["progress"], seen["step"]) == ("running", 40, "half way")
             assert "actor" not in seen
             go.set()
-            ended = await workshop.operations.task(record.task_id, wait=20.0)
+            ended = await workshop.operations.task(record.task_id, wait=PATIENCE_SECONDS)
             assert (ended["state"], ended["progress"], ended["result"]) == ("succeeded", 100, {"drive": "ide0"})
         async with open_workshop(tmp_path) as workshop:
             assert await workshop.operations.task(record.task_id) == ended
@@ -72,7 +73,7 @@ def test_work_on_one_vm_is_done_in_turn_and_on_others_at_once(tmp_path: Path) ->
                 most[vm] = max(most.get(vm, 0), running.count(vm))
                 if len(set(running)) == 3:
                     everybody.set()
-                await asyncio.wait_for(everybody.wait(), 20)
+                await asyncio.wait_for(everybody.wait(), PATIENCE_SECONDS)
                 running.remove(vm)
                 return {}
 
@@ -82,7 +83,7 @@ def test_work_on_one_vm_is_done_in_turn_and_on_others_at_once(tmp_path: Path) ->
             vms = ["a", "b", "c", "a", "b", "a"]
             records = [await workshop.parts.engine.submit("test", vm, work_on(vm), actor="test") for vm in vms]
             for record in records:
-                assert (await workshop.operations.task(record.task_id, wait=20.0))["state"] == "succeeded"
+                assert (await workshop.operations.task(record.task_id, wait=PATIENCE_SECONDS))["state"] == "succeeded"
             assert most == {"a": 1, "b": 1, "c": 1}
             assert not any(workshop.parts.engine.busy(vm) for vm in vms)
 
@@ -100,7 +101,7 @@ def test_no_more_than_the_limit_are_in_flight(tmp_path: Path) -> None:
             most = max(most, now)
             if now == 2:
                 two.set()
-            await asyncio.wait_for(two.wait(), 20)
+            await asyncio.wait_for(two.wait(), PATIENCE_SECONDS)
             await asyncio.sleep(0)
             now -= 1
             return {}
@@ -108,7 +109,7 @@ def test_no_more_than_the_limit_are_in_flight(tmp_path: Path) -> None:
         async with open_workshop(tmp_path, tasks_in_flight=2) as workshop:
             records = [await workshop.parts.engine.submit("test", f"vm{n}", work, actor="test") for n in range(8)]
             for record in records:
-                await workshop.operations.task(record.task_id, wait=20.0)
+                await workshop.operations.task(record.task_id, wait=PATIENCE_SECONDS)
             assert most == 2
 
     asyncio.run(main())

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
 from openngt import effects
@@ -142,7 +143,7 @@ def test_disabling_does_not_wait_for_a_task_at_work_before_it_revokes(tmp_path: 
             serial = int((await workshop.mount())["serial"], 16)
             async with workshop.parts.engine.exclusive(VM):
                 disabling = asyncio.create_task(workshop.operations.disable(VM, actor="test"))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     while not isinstance(workshop.store.ledger.judge(serial, effects.now()), Refused):
                         await asyncio.sleep(0.005)
                 assert not disabling.done(), "the drive is a task's at this moment"

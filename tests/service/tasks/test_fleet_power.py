@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import Workshop, open_workshop
 
 from openngt.errors import OpenNGTError
@@ -41,7 +42,7 @@ def ask(verb: Any, *vms: str, **more: Any) -> PowerAsk:
 async def switched(workshop: Workshop, asked: PowerAsk) -> tuple[Json, list[Json]]:
     """The task that has ended, and its rows."""
     task = await workshop.operations.power_many(asked, actor="test")
-    ended = await workshop.operations.task(task["task_id"], wait=30.0)
+    ended = await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
     rows = await workshop.operations.power_rows(task["task_id"])
     assert rows["task"] == ended
     return ended, rows["items"]
@@ -118,7 +119,7 @@ def test_it_is_cancelled_like_every_fleet(tmp_path: Path) -> None:
             workshop.hypervisor.guest(vm_uuid, ignores_acpi=True)
         task = await workshop.operations.power_many(ask("shutdown", max_in_flight=1), actor="test")
         await workshop.operations.cancel_task(task["task_id"], actor="test")
-        ended = await workshop.operations.task(task["task_id"], wait=30.0)
+        ended = await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
         assert ended["state"] == "cancelled" and ended["error"]["details"]["left"] >= 6
 
     scenario(tmp_path, story)
@@ -149,7 +150,7 @@ def test_after_a_restart_the_rest_is_done_and_nothing_is_reset_twice(
         async with open_workshop(tmp_path) as workshop:
             for vm_uuid in NAMES.values():
                 workshop.hypervisor.guest(vm_uuid, ignores_acpi=False)
-            await workshop.operations.task(ids[0], wait=30.0)
+            await workshop.operations.task(ids[0], wait=PATIENCE_SECONDS)
             rows = (await workshop.operations.power_rows(ids[0]))["items"]
             assert [row["state"] for row in rows] == [state, "switched"]
             assert (rows[0]["code"] is None) == again and (again or rows[0]["code"] == "TASK_FAILED")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.agents import agents_of
 from tests.fakes.upgrading import upgradable_agents_of
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt import effects
@@ -202,7 +203,7 @@ async def consistent(workshop: Workshop, *, is_off: bool) -> None:
 
 async def stored(workshop: Workshop, task_id: str) -> None:
     """Who waits for a task has its end a moment before the database."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (record := await workshop.store.tasks.get(task_id)) is None or not record.finished:
             await asyncio.sleep(0.005)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt.errors import OpenNGTError
@@ -241,8 +242,8 @@ def test_an_answer_that_was_lost_with_the_machine_is_no_failure(run: Run) -> Non
     async def scenario(workshop: Workshop) -> None:
         await linked(workshop)
         workshop.gateway.failure = OpenNGTError("LINK_NOT_ACTIVE", "the link ended", {"outcome": "unknown"})
-        stopping = asyncio.create_task(workshop.power("guest_shutdown", wait_seconds=5))
-        async with asyncio.timeout(5):
+        stopping = asyncio.create_task(workshop.power("guest_shutdown", wait_seconds=PATIENCE_SECONDS))
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not workshop.gateway.calls:
                 await asyncio.sleep(0.005)
         workshop.hypervisor.set_power(VM, "off")
@@ -254,8 +255,8 @@ def test_an_answer_that_was_lost_with_the_machine_is_no_failure(run: Run) -> Non
 def test_a_reboot_is_done_when_the_agent_is_back_from_another_boot(run: Run) -> None:
     async def scenario(workshop: Workshop) -> None:
         await linked(workshop)
-        rebooting = asyncio.create_task(workshop.power("guest_reboot", wait_seconds=5))
-        async with asyncio.timeout(5):
+        rebooting = asyncio.create_task(workshop.power("guest_reboot", wait_seconds=PATIENCE_SECONDS))
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not workshop.gateway.calls:
                 await asyncio.sleep(0.005)
         await linked(workshop)  # the link broke and came back, within the same boot
@@ -301,8 +302,8 @@ def test_the_second_of_two_is_told_whom_it_would_race(run: Run) -> None:
 
     async def scenario(workshop: Workshop) -> None:
         workshop.hypervisor.guest(VM, ignores_acpi=True)
-        first = await workshop.operations.power(VM, verb="shutdown", wait_seconds=5, actor="alice")
-        async with asyncio.timeout(5):
+        first = await workshop.operations.power(VM, verb="shutdown", wait_seconds=PATIENCE_SECONDS, actor="alice")
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not workshop.hypervisor.done:
                 await asyncio.sleep(0.005)
         second = await failure(workshop.power("off"))
@@ -356,8 +357,8 @@ def test_disabling_does_not_wait_for_a_guest_that_takes_its_time(run: Run) -> No
     async def scenario(workshop: Workshop) -> None:
         await linked(workshop)
         workshop.hypervisor.guest(VM, ignores_acpi=True)
-        task = await workshop.operations.power(VM, verb="shutdown", wait_seconds=5, actor="alice")
-        async with asyncio.timeout(5):
+        task = await workshop.operations.power(VM, verb="shutdown", wait_seconds=PATIENCE_SECONDS, actor="alice")
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not workshop.hypervisor.done:
                 await asyncio.sleep(0.005)
         await workshop.operations.disable(VM, actor="test")

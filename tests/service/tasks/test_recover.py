@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.agents import FakeAgents, agents_of
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt import effects
@@ -56,7 +57,7 @@ class Scene:
 
     async def recovered(self) -> None:
         """The task has ended, and the agent is linked."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while self.recovery.attempts[VM].state == "running":
                 await asyncio.sleep(0.01)
         attempt = self.recovery.attempts[VM]
@@ -86,7 +87,7 @@ def scenario(tmp_path: Path, story: Callable[[Scene], Awaitable[None]], **settin
 async def rotate(scene: Scene) -> None:
     """A refresh over the link; the agent has the new identity, and the one before is retired."""
     task = await scene.workshop.operations.refresh(Ask(vm=(VM,), wait_seconds=5.0), actor="test")
-    assert (await scene.workshop.operations.task(task["task_id"], wait=20.0))["state"] == "succeeded"
+    assert (await scene.workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS))["state"] == "succeeded"
 
 
 async def revert(scene: Scene, old: bytes) -> None:
@@ -172,7 +173,7 @@ def test_a_recovery_that_fails_is_tried_again_after_longer_and_longer_pauses(tmp
             await scene.knock()
             if await scene.look(5.0):
                 tried.append(second)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     while scene.recovery.attempts[VM].state == "running":
                         await asyncio.sleep(0.005)
         assert scene.recovery.attempts[VM].code == "NO_EMPTY_DRIVE"

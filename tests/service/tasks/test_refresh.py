@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.fakes.agents import FakeAgents, agents_of, request_of
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt import effects
@@ -35,7 +36,7 @@ async def refreshed(workshop: Workshop, **ask: Any) -> tuple[Json, list[Json]]:
     """The fleet's task that has ended, and its rows."""
     asked = Ask(**{"wait_seconds": 5.0, **ask})
     task = await workshop.operations.refresh(asked, actor="test")
-    ended = await workshop.operations.task(task["task_id"], wait=30.0)
+    ended = await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
     rows = await workshop.operations.refresh_rows(task["task_id"])
     assert rows["task"]["task_id"] == task["task_id"] and rows["next_page_token"] is None
     return ended, rows["items"]
@@ -474,7 +475,7 @@ def test_after_a_restart_it_goes_on_and_what_is_done_stays_done(tmp_path: Path) 
             for vm_uuid in names.values():
                 await agents.connect(vm_uuid)
             assert not agents.refused
-            ended = await workshop.operations.task(task_id, wait=30.0)
+            ended = await workshop.operations.task(task_id, wait=PATIENCE_SECONDS)
             assert ended["state"] == "succeeded" and ended["result"] == {"refreshed": 6}
             after = {row["vm_name"]: row for row in (await workshop.operations.refresh_rows(task_id))["items"]}
             assert {name: after[name]["new_serial"] for name in done} == done

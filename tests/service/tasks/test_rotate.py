@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
 from openngt import effects
@@ -31,7 +32,7 @@ def on_disc(workshop: Workshop) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():
             await asyncio.sleep(0.005)
 

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
 MARK = "PRIVATE KEY"
@@ -40,7 +41,7 @@ async def work(workshop: Workshop) -> list[str]:
     disc = workshop.parts.media.path(VM).read_bytes()
     begin, end = disc.index(b"-----BEGIN " + MARK.encode()), b"-----END CERTIFICATE-----"
     await workshop.gateway.connect(disc[begin : disc.index(end, begin) + len(end)])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not workshop.gateway.calls:
             await asyncio.sleep(0.005)
     identity = workshop.gateway.calls[0][2]["client_pem"]

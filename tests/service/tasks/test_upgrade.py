@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.fakes.agent_releases import release
 from tests.fakes.upgrading import UpgradableAgents, upgradable_agents_of
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 
 from openngt.agent_bundle import build_zipapp
@@ -39,7 +40,7 @@ async def upgraded(workshop: Workshop, **ask: Any) -> tuple[Json, list[Json]]:
     """The fleet's task that has ended, and its rows."""
     asked = UpgradeAsk(**{"wait_seconds": 2.0, "rollback_seconds": 5, **ask})
     task = await workshop.operations.upgrade(asked, actor="test")
-    ended = await workshop.operations.task(task["task_id"], wait=30.0)
+    ended = await workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS)
     return ended, (await workshop.operations.upgrade_rows(task["task_id"]))["items"]
 
 
@@ -196,7 +197,7 @@ def test_it_is_cancelled_between_its_batches_too(tmp_path: Path) -> None:
         while (await workshop.operations.task(task_id))["progress"] == 0:
             await asyncio.sleep(0.005)
         await workshop.operations.cancel_task(task_id, actor="bob")
-        ended = await workshop.operations.task(task_id, wait=30.0)
+        ended = await workshop.operations.task(task_id, wait=PATIENCE_SECONDS)
         assert (ended["state"], ended["error"]["code"]) == ("cancelled", "TASK_CANCELLED")
         states = [row["state"] for row in (await workshop.operations.upgrade_rows(task_id))["items"]]
         assert set(states) == {"upgraded", "cancelled"}
@@ -316,7 +317,7 @@ def test_after_a_restart_it_goes_on_and_what_is_done_stays_done(tmp_path: Path) 
             agents.reports, agents.versions = reports, versions
             for vm_uuid in names.values():
                 assert not isinstance(await agents.connect(vm_uuid), Refused)
-            ended = await workshop.operations.task(task_id, wait=30.0)
+            ended = await workshop.operations.task(task_id, wait=PATIENCE_SECONDS)
             assert ended["state"] == "succeeded" and ended["result"] == {"upgraded": 4}
             assert names["web2"] not in agents.received, "the guest has it from before the restart"
 

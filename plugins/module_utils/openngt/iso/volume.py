@@ -31,6 +31,9 @@ VOLUME_DATES = VOLUME_DATE + VOLUME_DATE + NO_VOLUME_DATE + NO_VOLUME_DATE
 
 LARGEST_FILE = 2**32 - 2048
 
+DATASOURCE_LABELS = frozenset({"cidata", "config-2"})
+"""By which cloud-init and Cloudbase-Init find their disc. Small letters and a hyphen are not ISO 9660's, but read."""
+
 
 def author(stream: BinaryIO, files: Mapping[str, bytes | Path], *, label: str = LABEL) -> None:
     """Write a volume of `files` (path -> content, or the regular file that holds it) to an empty file opened `w+b`.
@@ -38,7 +41,8 @@ def author(stream: BinaryIO, files: Mapping[str, bytes | Path], *, label: str = 
     ISO 9660 level 3, Joliet, Rock Ridge; files 0400, folders 0500, root included. INVALID_INPUT names a path that does
     not suit all three, a Path that is no regular file, or the label; ISO_TOO_LARGE a file of 4 GiB or more.
     """
-    check_label(label)
+    if label not in DATASOURCE_LABELS:
+        check_label(label)
     check_paths(files, "INVALID_INPUT", "files")
     iso_paths = _iso_paths(files)
     with contextlib.ExitStack() as stack:

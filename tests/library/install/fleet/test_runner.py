@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.scripted_guest import WELL_PLAN
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt.errors import OpenNGTError
 from openngt.install.fleet.report import Event, Options, Refused, Report
@@ -155,13 +156,13 @@ def test_who_has_not_mounted_yet_stops_there(fleet: FleetOfScripts) -> None:
     released = threading.Event()
 
     def connect(login: Any, seconds: float) -> Any:
-        assert released.wait(30)
+        assert released.wait(PATIENCE_SECONDS)
         return fleet.connect(login, seconds)
 
     def service() -> Any:
         return fleet.service.client()
 
-    watcher = threading.Thread(target=lambda: (stop.wait(30), released.set()))
+    watcher = threading.Thread(target=lambda: (stop.wait(PATIENCE_SECONDS), released.set()))
     watcher.start()
     report = install([target], Options(journal=fleet.folder / "journal"), service, on_event, stop=stop, connect=connect)
     watcher.join()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.sshd import Sshd, generate_key
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt.errors import OpenNGTError
 from openngt.install.transports.ssh import connect
@@ -25,7 +26,7 @@ def test_a_default_key_is_tried_when_none_is_named(server: Sshd, ssh_folder: Pat
     generate_key(ssh_folder / "id_ed25519")
     server.authorize("trusted", ssh_folder / "id_ed25519.pub")
     with connect(server.login("trusted", password=None, default_keys=True)) as transport:
-        assert transport.start("id -un", elevated=False).hear(30) == b"trusted"
+        assert transport.start("id -un", elevated=False).hear(PATIENCE_SECONDS) == b"trusted"
     with pytest.raises(OpenNGTError) as caught:
         connect(server.login("trusted", password=None))
     assert caught.value.code == "GUEST_LOGIN_FAILED", "and only when asked for"

@@ -15,14 +15,14 @@ import pytest
 from tests.fakes.odd_sshd import HalfServer, listener, nobody
 from tests.fakes.relay import Relay
 from tests.fakes.sshd import PASSWORD, Account, Sshd
-from tests.fakes.waiting import until
+from tests.fakes.waiting import PATIENCE_SECONDS, until
 
 from openngt.errors import OpenNGTError
 from openngt.install.fleet.target import Become, Secret, SshLogin
 from openngt.install.transports.lines import MAX_LINE_BYTES, TAIL_BYTES
 from openngt.install.transports.ssh import connect
 
-SECONDS = 30
+SECONDS = PATIENCE_SECONDS
 ROOT = Path(__file__).resolve().parents[4]
 FOR_EVER = 600
 """A limit that must not be what ends a test."""
@@ -262,7 +262,7 @@ def test_a_program_that_says_nothing_or_does_not_end(server: Sshd) -> None:
 
 
 def test_a_program_that_takes_no_input(server: Sshd) -> None:
-    with connect(server.login(), answer_seconds=1) as transport:
+    with connect(server.login(), answer_seconds=5) as transport:
         program = transport.start("sleep 600")
         assert failure(lambda: program.say(bytes(8 << 20))).code == "GUEST_TIMED_OUT"
 
@@ -358,7 +358,7 @@ def test_a_guest_that_is_gone_without_a_word(server: Sshd, jump: bool) -> None:
     """Nothing comes back, not even a refusal: somebody has to ask."""
     with Relay(server.port) as relay:
         way = server.login("plain") if jump else None
-        with connect(server.login(port=relay.port, jump=way), silence_seconds=3) as transport:
+        with connect(server.login(port=relay.port, jump=way), silence_seconds=6) as transport:
             program = transport.start("cat")
             relay.lose()
             error = failure(lambda: program.hear(FOR_EVER))
@@ -366,8 +366,8 @@ def test_a_guest_that_is_gone_without_a_word(server: Sshd, jump: bool) -> None:
 
 
 def test_a_guest_that_is_busy_and_silent_is_not_lost(server: Sshd) -> None:
-    with connect(server.login(), silence_seconds=3) as transport:
-        program = transport.start("sleep 4; echo done")
+    with connect(server.login(), silence_seconds=6) as transport:
+        program = transport.start("sleep 8; echo done")
         assert program.hear(FOR_EVER) == b"done"
 
 

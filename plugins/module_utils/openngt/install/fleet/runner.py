@@ -38,13 +38,14 @@ Json = dict[str, Any]
 Connect = Callable[[Union[SshLogin, WinrmLogin], float], Transport]
 LIMIT_FILE = "limit"
 DONE = ("installed", "unchanged")
+SIGNAL = -1
 
 
 class Told(NamedTuple):
-    """From a guest's thread to the caller's: a phase has begun, or the guest has come to its end."""
+    """To the caller's thread: a guest's phase has begun, or the guest has come to its end, or a signal has come."""
 
     place: int
-    """Among the targets."""
+    """Among the targets; SIGNAL."""
     phase: Phase | None
     ended: Future[Row] | None
 
@@ -85,13 +86,15 @@ def install(
     *,
     refused: Sequence[Refused] = (),
     stop: threading.Event | None = None,
+    on_signal: Callable[[], None] = lambda: None,
     connect: Connect = choose.connect,
 ) -> Report:
     """Have the agent installed and its link proven in every target, and say what became of each.
 
     `service` makes a client of the service; it is called once for each thread. Once `stop` is set, or by the first
     SIGINT or SIGTERM, no further guest is begun and those at work come to an orderly end; a second signal cuts their
-    connections. (Signals are looked after in the main thread alone.)
+    connections. (Signals are looked after in the main thread alone.) `on_signal` is called after each of them, like
+    `on_event` in the caller's thread.
 
     Raises only what concerns all: INVALID_INPUT, SERVICE_CONFLICT (another run has the journal), and what the service
     answers to the first question.
@@ -117,7 +120,7 @@ def install(
             on_event(Event(names[place], phase, row, done, len(names)))
 
         todo = {index: vm for index, vm in enumerate(found) if index not in rows and not isinstance(vm, OpenNGTError)}
-        _work(run, targets, todo, rows, tell)
+        _work(run, targets, todo, rows, tell, on_signal)
         return _report(run, [rows[index] for index in range(len(names))], time.monotonic() - began)
 
 
@@ -181,6 +184,7 @@ def _work(
     todo: dict[int, Json],
     rows: dict[int, Row],
     tell: Callable[[int, Phase | None, Row | None, int], None],
+    on_signal: Callable[[], None],
 ) -> None:
     """Install in all of `todo`; their rows are added as they come."""
     with ThreadPoolExecutor(max(1, min(run.options.max_in_flight, len(todo)))) as pool:
@@ -190,6 +194,9 @@ def _work(
         left = set(todo)
         while left:
             place, phase, ended = run.told.get()
+            if place == SIGNAL:
+                on_signal()
+                continue
             if ended is not None:
                 left.discard(place)
                 rows[place] = _row_of(ended, targets[place], todo[place])
@@ -290,6 +297,7 @@ def _stopping_on_signals(run: Run) -> Iterator[None]:
             for transport in list(run.connections):
                 transport.close()
         run.stop.set()
+        run.told.put(Told(SIGNAL, None, None))  # a handler must not write: it may have interrupted a write
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.winrm_server import (
     AccessDenied,
     Certificate,
@@ -44,11 +45,11 @@ def test_a_script_runs_with_lines_both_ways(auth: str, user: str, listen: Listen
     script = "# ünïcode\n" * 40_000
     with connect(login_for(server, auth=auth, user=user)) as guest:
         program = guest.start_script(script)
-        assert program.hear(20) == f"script of {len(script) - 1}".encode()
+        assert program.hear(PATIENCE_SECONDS) == f"script of {len(script) - 1}".encode()
         program.say("gö\n".encode())
-        assert program.hear(20) == "heard gö".encode()
-        assert program.hear(20) is None
-        assert program.end(20) == (3, "no room")
+        assert program.hear(PATIENCE_SECONDS) == "heard gö".encode()
+        assert program.hear(PATIENCE_SECONDS) is None
+        assert program.end(PATIENCE_SECONDS) == (3, "no room")
     assert server.shells == {}
     assert max(seen.bytes for seen in server.seen) < 150 * 1024
     assert {seen.user for seen in server.seen if seen.action} == {"Administrator"}
@@ -62,7 +63,7 @@ def test_a_client_certificate_is_a_login(
     files = {"certificate_file": str(own.file), "certificate_key_file": str(own.key_file)}
     with connect(login_for(server, auth="certificate", password=None, **files)) as guest:
         program = guest.start("whoami")
-        assert program.hear(20) == b"whoami"
+        assert program.hear(PATIENCE_SECONDS) == b"whoami"
 
 
 def test_a_client_certificate_that_the_guest_does_not_know_is_no_login(
@@ -79,7 +80,7 @@ def test_a_client_certificate_that_the_guest_does_not_know_is_no_login(
 def test_no_secret_stands_in_a_command_line(listen: Listen, login_for: LoginFor) -> None:
     server = listen(through_bootstrap(play_script))
     with connect(login_for(server)) as guest:
-        guest.start_script("'canary in the script'").hear(20)
+        guest.start_script("'canary in the script'").hear(PATIENCE_SECONDS)
     assert server.runs[0].script is not None and "canary" not in server.runs[0].script + server.runs[0].command
 
 
@@ -87,9 +88,9 @@ def test_a_guest_costs_few_messages(listen: Listen, login_for: LoginFor) -> None
     server = listen(through_bootstrap(play_script))
     with connect(login_for(server)) as guest:
         program = guest.start_script("'x'")
-        program.hear(20)
+        program.hear(PATIENCE_SECONDS)
         program.say(b"go\n")
-        program.end(20)
+        program.end(PATIENCE_SECONDS)
     messages = [action for action in server.actions() if action != "Receive"]
     assert messages == ["Create", "Command", "Send", "Send", "Delete"]
 
@@ -106,10 +107,10 @@ def test_long_output_arrives_whole_and_in_order(listen: Listen, login_for: Login
     with connect(login_for(server)) as guest:
         program = guest.start("type log.txt")
         heard = []
-        while (line := program.hear(20)) is not None:
+        while (line := program.hear(PATIENCE_SECONDS)) is not None:
             heard.append(line.decode())
         assert heard == [*lines, "no end of line"]
-        assert program.end(20).exit_status == 0
+        assert program.end(PATIENCE_SECONDS).exit_status == 0
 
 
 def test_a_program_that_is_silent_is_asked_again(
@@ -124,7 +125,7 @@ def test_a_program_that_is_silent_is_asked_again(
 
     server = listen(play)
     with connect(login_for(server)) as guest:
-        assert guest.start("slow").hear(30) == b"at last"
+        assert guest.start("slow").hear(PATIENCE_SECONDS) == b"at last"
     assert server.actions().count("Receive") >= 3
 
 
@@ -142,7 +143,7 @@ def test_a_line_without_an_end_is_refused(listen: Listen, login_for: LoginFor) -
         return 0
 
     with connect(login_for(listen(play))) as guest, pytest.raises(OpenNGTError) as caught:
-        guest.start("noise").hear(30)
+        guest.start("noise").hear(PATIENCE_SECONDS)
     assert caught.value.code == "PROTOCOL_ERROR"
 
 
@@ -152,7 +153,7 @@ def test_without_powershell_the_shell_is_missing(listen: Listen, login_for: Logi
         return 1
 
     with connect(login_for(listen(play))) as guest, pytest.raises(OpenNGTError) as caught:
-        guest.start_script("'x'\n" * 100_000).hear(20)
+        guest.start_script("'x'\n" * 100_000).hear(PATIENCE_SECONDS)
     assert caught.value.code == "SHELL_MISSING" and "not recognized" in caught.value.message
 
 
@@ -200,7 +201,7 @@ def test_a_guest_that_dies_half_way_is_lost(
     server = listen(through_bootstrap(play_script))
     with connect(login_for(server)) as guest, pytest.raises(OpenNGTError) as caught:
         server.fail(action, failure)  # type: ignore[arg-type]
-        guest.start_script("'x'").hear(20)
+        guest.start_script("'x'").hear(PATIENCE_SECONDS)
     assert caught.value.code == code, caught.value.message
 
 
@@ -211,7 +212,7 @@ def test_a_guest_that_lost_a_connection_is_left_without_a_shell(
     server = listen()
     with connect(login_for(server)) as guest, pytest.raises(OpenNGTError):
         server.fail(action, Drop())
-        guest.start("x").hear(20)
+        guest.start("x").hear(PATIENCE_SECONDS)
     assert server.shells == {}
 
 
@@ -219,11 +220,11 @@ def test_a_guest_that_lost_a_connection_is_left_without_a_shell(
 def test_a_guest_that_stops_answering_is_a_time_out(
     failure: Slow | Drip, listen: Listen, login_for: LoginFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openngt.install.transports._pywinrm.ANSWER_SECONDS", 1)
-    monkeypatch.setattr("openngt.install.transports._pywinrm.CLOSING_SECONDS", 1)
     server = listen()
     server.fail("Command", failure)
-    with connect(login_for(server), seconds=1) as guest, pytest.raises(OpenNGTError) as caught:
+    with connect(login_for(server), seconds=5) as guest, pytest.raises(OpenNGTError) as caught:
+        monkeypatch.setattr("openngt.install.transports._pywinrm.ANSWER_SECONDS", 1)
+        monkeypatch.setattr("openngt.install.transports._pywinrm.CLOSING_SECONDS", 1)
         guest.start("x")
     assert caught.value.code == "GUEST_TIMED_OUT"
 
@@ -233,7 +234,7 @@ def test_a_busy_guest_is_given_time(listen: Listen, login_for: LoginFor, monkeyp
     server = listen(through_bootstrap(play_script))
     server.fail("Send", Fault(170, "The requested resource is in use."), times=3)
     with connect(login_for(server)) as guest:
-        assert guest.start_script("'x'").hear(20) == b"script of 3"
+        assert guest.start_script("'x'").hear(PATIENCE_SECONDS) == b"script of 3"
     assert server.actions().count("Send") == 4
 
 
@@ -251,8 +252,8 @@ def test_a_program_that_has_ended_takes_no_more_and_tells_its_end(listen: Listen
         program = guest.start("exit 7")
         program.say(b"more")
         program.close_input()
-        assert program.hear(20) is None
-        assert program.end(20).exit_status == 7
+        assert program.hear(PATIENCE_SECONDS) is None
+        assert program.end(PATIENCE_SECONDS).exit_status == 7
 
 
 def test_closing_never_raises(listen: Listen, login_for: LoginFor) -> None:
@@ -269,7 +270,7 @@ def test_two_programs_run_at_once(listen: Listen, login_for: LoginFor) -> None:
     server = listen()
     with connect(login_for(server)) as guest:
         one, two = guest.start("one"), guest.start("two")
-        assert (two.hear(20), one.hear(20)) == (b"two", b"one")
+        assert (two.hear(PATIENCE_SECONDS), one.hear(PATIENCE_SECONDS)) == (b"two", b"one")
     assert server.actions()[-3:] == ["Signal", "Signal", "Delete"]
 
 
@@ -291,8 +292,8 @@ def test_a_second_program_runs_in_the_same_shell(listen: Listen, login_for: Logi
         for word in ("one", "two"):
             program = guest.start(word)
             program.close_input()
-            assert program.hear(20) == word.encode()
-            assert program.end(20).exit_status == 0
+            assert program.hear(PATIENCE_SECONDS) == word.encode()
+            assert program.end(PATIENCE_SECONDS).exit_status == 0
     assert server.actions().count("Create") == 1
 
 

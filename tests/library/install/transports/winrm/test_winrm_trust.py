@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.winrm_server import Certificate, HttpStatus, make_certificate
 
 from openngt.errors import OpenNGTError
@@ -32,7 +33,7 @@ def test_a_certificate_of_the_ca_file_is_verified_and_taken(
 ) -> None:
     server = listen()
     with connect(login_for(server, auth=auth, ca_file=str(certificate.file))) as guest:
-        assert guest.start("hello").hear(20) == b"hello"
+        assert guest.start("hello").hear(PATIENCE_SECONDS) == b"hello"
 
 
 @pytest.mark.parametrize("auth", AUTHS)
