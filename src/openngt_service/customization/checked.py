@@ -63,14 +63,18 @@ class Checker:
 
     async def check(self, spec: Mapping[str, Any], vm: MediaVm) -> Checked:
         """INVALID_INPUT names the field. What the content is found to have is in the answer's findings."""
-        customization = await asyncio.to_thread(parse, spec, lambda path: read_datastore(self._datastore, path))
-        asked = {"spec": _spec_of(customization), "vm": vm._asdict()}
+        customization, question = await asyncio.to_thread(self._read, spec, vm)
         async with self._slots:
-            answer = await ask_child(json.dumps(asked).encode())
+            answer = await ask_child(question)
         if answer["error"] is not None:
             error = answer["error"]
             raise OpenNGTError(error["code"], error["message"], error["details"], error["remedy"])
         return Checked(customization, [Finding(**each) for each in answer["findings"]], answer["preview"])
+
+    def _read(self, spec: Mapping[str, Any], vm: MediaVm) -> tuple[Customization, bytes]:
+        """Blocking: contents may have many megabytes."""
+        customization = parse(spec, lambda path: read_datastore(self._datastore, path))
+        return customization, json.dumps({"spec": _spec_of(customization), "vm": vm._asdict()}).encode()
 
 
 async def ask_child(question: bytes) -> Json:
