@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Killed in the middle, by SIGKILL: the next run ends in the same place, nothing is there twice, nothing is left."""
 
+import contextlib
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,17 @@ def test_the_agents_installer_and_uninstaller_converge_from_a_kill_at_each_of_th
     assert said(vm, "systemctl list-units --all --no-legend 'ngt*'") == ""
 
 
+@contextlib.contextmanager
+def agent_starts_slowly(vm: LabVm) -> Iterator[None]:
+    """The installer waits for its start, so that whoever looks in from time to time cannot miss it at work."""
+    drop_in = "/run/systemd/system/ngt_guest_agent.service.d"
+    said(vm, f"mkdir -p {drop_in} && printf '[Service]\\nExecStartPre=/bin/sleep 60\\n' >{drop_in}/slow.conf")
+    try:
+        yield
+    finally:
+        said(vm, f"rm -r {drop_in} && systemctl daemon-reload")
+
+
 def test_a_play_killed_with_its_disc_in_the_drive_and_again_while_it_installs_is_made_up_for_by_the_next(
     guests: Guests, service: ServiceProcess, client: Client, ansible: Ansible
 ) -> None:
@@ -95,7 +107,8 @@ def test_a_play_killed_with_its_disc_in_the_drive_and_again_while_it_installs_is
     def kill_when(condition: Callable[[], bool], what: str) -> None:
         process = ansible.start("openngt.guest_tools.install", "--limit", "web")
         try:
-            until(condition, what)
+            until(lambda: process.poll() is not None or condition(), what)
+            assert process.poll() is None, f"the play ended before {what} was seen"
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -114,7 +127,8 @@ def test_a_play_killed_with_its_disc_in_the_drive_and_again_while_it_installs_is
         taken_over = held is not None and held["holder"] != first_holder
         return taken_over and vm.ssh("test -e /usr/local/openngt/agent").returncode == 0
 
-    kill_when(installing, "the installer's work")
+    with agent_starts_slowly(vm):
+        kill_when(installing, "the installer's work")
 
     ansible.play("install", "--limit", "web").succeeded()
 
