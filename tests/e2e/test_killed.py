@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Killed in the middle, by SIGKILL: the next run ends in the same place, nothing is there twice, nothing is left."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -100,7 +101,8 @@ def test_a_play_killed_with_its_disc_in_the_drive_and_again_while_it_installs_is
             until(lambda: process.poll() is not None or condition(), what)
             return process.returncode is None
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
 
     def mounted() -> bool:
