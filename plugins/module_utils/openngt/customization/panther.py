@@ -97,7 +97,7 @@ def outcome(logs: Sequence[tuple[str, Sequence[str]]]) -> Outcome:
     if not said:
         return Outcome("unknown", "", "no log of Windows Setup has an entry", ())
     last = max(said, key=lambda one: one[1][-1].time)[0]
-    of_last = [entry for phase, entries, _ in said if phase == last for entry in entries]
+    of_last = [entry for phase, entries, _name in said if phase == last for entry in entries]
     of_last.sort(key=lambda entry: entry.time)
     lines = tuple(entry.line for entry in of_last[-LAST:])
     state, message = _ending(of_last)
