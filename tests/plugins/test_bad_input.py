@@ -56,7 +56,7 @@ BAD: list[Row] = [
     ("upgrade", {"vm": ["silent"], "version": "9.9.9"}, "VERSION_UNSUPPORTED", "9.9.9"),
     ("upgrade", {"vm": ["plain"]}, "NOT_ENROLLED", "plain"),
     ("customization", {"vm": "full", "options": {"hostname": "full"}}, "NO_EMPTY_DRIVE", "/isos/debian.iso"),
-    ("customization", {"vm": "plain", "options": {"colour": "red"}}, "INVALID_INPUT", "options.colour"),
+    ("customization", {"vm": "plain", "options": {"colour": "red"}}, "CUSTOMIZATION_INVALID", "colour"),
     ("customization", {"vm": "plain", "scripts": [{"src": "no-such-file"}]}, "INVALID_INPUT", "scripts[0].src"),
     ("customization", {"vm": "plain", "scripts": [{"content": "echo"}]}, "CUSTOMIZATION_INVALID", "scripts[0]"),
     ("customization_info", {"vm": ["twin"]}, "VM_AMBIGUOUS", "twin"),
