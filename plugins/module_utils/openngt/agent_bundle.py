@@ -29,6 +29,7 @@ if False:  # pylint: disable=using-constant-test
         cloud_init,
         compiled,
         config,
+        customized,
         disc,
         distributions,
         errors,

@@ -13,6 +13,7 @@ import yaml
 
 from openngt.errors import OpenNGTError
 
+from ..hypervisors.qemu_clone import card_address
 from ..lab.accelerator import choose_accelerator
 from ..lab.console import Console
 from ..lab.image import Image, ensure_image
@@ -68,6 +69,7 @@ def record(vm: LabVm) -> dict[str, Any]:
         "pid": pid,
         "console": str(vm.console),
         "known_hosts": str(vm.target.known_hosts),
+        "mac": card_address(vm.vm_uuid, 0),
     }
 
 

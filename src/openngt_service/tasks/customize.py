@@ -16,6 +16,7 @@ import structlog
 from openngt import effects
 from openngt.customization.media import build
 from openngt.customization.model import Customization, MediaVm
+from openngt.customization.reporter import reporter
 from openngt.errors import OpenNGTError
 from openngt.failpoints import failpoint
 
@@ -65,9 +66,9 @@ async def customize(
     if plan.action in ("unchanged", "power_on"):
         assert earlier is not None, "only what is there can be left as it is"
         return _result(earlier, changed=plan.changed)
-    if plan.action == "replace":
+    if plan.action == "replace" and earlier is not None:
         await progress.step(10, "taking the VM's earlier disc out")
-        await clear_disc(parts, vm_uuid)
+        await _take_out(parts, earlier)
         failpoint("tasks.customize.cleared")
     nonce = secrets.token_hex(NONCE_BYTES)
     draft = _draft(request, asked, seen, nonce, links)
@@ -111,7 +112,7 @@ async def _apply(
     vm_uuid = draft.vm_uuid
     await progress.step(20, "writing the disc")
     vm = MediaVm(vm_uuid, draft.vm_name, draft.instance_id)
-    media = await asyncio.to_thread(build, request.customization, vm, _reporter(nonce))
+    media = await asyncio.to_thread(build, request.customization, vm, reporter(nonce))
     await parts.discs.write(vm_uuid, media)
     failpoint("tasks.customize.authored")
     await progress.step(50, f"inserting the disc into {plan.drive or 'a drive'}")
@@ -125,10 +126,6 @@ async def _apply(
         await progress.step(70, "switching the VM on")
         await _power_on(parts, vm_uuid, actor)
     return placed
-
-
-def _reporter(nonce: str) -> str:
-    return f'#!/bin/sh\n# report("{nonce}")\n'
 
 
 async def _put_in(parts: Parts, row: Customized, drive: str | None) -> Customized:
@@ -175,16 +172,27 @@ async def _undo(parts: Parts, vm_uuid: str, earlier: Customized | None) -> None:
 async def withdraw(parts: Parts, vm_uuid: str, actor: str, progress: Progress) -> dict[str, Any]:
     """The work of a withdraw task: drive, file, row, in this order. `{"withdrawn": bool}`: was there one?"""
     await progress.step(20, "taking the disc out")
-    cleared = await clear_disc(parts, vm_uuid)
-    failpoint("tasks.withdraw.cleared")
     row = parts.store.customizations.get(vm_uuid)
     if row is None:
-        return {"withdrawn": cleared}
+        return {"withdrawn": await clear_disc(parts, vm_uuid)}
+    await _take_out(parts, row)
+    failpoint("tasks.withdraw.cleared")
     details = {"state": row.state, "instance_id": row.instance_id}
     await parts.store.customizations.remove(
         vm_uuid, AuditEntry(actor, "vm.customize.withdraw", vm_uuid, details=details)
     )
     return {"withdrawn": True}
+
+
+async def _take_out(parts: Parts, row: Customized) -> None:
+    """The disc of a row that ends with it, which the row says meanwhile. After an error it is as it was."""
+    if row.phase == "inserted":
+        await parts.store.customizations.put(replace(row, phase="preparing"))
+    try:
+        await clear_disc(parts, row.vm_uuid)
+    except OpenNGTError:
+        await parts.store.customizations.put(row)
+        raise
 
 
 async def finish(parts: Parts, row: Customized, outcome: Outcome) -> None:

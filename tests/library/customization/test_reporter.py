@@ -193,8 +193,13 @@ def test_a_guest_without_a_port_is_not_hurt(guest: Guest, port: str) -> None:
     assert port != "a file" or node.read_text(encoding="utf-8") == ""
 
 
-def test_a_disc_that_goes_before_the_end_ends_the_wait(guest: Guest) -> None:
-    guest.answers(DONE)
+@pytest.mark.parametrize("ended", [False, True], ids=["before the last stage", "while its service ends"])
+def test_a_disc_that_goes_before_the_end_ends_the_wait(guest: Guest, ended: bool) -> None:
+    answer = {**DONE, "state": "running"}
+    if ended:
+        guest.ends(answer)
+    else:
+        guest.answers(answer)
     guest.disc.unlink()
     assert guest.run() == "" and guest.told() == []
 
@@ -207,6 +212,15 @@ def test_a_stage_that_is_killed_is_no_endless_wait(guest: Guest) -> None:
         guest.disc.unlink()
         process.communicate(timeout=LIMIT_SECONDS)
     assert (record["status"], record["message"]) == ("error", "cloud-init's last stage was ended by force")
+
+
+def test_a_guest_that_goes_down_before_the_end_is_not_held_up(guest: Guest) -> None:
+    guest.answers({**DONE, "state": "running"})
+    with guest.start() as process:
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode in (0, -signal.SIGTERM) and guest.told() == []
 
 
 def test_a_guest_that_goes_down_tells_what_it_knows_and_does_not_hold_that_up(guest: Guest) -> None:

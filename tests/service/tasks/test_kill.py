@@ -74,6 +74,20 @@ ROLLOVER_STEPS = {
 }
 """Where it is killed -> the phase in which the next start finds the CA."""
 
+CUSTOMIZE_STEPS = {
+    "tasks.customize.cleared": None,
+    "tasks.customize.reserved": None,
+    "tasks.customize.authored": None,
+    "tasks.customize.inserted": None,
+    "tasks.customize.persisted": "pending",
+    "tasks.customize.ejected": None,
+    "tasks.customize.deleted": None,
+    "tasks.customize.switched": "running",
+    "tasks.customize.ended": "failed",
+    "tasks.customize.cleaned": "failed",
+    "tasks.withdraw.cleared": "failed",
+}
+"""Where it is killed -> what the next start makes of the customization; None: disc and row are swept."""
 
 UPGRADE_STEPS = {
     "tasks.upgrade.offered": "link",
@@ -85,7 +99,11 @@ UPGRADE_STEPS = {
 
 def test_every_step_in_the_code_has_its_case(failpoints: Callable[[Path], set[str]]) -> None:
     service = ROOT / "src/openngt_service"
-    ours = {step for step in [*STEPS, *REFRESH_STEPS, *ROLLOVER_STEPS, *UPGRADE_STEPS] if not step.startswith("iso.")}
+    ours = {
+        step
+        for step in [*STEPS, *REFRESH_STEPS, *ROLLOVER_STEPS, *CUSTOMIZE_STEPS, *UPGRADE_STEPS]
+        if not step.startswith("iso.")
+    }
     assert failpoints(service / "store") | failpoints(service / "tasks") == ours
 
 
@@ -162,6 +180,34 @@ def test_a_rollover_goes_on_where_it_was_killed_and_no_ca_is_lost(tmp_path: Path
             assert (await workshop.store.audit.verify()).problem is None
             verbs = [row.verb for row in await workshop.store.audit.page() if row.verb.startswith("ca.")]
             assert list(dict.fromkeys(verbs)) == ["ca.prepare", "ca.activate", "ca.retire"]
+
+
+@pytest.mark.parametrize(("step", "state"), CUSTOMIZE_STEPS.items(), ids=CUSTOMIZE_STEPS.keys())
+def test_a_customization_is_whole_or_gone_at_the_next_start_and_can_be_given_again(
+    tmp_path: Path, step: str, state: str | None
+) -> None:
+    """F1, F3 for a disc that holds passwords: it is in its drive and known, or nowhere."""
+    kill_at(tmp_path, step, "customize")
+
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            service, watch = workshop.operations.customizations, workshop.background.customization_watch
+            row = workshop.store.customizations.get(VM)
+            assert (None if row is None else row.state) == state
+            folder = workshop.settings.discs_directory
+            iso = [str(path) for path in folder.glob("*")]
+            assert workshop.hypervisor.media() == [USERS, *iso]
+            assert len(iso) == (state in ("pending", "running"))
+            assert await watch.settle_all() == set()
+            spec = {"scripts": [{"content": "#!/bin/sh\n"}], "instance_id": "i-2"}
+            record = await service.apply(VM, spec, power_on=False, wait_seconds=None, actor="test")
+            assert (await workshop.result({"task_id": record.task_id}))["changed"] is True
+            record = await service.withdraw(VM, actor="test")
+            assert await workshop.result({"task_id": record.task_id}) == {"withdrawn": True}
+            assert workshop.hypervisor.media() == [USERS] and list(folder.glob("*")) == []
+            assert (await workshop.store.audit.verify()).problem is None
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(("step", "via"), UPGRADE_STEPS.items(), ids=UPGRADE_STEPS.keys())

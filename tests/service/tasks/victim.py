@@ -16,6 +16,8 @@ from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
 from openngt_service.store.task_rows import request_key
 from openngt_service.tasks.ca_rollover import CaRollover
 from openngt_service.tasks.ca_rollover_plan import STEPS
+from openngt_service.tasks.customization_plan import Outcome
+from openngt_service.tasks.customize import finish
 from openngt_service.tasks.refresh_plan import Ask, Via
 from openngt_service.tasks.upgrade_plan import UpgradeAsk
 
@@ -69,6 +71,23 @@ async def power(workshop: Workshop) -> None:
     acknowledge(workshop, "power", (await workshop.power("off"))["power_state"])
 
 
+async def customize(workshop: Workshop) -> None:
+    """Given twice with other content, switched on, told as failed, withdrawn."""
+    workshop.hypervisor.add(VM, "web1", {"ide0": USERS, "ide1": None}, "off")
+    acknowledge(workshop, "added", "")
+    service, script = workshop.operations.customizations, {"content": "#!/bin/sh\n"}
+    for scripts in ([script], [script, script]):
+        record = await service.apply(
+            VM, {"scripts": scripts}, power_on=len(scripts) > 1, wait_seconds=None, actor="test"
+        )
+        acknowledge(workshop, "customize", (await workshop.result({"task_id": record.task_id}))["digest"])
+    row = workshop.store.customizations.get(VM)
+    assert row is not None
+    await finish(workshop.parts, row, Outcome("failed", "CUSTOMIZATION_FAILED", "oops", {"told_by": "serial"}))
+    record = await service.withdraw(VM, actor="test")
+    acknowledge(workshop, "withdraw", await workshop.result({"task_id": record.task_id}))
+
+
 async def refresh(workshop: Workshop) -> None:
     async with agents_of(workshop) as agents:
         await agents.install(VM, "web1", {"ide0": USERS, "ide1": None})
@@ -105,7 +124,7 @@ async def upgrade_by_iso(workshop: Workshop) -> None:
     await upgrade(workshop, "iso")
 
 
-DONE_BY = (mount, eject, disable, rotate, power, refresh, roll_over, upgrade_by_link, upgrade_by_iso)
+DONE_BY = (mount, eject, disable, rotate, power, customize, refresh, roll_over, upgrade_by_link, upgrade_by_iso)
 OPERATIONS = {operation.__name__: operation for operation in DONE_BY}
 
 

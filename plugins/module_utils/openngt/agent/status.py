@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import Any, Callable, Dict, List, Optional
 
-from . import network, os_release, upgrade_record
+from . import customized, network, os_release, upgrade_record
 from .files import read_text
 from .paths import Paths
 from .version import __version__
@@ -51,6 +51,7 @@ def gather(
         "serial_port": serial_port,
         "components": {"guest_agent": __version__},
         "upgrade": upgrade_record.shown(paths),
+        "customization": customized.shown(paths),
         "reboot_required": reboot_required(paths),
         "backup_scripts_installed": all(os.path.isfile(paths.at(script)) for script in BACKUP_SCRIPTS),
     }

@@ -119,22 +119,24 @@ def _holds(device: str, nonce: bytes) -> bool:
 def _ended(nonce: str, read: Callable[[], Record], root: str, going_down: List[int]) -> Optional[Record]:
     """The answer once cloud-init is through; None when there is no sense in waiting for it any more."""
     failed_since = None  # type: Optional[float]
-    asked = time.monotonic()
-    while not going_down or os.path.exists(_at(root, ENDED)):
-        if os.path.exists(_at(root, ENDED)):
+    looked = time.monotonic()
+    while True:
+        ended = os.path.exists(_at(root, ENDED))
+        if ended:
             # Since 23.4 it is at it until its last service has ended.
             answer = read()
             if answer["state"] in ("done", "failed"):
                 return answer
-        elif time.monotonic() - asked > AGAIN_SECONDS:
-            asked = time.monotonic()
+        if going_down:
+            return None
+        if time.monotonic() - looked > AGAIN_SECONDS:
+            looked = time.monotonic()
             if find_disc(nonce, root) is None:
                 return None
-            failed_since = (failed_since or asked) if _last_stage_failed() else None
-            if failed_since is not None and asked - failed_since > LOST_SECONDS:
+            failed_since = (failed_since or looked) if not ended and _last_stage_failed() else None
+            if failed_since is not None and looked - failed_since > LOST_SECONDS:
                 return dict(read(), state="failed", module=None, message="cloud-init's last stage was ended by force")
         time.sleep(POLL_SECONDS)
-    return None
 
 
 def _last_stage_failed() -> bool:
