@@ -81,7 +81,7 @@ def ansible(bench: Workbench, repository: int, collection: Path, tmp_path: Path)
     golden.hang_up()
     made = prepare(tmp_path, bench.lab, bench.service, collection)
     build_packages(tmp_path / "packages", ["deb"], ca_sha256=bench.client.ca()["ca_sha256"])
-    document = inventory(bench.lab, [golden], "admin")
+    document = inventory(bench.lab, [golden], "root")
     document["all"]["children"] = {"fleet": {"hosts": dict.fromkeys(FLEET)}}
     made.inventories["admin"].write_text(yaml.safe_dump(document), encoding="utf-8")
     (tmp_path / "fleet.yml").write_text(files_of(PAGE)["fleet.yml"], encoding="utf-8")
