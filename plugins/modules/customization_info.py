@@ -67,8 +67,6 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ item.vm_name }}: {{ item.message }}"
   loop: "{{ unfinished.customizations }}"
-  loop_control:
-    label: "{{ item.vm_name }}"
   run_once: true
 """
 

@@ -113,11 +113,12 @@ class Session:
     def lay_out(self, inventory: Mapping[str, Any], before: Sequence[str] = ()) -> None:
         """The files that the page shows, an inventory where it shows none, and what the page takes for granted."""
         folder = self.shell.folder
-        for name, text in files_of(self.page).items():
+        files = {"group_vars/all.yml": "", **files_of(self.page)}
+        files["group_vars/all.yml"] += yaml.safe_dump(dict(self.variables)) if self.variables else ""
+        (folder / "group_vars").mkdir(exist_ok=True)
+        for name, text in files.items():
             (folder / name).write_text(self.here(text), encoding="utf-8")
         (folder / "inventory").write_text(yaml.safe_dump(dict(inventory)), encoding="utf-8")
-        (folder / "group_vars").mkdir(exist_ok=True)
-        (folder / "group_vars/all.yml").write_text(yaml.safe_dump(dict(self.variables)), encoding="utf-8")
         for command in before:
             done = self.start(self.here(command))
             assert done.status == 0, f"{command}\n{done.output}"

@@ -24,7 +24,20 @@ AGENT_SOURCE = ROOT / "plugins/module_utils/openngt/agent"
 Failpoints = Callable[[Path], set[str]]
 
 # In the order in which a run comes to them; before some, the guest is brought to where the step is needed at all.
-INSTALL = ("begin", "agent", "identity", "config", "current", "command", "unit", "port", "enable", "reload", "start")
+INSTALL = (
+    "begin",
+    "agent",
+    "compiled",
+    "identity",
+    "config",
+    "current",
+    "command",
+    "unit",
+    "port",
+    "enable",
+    "reload",
+    "start",
+)
 AFTER_START = ("finish", "prune", "link")
 UNINSTALL = ("stop", "unit", "port", "reload", "command", "runtime", "home")
 NEEDED_FOR = {

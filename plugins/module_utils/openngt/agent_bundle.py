@@ -21,12 +21,15 @@ if False:  # pylint: disable=using-constant-test
     from .agent import (  # pylint: disable=unused-import
         adopt,
         answers,
+        arguments,
         backoff,
         blocked,
         certificate,
         cli,
         cloud_init,
+        compiled,
         config,
+        customized,
         disc,
         distributions,
         errors,
@@ -105,6 +108,10 @@ SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = b"""\
 # SPDX-License-Identifier: GPL-3.0-or-later
 import sys
+
+from openngt_agent.compiled import use
+
+use(sys.argv[0])
 
 from openngt_agent.cli import main
 

@@ -27,6 +27,7 @@ __all__ = ["Checked", "Checker", "ask_child"]
 
 log = structlog.get_logger(__name__)
 
+JUDGE = ("-m", "openngt_service.customization.judge")
 AT_ONCE = 4
 WAIT_SECONDS = 60.0
 """The child's processor time is bounded far below; on a busy host that may take longer."""
@@ -76,7 +77,7 @@ async def ask_child(question: bytes) -> Json:
     """What `judge.judge` answers. COMMAND_TIMED_OUT, INTERNAL."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENNGT_")}
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-m", "openngt_service.customization.judge"),
+        *(sys.executable, "-I", *JUDGE),
         env=environment,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -185,7 +185,7 @@ async def withdraw(parts: Parts, vm_uuid: str, actor: str, progress: Progress) -
 
 
 async def _take_out(parts: Parts, row: Customized) -> None:
-    """The disc of a row that ends with it: so says the row, whatever comes meanwhile. After an error it is as it was."""
+    """The disc of a row that ends with it, which the row says meanwhile. After an error it is as it was."""
     if row.phase == "inserted":
         await parts.store.customizations.put(replace(row, phase="preparing"))
     try:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the agent sees of its guest: status record, network, drives, uevents, block list, times."""
 
+import json
 import os
 import socket
 import struct
@@ -52,6 +53,32 @@ class Record(unittest.TestCase):
         found = status.gather(paths)
         for field in ("guest_os_name", "guest_os_id", "kernel_version", "boot_time", "boot_id", "timezone"):
             self.assertIsNone(found[field], field)
+
+    def test_it_says_what_became_of_cloud_init_in_this_boot_by_files_alone(self):
+        paths = guest_root(self)
+        self.assertIsNone(status.gather(paths)["customization"], "cloud-init was not at work")
+        write(paths.at("var/lib/cloud/data/instance-id"), "i-1\n")
+        write(paths.at("usr/bin/cloud-init"), "#!/bin/sh\ntouch {0}\n".format(paths.at("asked")))
+        os.chmod(paths.at("usr/bin/cloud-init"), 0o755)
+        stages = {"v1": {"stage": "modules-final", "modules-final": {"errors": []}}}
+        write(paths.at("run/cloud-init/status.json"), json.dumps(stages))
+        said = {"instance_id": "i-1", "status": "running", "errors": [], "module": None, "message": None}
+        self.assertEqual(status.gather(paths)["customization"], said)
+        stages["v1"]["stage"] = None
+        write(paths.at("run/cloud-init/status.json"), json.dumps(stages))
+        write(paths.at("run/cloud-init/result.json"), "{}")
+        self.assertEqual(status.gather(paths)["customization"], dict(said, status="done"))
+        error = "('scripts_user', RuntimeError('1 failures'))"
+        stages["v1"]["modules-final"]["errors"] = [error] + ["x" * 1000] * 20
+        write(paths.at("run/cloud-init/status.json"), json.dumps(stages))
+        found = status.gather(paths)["customization"]
+        self.assertEqual((found["status"], found["module"], found["errors"][0]), ("error", "scripts_user", error))
+        self.assertLess(len(dump(found)), 6000, "it fits in a hello")
+        self.assertIn("1 failures", found["message"])
+        self.assertFalse(os.path.exists(paths.at("asked")), "no process each minute")
+        for odd in ("", "[]", "{", '{"v1": []}', '{"v1": {"stage": 7, "init": []}}', '{"v1": {"init": {"errors": 1}}}'):
+            write(paths.at("run/cloud-init/status.json"), odd)
+            dump(status.gather(paths))
 
     def test_a_boot_time_that_moves_by_a_second_is_no_change(self):
         record = golden("hello")["params"]["status"]

@@ -19,6 +19,7 @@ from openngt_agent.strict_json import dump
 from support import FACTS, FakeSystemd, disc, files_below, guest_root, make_guest, material, text, write
 
 SETTLED = {
+    "usr/local/openngt/agent/0.1.0/ngt_agent." + sys.implementation.cache_tag,
     "usr/local/openngt/agent/0.1.0/ngt_agent.pyz",
     "usr/local/openngt/agent/current",
     "usr/local/openngt/agent/proven",
@@ -75,7 +76,20 @@ class Installing(Case):
         self.assertTrue(answer["changed"])
         self.assertEqual(
             answer["steps"],
-            ["begin", "agent", "identity", "current", "command", "unit", "port", "enable", "reload", "start", "finish"],
+            [
+                "begin",
+                "agent",
+                "compiled",
+                "identity",
+                "current",
+                "command",
+                "unit",
+                "port",
+                "enable",
+                "reload",
+                "start",
+                "finish",
+            ],
         )
         self.assertEqual(set(ours(self.paths)), SETTLED)
         modes = {name: stat.S_IMODE(os.lstat(self.paths.at(name)).st_mode) for name in SETTLED}
@@ -275,7 +289,7 @@ class WaitingForTheLink(Case):
 
 
 class Plans(unittest.TestCase):
-    SETTLED = Observed(True, "0.1.0", (), True, True, True, True, False, (), True, True, False, True)
+    SETTLED = Observed(True, True, "0.1.0", (), True, True, True, True, False, (), True, True, False, True)
     TARGET = Target("0.1.0", b"", None, {}, "/usr/bin/python3", 60.0)
 
     def steps(self, **changes):
@@ -336,7 +350,7 @@ class Texts(unittest.TestCase):
     def test_the_unit_is_what_people_grep_for(self):
         found = unit.unit_text(Paths(), "/usr/bin/python3")
         self.assertIn("\nDescription=Starts, stops Nutanix Guest Agent.\n", found)
-        self.assertIn("\nExecStart=/usr/bin/python3 -I /usr/local/openngt/agent/current/ngt_agent.pyz run\n", found)
+        self.assertIn("\nExecStart=/usr/bin/python3 -I -S /usr/local/openngt/agent/current/ngt_agent.pyz run\n", found)
         self.assertTrue(unit.is_ours(found) and unit.is_ours(unit.command_text(Paths(), "/usr/bin/python3")))
 
 

@@ -4,6 +4,7 @@
 import os
 import shutil
 import stat
+import sys
 import unittest
 
 from link_case import Case as LinkCase
@@ -16,6 +17,7 @@ from openngt_agent.version import __version__
 from support import FACTS, FakeSystemd, disc, files_below, guest_root, make_guest, material, write
 
 IN_PLACE = {
+    "usr/local/openngt/agent/0.1.0/ngt_agent." + sys.implementation.cache_tag,
     "usr/local/openngt/agent/0.1.0/ngt_agent.pyz",
     "usr/local/openngt/agent/current",
     "usr/local/openngt/agent/proven",
@@ -62,7 +64,8 @@ class Installing(Packaged):
     def test_it_lies_as_the_installer_lays_it_and_serves_without_an_identity(self):
         answer = self.do("install")
         self.assertEqual(
-            answer["steps"], ["begin", "agent", "current", "command", "unit", "enable", "reload", "start", "finish"]
+            answer["steps"],
+            ["begin", "agent", "compiled", "current", "command", "unit", "enable", "reload", "start", "finish"],
         )
         self.assertEqual(set(ours(self.paths)), IN_PLACE | OF_THE_PACKAGE)
         self.assertEqual(stat.S_IMODE(os.stat(self.paths.config).st_mode), 0o700, "the unit's only place to write")

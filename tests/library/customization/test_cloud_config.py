@@ -2,13 +2,17 @@
 """Options become a cloud-config that a YAML reader reads as it was meant; what is wrong is named, never told."""
 
 import base64
+import json
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openngt.customization.carried_files import copy_config
 from openngt.customization.cloud_config import (
     OPTIONS,
     check_files,
@@ -21,37 +25,74 @@ from openngt.customization.model import GuestFile
 from openngt.customization.options import Option
 from openngt.errors import OpenNGTError
 
+SCHEMAS = Path(__file__).resolve().parents[3] / "src/openngt_service/customization/schemas"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0 ann@example.com"
 RULE = "ALL=(web) NOPASSWD: /bin/ls"
 HASH = "$6$rounds=4096$salt$0123456789abcdef./"
 
 
+EVERY: dict[str, Any] = {
+    "hostname": "web1",
+    "fqdn": "web1.example.com",
+    "timezone": "Europe/Zurich",
+    "locale": "en_US.UTF-8",
+    "groups": ["ops"],
+    "users": [{"name": "ann", "gecos": "Ann", "groups": ["ops", "adm"], "shell": "/bin/bash", "sudo": True}],
+    "ssh_authorized_keys": [KEY],
+    "ssh_pwauth": False,
+    "ntp_servers": ["192.0.2.123"],
+    "package_update": True,
+    "package_upgrade": True,
+    "package_reboot_if_required": False,
+    "packages": ["vim", "nginx=1.22*"],
+    "runcmd": ["systemctl enable nginx", ["touch", "/run/a b"]],
+    "interfaces": [{"mac": "52:54:00:12:34:56", "dhcp4": True}],
+}
+
+
 def test_every_option_has_its_place() -> None:
-    options = {
-        "hostname": "web1",
-        "fqdn": "web1.example.com",
-        "timezone": "Europe/Zurich",
-        "locale": "en_US.UTF-8",
-        "groups": ["ops"],
-        "users": [{"name": "ann", "gecos": "Ann", "groups": ["ops", "adm"], "shell": "/bin/bash", "sudo": True}],
-        "ssh_authorized_keys": [KEY],
-        "ssh_pwauth": False,
-        "ntp_servers": ["192.0.2.123"],
-        "package_update": True,
-        "package_upgrade": True,
-        "package_reboot_if_required": False,
-        "packages": ["vim", "nginx=1.22*"],
-        "runcmd": ["systemctl enable nginx", ["touch", "/run/a b"]],
-        "interfaces": [{"mac": "52:54:00:12:34:56", "dhcp4": True}],
-    }
-    assert set(options) == {option.name for option in OPTIONS}
-    config = yaml.safe_load(rendered(cloud_config(options)))
-    expected: dict[str, Any] = {
-        key: value for key, value in options.items() if key not in ("ntp_servers", "interfaces")
-    }
-    expected["users"] = ["default", {**options["users"][0], "sudo": "ALL=(ALL) NOPASSWD:ALL"}]  # type: ignore[dict-item]
+    assert set(EVERY) == {option.name for option in OPTIONS}
+    config = yaml.safe_load(rendered(cloud_config(EVERY)))
+    expected: dict[str, Any] = {key: value for key, value in EVERY.items() if key not in ("ntp_servers", "interfaces")}
+    expected["users"] = ["default", {**EVERY["users"][0], "sudo": "ALL=(ALL) NOPASSWD:ALL"}]
     expected["ntp"] = {"enabled": True, "servers": ["192.0.2.123"]}
     assert config == expected
+
+
+def test_cloud_inits_own_schema_has_nothing_to_say_of_every_option() -> None:
+    schema = json.loads((SCHEMAS / "schema-cloud-config-v1.json").read_text())
+    users = [
+        *EVERY["users"],
+        {"name": "bob", "password": "first", "sudo": [RULE, RULE], "uid": 1500, "primary_group": "ops"},
+        {"name": "eve", "password_hash": HASH, "homedir": "/srv/eve", "system": True},
+    ]
+    files = [GuestFile("/etc/motd", b"hello\n"), GuestFile("/opt/b", b"\xff", "0600", "ann:ops")]
+    config = cloud_config({**EVERY, "users": users})
+    for whole in (
+        config | {"write_files": list(map(written_file, files))},
+        config | copy_config({f"files/{number}": file for number, file in enumerate(files)}, "cidata"),
+    ):
+        assert [error.message for error in jsonschema.Draft4Validator(schema).iter_errors(whole)] == []
+
+
+def test_cloud_inits_own_schema_has_nothing_to_say_of_the_network() -> None:
+    schema = json.loads((SCHEMAS / "schema-network-config-v2.json").read_text())
+    mac = "52:54:00:12:34:56"
+    interface = {
+        "mac": mac,
+        "name": "lan0",
+        "dhcp4": False,
+        "dhcp6": True,
+        "addresses": ["192.0.2.10/24", "2001:db8::10/64"],
+        "gateway4": "192.0.2.1",
+        "gateway6": "2001:db8::1",
+        "nameservers": ["192.0.2.53"],
+        "search": ["example.com"],
+        "mtu": 1400,
+        "routes": [{"to": "198.51.100.0/24", "via": "192.0.2.2"}],
+    }
+    network = network_of({"interfaces": [interface]})
+    assert [error.message for error in jsonschema.Draft4Validator(schema).iter_errors(network)] == []
 
 
 def test_no_options_are_no_cloud_config() -> None:

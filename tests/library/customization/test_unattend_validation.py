@@ -139,7 +139,7 @@ def test_its_twin_is_right(content: str | bytes) -> None:
 def test_the_line_and_the_right_pass_are_told() -> None:
     one = only(answer("\n" + component("\n<UserAccounts/>")))
     assert (one.line, one.key) == (6, f"settings[specialize]/component[{SHELL}]/UserAccounts")
-    assert one.message == f"{one.key} is not valid in specialize"
+    assert one.message == "is not valid in specialize"
     assert one.remedy.startswith("move it to auditSystem, oobeSystem: https://learn.microsoft.com/")
     assert only(GOOD.replace("</settings>", "")).line == 6
     assert only(GOOD.replace('pass="specialize"', 'pass="Specialize"')).remedy == "did you mean specialize?"

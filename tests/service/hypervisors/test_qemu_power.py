@@ -125,6 +125,42 @@ def test_on_starts_the_process_and_off_returns_when_it_is_gone(
         do(adapter.power(vm.vm_uuid, "off"))
 
 
+CD = ("-device", "virtio-scsi-pci", "-device", "scsi-cd,id=cd0")
+
+
+def test_a_vm_that_is_off_starts_with_a_disc_in_its_drive_and_its_processors_run(
+    adapter: QemuHypervisor, describe_vm: Callable[..., Described], tmp_path: Path
+) -> None:
+    iso = tmp_path / "disc.iso"
+    iso.write_bytes(bytes(64 * 2048))
+    vm = describe_vm(*CD)
+    assert do(adapter.start_with(vm.vm_uuid, iso)) == "cd0"
+    first = seen(adapter)
+    assert (first.power_state, first.drives[0].holds, first.drives[0].state) == ("on", str(iso), "loaded")
+    assert failure(adapter.start_with(vm.vm_uuid, iso)).code == "VM_POWERED_ON"
+    do(adapter.power(vm.vm_uuid, "off"))
+    assert seen(adapter).drives == ()
+    do(adapter.power(vm.vm_uuid, "on"))
+    again = seen(adapter)
+    assert again.drives[0].state == "empty" and again.run != first.run, "another process, and its drives are empty"
+
+
+def test_a_vm_that_has_no_drive_for_the_disc_is_off_again(
+    adapter: QemuHypervisor, describe_vm: Callable[..., Described], tmp_path: Path
+) -> None:
+    users, iso = tmp_path / "users.iso", tmp_path / "disc.iso"
+    for path in (users, iso):
+        path.write_bytes(bytes(64 * 2048))
+    vm = describe_vm(*CD[:2], "-drive", f"if=none,id=users,format=raw,readonly=on,file={users}")
+    start = json.loads((vm.folder / "vm.json").read_text())["start"]
+    vm.write({"start": [*start, "-device", "scsi-cd,id=cd0,drive=users"]})
+    refused = failure(adapter.start_with(vm.vm_uuid, iso))
+    assert refused.code == "NO_EMPTY_DRIVE" and str(users) in refused.message
+    assert seen(adapter).power_state == "off"
+    vm.write({"start": start})
+    assert "no CD-ROM drive" in failure(adapter.start_with(vm.vm_uuid, iso)).message
+
+
 def test_reset_returns_when_qemu_has_told_of_it(adapter: QemuHypervisor, describe_vm: Callable[..., Described]) -> None:
     vm = describe_vm()
     do(adapter.power(vm.vm_uuid, "on"))

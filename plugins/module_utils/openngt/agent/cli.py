@@ -2,7 +2,6 @@
 # Runs in guests: Python 3.6, standard library only.
 """`ngt_agent.pyz` and `ngtcli`: the commands of ARCHITECTURE.md, section 5."""
 
-import argparse
 import json
 import sys
 from typing import Any, Callable, Dict, List, Optional, TextIO
@@ -10,7 +9,6 @@ from typing import Any, Callable, Dict, List, Optional, TextIO
 from .answers import Answer
 from .errors import AgentError
 from .system import WINDOWS
-from .version import __version__
 
 if WINDOWS:
     from .windows_commands import COMMANDS, PACKAGE_OPERATIONS, run, this_guest
@@ -19,14 +17,14 @@ else:
 
 __all__ = ["main"]
 
-WAIT_SECONDS = 60.0
-
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Exit status 0 or 1; 2 for arguments that make no sense. With `--output json` the last line is the answer."""
-    options = _parser().parse_args(arguments)
-    if options.command == "run":
-        return run()
+    if (sys.argv[1:] if arguments is None else arguments) == ["run"]:
+        return run()  # at each start of the guest: nothing is imported that only people need
+    from .arguments import parser
+
+    options = parser(PACKAGE_OPERATIONS).parse_args(arguments)
     as_json = options.output == "json"
 
     def say(line: str) -> None:
@@ -50,48 +48,6 @@ def _write(stream: TextIO, line: str) -> None:
     stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     # At once: who installs over SSH wants to see each step when it happens.
     stream.flush()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ngtcli", description="The guest agent of openngt.")
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", metavar="command")
-    commands.required = True
-    commands.add_parser("run", help="serve, as the service does")
-    one = commands.add_parser("install", help="install the agent from a mounted tools disc")
-    _add_disc(one)
-    one.add_argument(
-        "--wait", type=_seconds, default=WAIT_SECONDS, metavar="SECONDS", help="for the link; 0: do not wait"
-    )
-    one.add_argument("--allow-unsupported-distribution", action="store_true", help="try it on any distribution")
-    _add_output(one)
-    _add_output(commands.add_parser("uninstall", help="remove the agent and all its files"))
-    _add_output(commands.add_parser("upgrade", help="carry out an upgrade that waits, as its systemd unit does"))
-    if PACKAGE_OPERATIONS:
-        one = commands.add_parser("package", help="for the scripts of the distribution's package")
-        one.add_argument("--operation", choices=PACKAGE_OPERATIONS, required=True)
-        _add_output(one)
-    one = commands.add_parser("verify", help="judge a mounted tools disc; change nothing")
-    _add_disc(one)
-    _add_output(one)
-    _add_output(commands.add_parser("status", help="the agent, its identity and its link"))
-    return parser
-
-
-def _add_disc(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", required=True, metavar="DIR", help="where the tools disc is mounted")
-    parser.add_argument("--ca-sha256", metavar="HEX", help="fingerprint of the CA that may vouch for the disc")
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", choices=("text", "json"), default="text")
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 86400:
-        raise argparse.ArgumentTypeError("from 0 to 86400")
-    return value
 
 
 def _words_of_change(answer: Answer) -> str:

@@ -52,13 +52,14 @@ Answer = Dict[str, Any]
 Failure = NamedTuple("Failure", [("module", Optional[str]), ("raised", str)])
 
 
-def read(root: str = "/") -> Answer:
+def read(root: str = "/", ask: bool = True) -> Answer:
     """All that `judge` returns, and `version` and `instance_id`. What is not known is None; nothing is changed.
 
-    For root; others are shown the state, and no log.
+    For root; others are shown the state, and no log. Without `ask` cloud-init's files alone are read, which starts no
+    process and tells no version.
     """
     program = next((at(root, path) for path in PROGRAMS if os.access(at(root, path), os.X_OK)), None)
-    asked = _ask(program)
+    asked = _ask(program) if ask else {}
     stages = _object(_text(at(root, "run/cloud-init/status.json"))).get("v1")
     answer = judge(
         present=program is not None,
@@ -73,7 +74,7 @@ def read(root: str = "/") -> Answer:
     )
     instance = _text(at(root, "var/lib/cloud/data/instance-id"))
     answer["instance_id"] = instance.strip() or None if instance is not None else None
-    answer["version"] = _version(program)
+    answer["version"] = _version(program) if ask else None
     return answer
 
 
@@ -153,12 +154,17 @@ def _object(text: Optional[str]) -> Answer:
 
 
 def _errors(asked: Answer, stages: Answer) -> List[str]:
-    found = [str(error) for error in asked.get("errors") or []]
+    found = [str(error) for error in _listed(asked)]
     for stage in stages.values():
-        for error in (stage.get("errors") or []) if isinstance(stage, dict) else ():
+        for error in _listed(stage):
             if str(error) not in found:
                 found.append(str(error))
     return found
+
+
+def _listed(stage: Any) -> List[Any]:
+    errors = stage.get("errors") if isinstance(stage, dict) else None
+    return errors if isinstance(errors, list) else []
 
 
 def _state(present: bool, asked: Answer, stages: Answer, ended: bool, disabled: bool, failed: bool) -> str:

@@ -7,7 +7,6 @@ import errno
 import os
 import re
 import subprocess
-import tempfile
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
 
 from .errors import AgentError
@@ -115,7 +114,9 @@ def replace_file(
     something. Without `durable` (files below /run) nothing is waited for.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    descriptor, temporary = tempfile.mkstemp(prefix=TEMPORARY + name + ".", dir=folder)
+    # As tempfile has it, whose import costs a start of the agent more than all that it does with files.
+    temporary = os.path.join(folder, "{0}{1}.{2}".format(TEMPORARY, name, os.urandom(8).hex()))
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)

@@ -3,7 +3,6 @@
 """What the installer may do to the guest, as one object that a test can make differently, and what it is asked."""
 
 import os
-import platform
 import sys
 import time
 from typing import Callable, List, NamedTuple, Optional
@@ -12,7 +11,7 @@ from .files import Runner, read_text, run
 from .paths import OTHER_VENDOR_UNIT, UNIT, Paths
 from .unit import is_ours
 
-__all__ = ["Guest", "Options", "interpreter", "other_vendors", "this_guest"]
+__all__ = ["Guest", "Options", "interpreter", "is_this_one", "other_vendors", "this_guest"]
 
 Guest = NamedTuple(
     "Guest",
@@ -43,20 +42,20 @@ NEW_ENOUGH = "import ssl, sys; sys.exit(sys.version_info < (3, 6))"
 
 
 def this_guest(say: Callable[[str], None]) -> Guest:
-    return Guest(Paths(), run, say, os.geteuid() == 0, platform.machine(), time.monotonic, time.sleep)
+    return Guest(Paths(), run, say, os.geteuid() == 0, os.uname().machine, time.monotonic, time.sleep)
 
 
 def interpreter(guest: Guest) -> str:
     """The Python that shall run the agent."""
     for candidate in SYSTEM_INTERPRETERS:
         path = guest.paths.at(candidate)
-        if os.access(path, os.X_OK) and (_is_this_one(path) or _is_new_enough(guest, path)):
+        if os.access(path, os.X_OK) and (is_this_one(path) or _is_new_enough(guest, path)):
             return path
     return sys.executable
 
 
-def _is_this_one(path: str) -> bool:
-    """It shows in this moment that it can."""
+def is_this_one(path: str) -> bool:
+    """Is this interpreter the one that runs this, which so shows that it can?"""
     return bool(sys.executable) and os.path.samefile(path, sys.executable)
 
 

@@ -10,11 +10,11 @@ import os
 import stat
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from . import os_release
+from . import compiled, os_release
 from .distributions import judge
 from .errors import AgentError
 from .getty import open_gettys
-from .guest import Guest, Options, interpreter, other_vendors
+from .guest import Guest, Options, interpreter, is_this_one, other_vendors
 from .identity import load_or_none
 from .install_shared import Steps, Target, accept, config_usable, is_linked, keeps, reach
 from .install_steps import STEPS
@@ -31,6 +31,7 @@ Observed = NamedTuple(
     "Observed",
     [
         ("agent_same", bool),
+        ("compiled_fits", bool),  # what the agent's start takes, or its Python is not the one that runs this
         (
             "current",
             Optional[str],
@@ -70,7 +71,8 @@ def validate(guest: Guest, options: Options) -> Tuple[Target, VerifiedDisc]:
 def observe(guest: Guest, target: Target) -> Observed:
     """What of it is there already."""
     paths = guest.paths
-    unit = properties(guest.run)
+    known = os.path.lexists(paths.unit)  # of a unit that is not there nothing is asked: it is written, and started
+    unit = properties(guest.run) if known else {}
     versions = _folders(paths.agent)
     # Under the lock: an agent that runs may have taken this very disc since it was looked at.
     kept = load_or_none(paths)
@@ -78,6 +80,8 @@ def observe(guest: Guest, target: Target) -> Observed:
         kept = None
     return Observed(
         agent_same=_same(paths.zipapp(target.version), target.agent, 0o644),
+        compiled_fits=not is_this_one(target.interpreter)
+        or compiled.fits(compiled.path_beside(paths.zipapp(target.version)), target.agent),
         current=_in_use(paths),
         other_versions=tuple(name for name in versions if name != target.version),
         identity_kept=kept is not None,
@@ -87,7 +91,7 @@ def observe(guest: Guest, target: Target) -> Observed:
         and _same(paths.upgrade_unit, upgrade_unit_text(paths, target.interpreter).encode(), 0o644),
         open_gettys=tuple(open_gettys(guest, target.config)),
         reload_wanted=unit.get("NeedDaemonReload") == "yes",
-        enabled=is_enabled(guest.run),
+        enabled=known and is_enabled(guest.run),
         active=unit.get("ActiveState") == "active",
         interrupted=os.path.lexists(paths.unfinished),
         linked=kept is not None and is_linked(read_status(paths) or {}, kept.generation),
@@ -99,6 +103,8 @@ def plan(observed: Observed, target: Target) -> Steps:
     needed: Dict[str, str] = {}
     if not observed.agent_same:
         needed["agent"] = "agent {0} is put in place".format(target.version)
+    if not observed.compiled_fits:
+        needed["compiled"] = "it is compiled for this Python"
     if observed.current != target.version:
         needed["current"] = "version {0} takes over from {1}".format(target.version, observed.current or "none")
     if not observed.identity_kept:
@@ -111,7 +117,7 @@ def plan(observed: Observed, target: Target) -> Steps:
         needed["unit"] = "the service's unit is written"
     if observed.open_gettys:
         needed["port"] = "no login is offered on the service's port: {0}".format(", ".join(observed.open_gettys))
-    restart = bool(set(needed) - {"command"}) or observed.interrupted
+    restart = bool(set(needed) - {"command", "compiled"}) or observed.interrupted
     if needed or observed.interrupted:
         needed["begin"] = "a run before this one did not finish" if observed.interrupted else "there is something to do"
         needed["finish"] = "all is in place"

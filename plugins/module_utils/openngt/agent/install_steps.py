@@ -7,7 +7,7 @@ import os
 import shutil
 from typing import Callable, Dict
 
-from . import getty
+from . import compiled, getty
 from .errors import AgentError
 from .failpoints import failpoint
 from .files import make_folder, replace_file, replace_link, sweep, sync_folder
@@ -36,6 +36,12 @@ def _agent(guest: Guest, target: Target) -> None:
     replace_file(guest.paths.zipapp(target.version), target.agent)
     sync_folder(guest.paths.agent)
     failpoint("agent.install.agent")
+
+
+def _compiled(guest: Guest, target: Target) -> None:
+    zipapp = guest.paths.zipapp(target.version)
+    replace_file(compiled.path_beside(zipapp), compiled.content_for(target.agent))
+    failpoint("agent.install.compiled")
 
 
 def _current(guest: Guest, target: Target) -> None:
@@ -123,6 +129,7 @@ def _link(guest: Guest, target: Target) -> None:
 STEPS: Dict[str, Callable[[Guest, Target], None]] = {
     "begin": _begin,
     "agent": _agent,
+    "compiled": _compiled,
     "identity": _identity,
     "config": _config,
     "current": _current,

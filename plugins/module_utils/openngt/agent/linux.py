@@ -18,8 +18,7 @@ from .paths import UPGRADE_UNIT, Paths
 from .serial_port import open_first
 from .system import Port, System
 from .systemd import systemctl
-from .upgrade import check_space
-from .upgrade_record import Stage, forget_stage, stage
+from .upgrade_record import Stage, check_space, forget_stage, stage
 
 __all__ = ["Linux"]
 

@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import stat
-import tempfile
 from typing import IO, Iterator
 
 __all__ = ["anonymous_file", "locked", "open_below", "protect_folder", "replace", "set_mode", "sync_folder"]
@@ -88,4 +87,6 @@ def anonymous_file(content: bytes) -> Iterator[str]:
 def _nameless() -> IO[bytes]:
     if hasattr(os, "memfd_create"):  # Python 3.8
         return os.fdopen(os.memfd_create("openngt"), "w+b")
+    import tempfile  # here alone: it costs a start as much as a quarter of the agent
+
     return tempfile.TemporaryFile(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)  # noqa: S108 - nameless

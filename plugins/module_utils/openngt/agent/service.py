@@ -43,7 +43,7 @@ log = logging.getLogger("openngt.agent")
 
 GOING_DOWN = ("guest.shutdown", "guest.reboot")
 STATUS_SECONDS = 60.0
-TRIAL_SECONDS = 2.0  # how often, while an upgrade is on trial: the service waits for its end
+TRIAL_SECONDS = 2.0  # how often, while an upgrade or cloud-init is at work: the service waits for its end
 # A guest that is told to go down ends the agent long before; one that does not is worth a new link.
 GOING_DOWN_SECONDS = 120.0
 CLOCK_SECONDS = 60.0  # how often the service is told what time it is here
@@ -265,8 +265,10 @@ class Agent:
             protocol.status(record)
 
     def _status_seconds(self) -> float:
-        upgrade = (self._reported or {}).get("upgrade") or {}
-        return TRIAL_SECONDS if upgrade.get("state") == "on_trial" else STATUS_SECONDS
+        record = self._reported or {}
+        upgrade, customization = record.get("upgrade") or {}, record.get("customization") or {}
+        awaited = upgrade.get("state") == "on_trial" or customization.get("status") == "running"
+        return TRIAL_SECONDS if awaited else STATUS_SECONDS
 
     def _operate(self, protocol: LinkProtocol, operation: Operation, identity: Identity) -> None:
         """What the table of operations lets through, done."""

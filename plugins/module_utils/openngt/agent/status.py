@@ -4,12 +4,12 @@
 
 import datetime
 import os
-import platform
 import re
 import socket
+import sys
 from typing import Any, Callable, Dict, List, Optional
 
-from . import network, os_release, upgrade_record
+from . import customized, network, os_release, upgrade_record
 from .files import read_text
 from .paths import Paths
 from .version import __version__
@@ -32,6 +32,7 @@ def gather(
 ) -> Dict[str, Any]:
     """The record of this moment; the same state gives an equal record. `serial_port`: as in SerialView."""
     release = os_release.read(paths)
+    machine = os.uname().machine
     return {
         "ngt_version": __version__,
         "guest_os_type": "linux",
@@ -39,10 +40,10 @@ def gather(
         "guest_os_id": release.get("ID"),
         "guest_os_release": release.get("VERSION_ID"),
         "kernel_version": _line(paths, "proc/sys/kernel/osrelease"),
-        "architecture": platform.machine() or None,
+        "architecture": machine or None,
         "hostname": _line(paths, "proc/sys/kernel/hostname") or socket.gethostname(),
-        "python_version": platform.python_version(),
-        "is_64_bit": platform.machine().endswith("64") or platform.machine() in ("s390x", "ppc64le"),
+        "python_version": sys.version.split()[0],
+        "is_64_bit": machine.endswith("64") or machine in ("s390x", "ppc64le"),
         "boot_time": boot_time(read_text(paths.at("proc/stat"), 1 << 20) or ""),
         "boot_id": boot_id(paths),
         "timezone": _timezone(paths),
@@ -50,6 +51,7 @@ def gather(
         "serial_port": serial_port,
         "components": {"guest_agent": __version__},
         "upgrade": upgrade_record.shown(paths),
+        "customization": customized.shown(paths),
         "reboot_required": reboot_required(paths),
         "backup_scripts_installed": all(os.path.isfile(paths.at(script)) for script in BACKUP_SCRIPTS),
     }

@@ -20,7 +20,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={interpreter} -I {zipapp} run
+ExecStart={interpreter} -I -S {zipapp} run
 Restart=always
 RestartSec=5
 WatchdogSec=60
@@ -69,7 +69,7 @@ ConditionPathExists=|{staged}
 ConditionPathExists=|{trial}
 
 [Service]
-ExecStart={interpreter} -I {zipapp} upgrade
+ExecStart={interpreter} -I -S {zipapp} upgrade
 Restart=on-failure
 RestartSec=5
 UMask=0077
@@ -100,7 +100,7 @@ TasksMax=16
 COMMAND_TEXT = """\
 #!/bin/sh
 # Written by openngt's installer.
-exec {interpreter} -I {zipapp} "$@"
+exec {interpreter} -I -S {zipapp} "$@"
 """
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 from typing import Any, Dict, Optional
 
-from . import runtime_status, upgrade_record
+from . import compiled, runtime_status, upgrade_record
 from .errors import AgentError
 from .failpoints import failpoint
 from .files import file_errors, locked, make_folder, replace_file, replace_link, sweep, sync_folder
@@ -21,12 +21,11 @@ from .paths import UNIT
 from .systemd import systemctl
 from .upgrade_record import Stage, Trial
 
-__all__ = ["HOLD_SECONDS", "SPARE_BYTES", "check_space", "upgrade"]
+__all__ = ["HOLD_SECONDS", "upgrade"]
 
 POLL_SECONDS = 0.5
 HOLD_SECONDS = 10.0
 """For so long the new agent must keep one link after its first answered heartbeats."""
-SPARE_BYTES = 8 * 1024 * 1024
 
 
 def upgrade(guest: Guest) -> Dict[str, Any]:
@@ -46,16 +45,6 @@ def upgrade(guest: Guest) -> Dict[str, Any]:
         if trial.state != "failed":
             _settle(guest, trial)
     return {"ok": True, "state": trial.state, "version": trial.version, "message": trial.message}
-
-
-def check_space(folder: str, package: int) -> None:
-    """NO_SPACE unless there is room for the package twice: as it waits, and in its place."""
-    with file_errors(folder):
-        found = os.statvfs(folder)
-    free, wanted = found.f_bavail * found.f_frsize, 2 * package + SPARE_BYTES
-    if free < wanted:
-        text = "{0} has {1} MB free, an upgrade needs {2} MB".format(folder, free >> 20, (wanted >> 20) + 1)
-        raise AgentError("NO_SPACE", text, {"path": folder, "free": free, "wanted": wanted})
 
 
 def _begin(guest: Guest) -> Optional[Trial]:
@@ -87,7 +76,9 @@ def _put(guest: Guest, staged: Stage, old: str) -> Trial:
         sweep(paths.agent)
         make_folder(folder)
         sweep(folder)
-        replace_file(paths.zipapp(staged.version), staged.package)
+        zipapp = paths.zipapp(staged.version)
+        replace_file(zipapp, staged.package)
+        replace_file(compiled.path_beside(zipapp), compiled.content_for(staged.package))
         sync_folder(paths.agent)
         failpoint("agent.upgrade.put")
         # After a power cut this one watches, not what was proven before it was put here by hand.

@@ -14,9 +14,8 @@ from .files import Runner, read_capped
 from .manifest import AGENT, Manifest, UpgradeWish
 from .paths import MANIFEST, UPGRADE_UNIT, Paths
 from .systemd import systemctl
-from .upgrade import check_space
 from .upgrade_offer import check_version
-from .upgrade_record import MOST_PACKAGE, Stage, Trial, stage, tell
+from .upgrade_record import MOST_PACKAGE, Stage, Trial, check_space, stage, tell
 from .version import __version__
 
 __all__ = ["begin", "by_installer_only", "lay_down", "refuse", "wanted_agent"]

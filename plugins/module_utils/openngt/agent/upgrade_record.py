@@ -23,6 +23,7 @@ __all__ = [
     "STATES",
     "Stage",
     "Trial",
+    "check_space",
     "forget_stage",
     "forget_trial",
     "read_stage",
@@ -35,6 +36,7 @@ __all__ = [
 
 MOST_PACKAGE = 16 * 1024 * 1024
 MOST_RECORD = 4096
+SPARE_BYTES = 8 * 1024 * 1024
 MOST_MESSAGE = 500
 STATES = ("on_trial", "kept", "rolled_back", "failed")
 FORMAT = "openngt-staged-1"
@@ -52,6 +54,16 @@ Trial = NamedTuple(
         ("message", str),  # why it is not kept
     ],
 )
+
+
+def check_space(folder: str, package: int) -> None:
+    """NO_SPACE unless there is room for the package twice: as it waits, and in its place."""
+    with file_errors(folder):
+        found = os.statvfs(folder)
+    free, wanted = found.f_bavail * found.f_frsize, 2 * package + SPARE_BYTES
+    if free < wanted:
+        text = "{0} has {1} MB free, an upgrade needs {2} MB".format(folder, free >> 20, (wanted >> 20) + 1)
+        raise AgentError("NO_SPACE", text, {"path": folder, "free": free, "wanted": wanted})
 
 
 def stage(paths: Paths, wanted: Stage) -> None:

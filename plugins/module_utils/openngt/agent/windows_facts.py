@@ -147,6 +147,7 @@ def gather(
         "serial_port": serial_port,
         "components": {"guest_agent": __version__},
         "upgrade": upgrade_record.shown(paths),
+        "customization": None,
         "reboot_required": reboot_required(),
         "backup_scripts_installed": None,
     }

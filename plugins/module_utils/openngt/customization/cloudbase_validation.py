@@ -53,6 +53,6 @@ def _of_cloud_config(content: bytes, part: str) -> Iterator[Finding]:
         key = TOP_KEY.match(line)
         if key and key[1] not in CLOUD_CONFIG_KEYS:
             shown = key[1][:40]
-            said = f"{shown} is passed over by Cloudbase-Init"
+            said = "is passed over by Cloudbase-Init"
             remedy = f"it takes {', '.join(CLOUD_CONFIG_KEYS)}"
             yield finding("BAD_KEY", part, said, remedy=remedy, line=number, key=shown, severity="warning")

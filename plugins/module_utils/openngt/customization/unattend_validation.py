@@ -243,8 +243,7 @@ def _finding(
     remedy: str | None = None,
     severity: Literal["error", "warning"] = "error",
 ) -> Finding:
-    said = f"{place.path} {message}"
-    return finding(code, place.part, said, remedy=remedy, line=place.line, key=place.path, severity=severity)
+    return finding(code, place.part, message, remedy=remedy, line=place.line, key=place.path, severity=severity)
 
 
 def _shown(name: str) -> str:

@@ -100,7 +100,12 @@ OPTIONS: Mapping[str, Option] = {
     "system_locale": Option(LOCALE, "language of programs that know no Unicode"),
     "ui_language": Option(LOCALE, "language of Windows itself; the image must have it"),
     "user_locale": Option(LOCALE, "dates, numbers and money"),
-    "administrator_password": Option(PASSWORD, "of the built-in administrator", _ALL, secret=True),
+    "administrator_password": Option(
+        PASSWORD,
+        "of the built-in administrator; for Cloudbase-Init of the account in its configuration",
+        _ALL,
+        secret=True,
+    ),
     "password_form": Option(OneOf(("plain", "base64")), "how passwords are written; base64 hides nothing"),
     "local_accounts": Option(
         ListOf(LOCAL_ACCOUNT), "`name`, `password`, `groups` (default Users), `display_name`, `description`", _ALL
@@ -117,7 +122,11 @@ OPTIONS: Mapping[str, Option] = {
     "workgroup": Option(
         _text(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,14}", "at most 15 letters and digits"), "instead of a domain"
     ),
-    "product_key": Option(_text(r"[A-Z0-9]{5}(-[A-Z0-9]{5}){4}", "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"), "", secret=True),
+    "product_key": Option(
+        _text(r"[A-Z0-9]{5}(-[A-Z0-9]{5}){4}", "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"),
+        "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE",
+        secret=True,
+    ),
     "organization": Option(_text(_LINE + "{1,63}", "one line of at most 63 characters"), "whose computer it is"),
     "owner": Option(_text(_LINE + "{1,63}", "one line of at most 63 characters"), "who uses it"),
     "skip_oobe": Option(Flag(), "skip the pages of the first start; true without being said"),

@@ -40,10 +40,10 @@ def validate_windows(customization: Customization) -> list[Finding]:
     problems = sysprep_problems(customization) if format == "sysprep" else cloudbase_problems(customization)
     told = {one.part.partition(" ")[0] for one in found if one.severity == "error"}
     for field, what in problems:
-        part = field.partition(".")[0]
+        part, _, key = field.partition(".")
         # Of meta_data the reserved keys are told for every format.
         if part not in told and part != "meta_data":
-            found.append(finding("BAD_OPTION", part, f"{field} {what}", key=field))
+            found.append(finding("BAD_OPTION", part, what, key=key))
     return found
 
 
@@ -52,7 +52,7 @@ def validate_windows_options(
 ) -> list[Finding]:
     """The options that do not do, and what their author should know of the rest. It never holds a value."""
     found = [
-        finding("BAD_OPTION", "options", f"{problem.key} {problem.message}", remedy=problem.remedy, key=problem.key)
+        finding("BAD_OPTION", "options", problem.message, remedy=problem.remedy, key=problem.key)
         for problem in option_problems(options, format=format, install_type=install_type)
     ]
     if holds_password(options):
@@ -61,10 +61,11 @@ def validate_windows_options(
         )
         remedy = "give one that is changed after the first logon"
         found.append(finding("SECRET_IN_CLEAR", "options", said, remedy=remedy, severity="warning"))
-    waiting = [name for name in WAITING if options.get(name) not in (None, False, [])]
-    if format == "sysprep" and waiting and options.get("autologon") is None:
-        said = f"{' and '.join(waiting)}: run at the first logon, and nobody is logged on by autologon"
-        found.append(finding("LOGON_NEEDED", "options", said, key=waiting[0], severity="warning"))
+    if format == "sysprep" and options.get("autologon") is None:
+        for name in WAITING:
+            if options.get(name) not in (None, False, []):
+                said = "runs at the first logon, and without autologon nobody logs on"
+                found.append(finding("LOGON_NEEDED", "options", said, key=name, severity="warning"))
     return found
 
 
@@ -75,14 +76,13 @@ def validate_windows_files(files: Sequence[GuestFile]) -> list[Finding]:
         problem = path_problem(file.path)
         if problem is not None:
             remedy = "give an absolute path, as C:\\Tools\\motd.txt"
-            found.append(finding("BAD_FILE_PATH", part, f"path {problem}", remedy=remedy, key="path"))
+            found.append(finding("BAD_FILE_PATH", part, problem, remedy=remedy, key="path"))
         # Letter case does not count on Windows, nor which slash it is.
         same = file.path.replace("/", "\\").lower()
         if same in seen:
-            found.append(finding("DUPLICATE_PATH", part, "path is that of an earlier file", key="path"))
+            found.append(finding("DUPLICATE_PATH", part, "is that of an earlier file", key="path"))
         seen.add(same)
         for key in ("mode", "owner"):
             if getattr(file, key) != getattr(GuestFile, key):
-                said = f"{key} means nothing on Windows"
-                found.append(finding("NOT_ON_WINDOWS", part, said, key=key, severity="warning"))
+                found.append(finding("NOT_ON_WINDOWS", part, "means nothing on Windows", key=key, severity="warning"))
     return found

@@ -22,7 +22,7 @@ __all__ = [
 # It looks at nothing on its standard input, and prints `tar=<path>`, then the os-release file.
 PROBE = (
     "for python in {candidates}; do"
-    ' if "$python" -c "import sys; sys.exit(sys.version_info < {minimum})" </dev/null >/dev/null 2>&1;'
+    ' if "$python" -I -S -c "import sys; sys.exit(sys.version_info < {minimum})" </dev/null >/dev/null 2>&1;'
     " then {found}; fi; done;"
     ' echo "tar=$(command -v tar)";'
     " cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null || :"

@@ -108,19 +108,22 @@ def _find(
 ) -> Disc:
     # The kernel asks a drive every two seconds whether its medium changed.
     for _attempt in range(ATTEMPTS - 1):
-        discs = _look_into_all(label, mount_point, lambda _text: None)
+        discs = _look_into_all(label, mount_point, vm_uuid, lambda _text: None)
         if any(disc.vm_uuid == vm_uuid for disc in discs):
             return choose(discs, vm_uuid)
         pause(1.0)
-    return choose(_look_into_all(label, mount_point, warn), vm_uuid)
+    return choose(_look_into_all(label, mount_point, vm_uuid, warn), vm_uuid)
 
 
-def _look_into_all(label: str, mount_point: str, warn: Callable[[str], None]) -> List[Disc]:
-    seen = [_look_into(device, mount_point, warn) for device in candidates(label)]
+def _look_into_all(label: str, mount_point: str, vm_uuid: Optional[str], warn: Callable[[str], None]) -> List[Disc]:
+    """Where the guest has one drive, this VM's disc is left mounted: it is the one that will be chosen."""
+    devices = candidates(label)
+    keep = vm_uuid if len(devices) == 1 else None
+    seen = [_look_into(device, mount_point, keep, warn) for device in devices]
     return [disc for disc in seen if disc is not None]
 
 
-def _look_into(device: str, mount_point: str, warn: Callable[[str], None]) -> Optional[Disc]:
+def _look_into(device: str, mount_point: str, keep: Optional[str], warn: Callable[[str], None]) -> Optional[Disc]:
     try:
         folder, ours = _mount(device, mount_point)
     except OpenNGTError as error:  # an empty drive, or a disc that no kernel can read: the next one may be ours
@@ -128,15 +131,16 @@ def _look_into(device: str, mount_point: str, warn: Callable[[str], None]) -> Op
             raise
         warn("{0} was passed over: {1}".format(device, error.message))
         return None
+    disc = None
     try:
         manifest = read_manifest(folder)
+        if manifest is not None:
+            generation = manifest.get("generation")
+            disc = Disc(device, str(manifest.get("vm_uuid")), generation if isinstance(generation, int) else 0)
     finally:
-        if ours:
+        if ours and (disc is None or disc.vm_uuid != keep):
             _unmount(folder)
-    if manifest is None:
-        return None
-    generation = manifest.get("generation")
-    return Disc(device, str(manifest.get("vm_uuid")), generation if isinstance(generation, int) else 0)
+    return disc
 
 
 def _mount(device: str, mount_point: str) -> Tuple[str, bool]:

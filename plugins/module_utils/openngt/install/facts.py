@@ -45,7 +45,7 @@ Facts = NamedTuple(
         ("python", Tuple[int, ...]),
         ("tar", Optional[str]),
         ("uid", int),
-        ("sudo", str),  # passwordless | asks | none
+        ("sudo", str),  # passwordless | asks | none; root is not asked
         ("os_release", Dict[str, str]),
         ("systemctl", Optional[str]),
         ("systemd_running", bool),
@@ -66,7 +66,7 @@ def collect(mount_point: str, endpoint: Optional[Tuple[str, int]] = None) -> Fac
         python=tuple(sys.version_info[:3]),
         tar=shutil.which("tar"),
         uid=os.geteuid(),
-        sudo=_sudo(),
+        sudo="passwordless" if os.geteuid() == 0 else _sudo(),
         os_release=parse(read_text("/etc/os-release") or read_text("/usr/lib/os-release") or ""),
         systemctl=shutil.which("systemctl"),
         systemd_running=os.path.isdir("/run/systemd/system"),  # sd_booted(3)

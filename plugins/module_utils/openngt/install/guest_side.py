@@ -12,13 +12,12 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import zlib
 from typing import Any, BinaryIO, Callable, Dict, List, Optional, Tuple
 
-from ..effects import file_errors, run
+from ..effects import run
 from ..errors import OpenNGTError
-from . import agent_plan, agent_steps
+from . import agent_here, agent_plan, agent_steps
 from .bare_guest import demand_brought, family_to_bring
 from .disc import mounted_disc
 from .facts import Facts, collect, vm_uuid
@@ -139,11 +138,8 @@ def _install(header: Json, go: Json, hear: Hear, say: Say) -> Json:
         content = _agent_on_disc(folder, header["agent_sha256"])
         if content is None:
             content = _agent_of_controller(header, hear, say)
-        with file_errors(tempfile.gettempdir()), agent_steps.private_zipapp(content) as zipapp:
-            arguments = agent_steps.install_arguments(
-                folder, go["ca_sha256"], wait, header["allow_unsupported_distribution"]
-            )
-            answer = agent_steps.call_zipapp(zipapp, arguments, wait)
+        allow = header["allow_unsupported_distribution"]
+        answer = agent_here.install(content, folder, go["ca_sha256"], wait, allow)
     return {"steps": answer["steps"], "agent": answer["agent"], "warnings": warnings}
 
 

@@ -65,8 +65,9 @@ INTERPRETERS = (
     "/usr/libexec/platform-python",
 )
 """Where nobody names one. The last is RHEL's own, which is there when no other is."""
-# -I: nothing of the user's environment or home; -B: no .pyc file. Python 3.6 takes UTF-8 by the locale alone.
-FOUND = 'export LC_ALL=C.UTF-8; exec "$python" -I -B -X utf8 -c "{bootstrap}"'
+# -I: nothing of the user's environment or home; -S: no packages of the guest's; -B: no .pyc file. Python 3.6 takes
+# UTF-8 by the locale alone.
+FOUND = 'export LC_ALL=C.UTF-8; exec "$python" -I -S -B -X utf8 -c "{bootstrap}"'
 SILENCE_SECONDS = 600
 ENDED_SECONDS = 10.0
 
