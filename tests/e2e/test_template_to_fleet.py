@@ -112,7 +112,8 @@ def test_one_play_makes_a_template_and_three_vms_of_it_that_are_each_their_own(
         assert f"198.51.100.{10 + number}/24" in " ".join(answer) and "dynamic" not in answer[2]
     assert len({answer[4] for answer in answers}) == 3, "each has a machine-id of its own"
     assert {row["state"] for row in bench.client.customizations()} == {"done"}
-    until(lambda: isos(bench.service.state) == [], "the end of all discs")
+    customizations = bench.service.state / "customizations"
+    until(lambda: isos(bench.service.state) == [] == [*customizations.iterdir()], "the end of all discs")
     assert [set(drives(bench.client, vm).values()) for vm in vms] == [{None}] * 3
     for vm in vms:
         vm.hang_up()
