@@ -76,7 +76,7 @@ def ansible(bench: Workbench, repository: int, collection: Path, tmp_path: Path)
     """The page's play and inventory beside the agent's package; `golden` is a VM without cloud-init."""
     golden = WarmVm(**vars(bench.lab.start("golden", bench.image, bench.accelerator, cloud_init=True)))
     bench.lab.wait(golden)
-    done = golden.ssh(WITHOUT_CLOUD_INIT.format(port=repository))
+    done = golden.ssh(WITHOUT_CLOUD_INIT.format(port=repository), timeout=300)
     assert done.returncode == 0, done
     golden.hang_up()
     made = prepare(tmp_path, bench.lab, bench.service, collection)
