@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What users install: both artefacts, opened, then installed into an empty environment and run without the source."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -98,6 +99,15 @@ def test_wheel_holds_library_and_service_under_their_import_names(wheel: Path) -
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"openngt", "openngt_service"}
+
+
+def test_wheel_brings_cloud_inits_schemas_and_says_where_they_are_from(wheel: Path) -> None:
+    folder = "openngt_service/customization/schemas/"
+    with zipfile.ZipFile(wheel) as archive:
+        source = archive.read(folder + "SOURCE.md").decode()
+        for name in ("schema-cloud-config-v1.json", "schema-network-config-v2.json"):
+            assert f"{hashlib.sha256(archive.read(folder + name)).hexdigest()}  {name}" in source
+    assert "GPL-3 or Apache-2.0" in source
 
 
 def test_every_module_of_the_tarball_documents_itself(installed: Path) -> None:

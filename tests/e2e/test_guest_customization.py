@@ -19,7 +19,8 @@ from .systemd_host import Host, ansible_host, boot, packages_layer, require_cont
 pytestmark = pytest.mark.guest
 
 ROLE = "openngt.guest_tools.guest_customization"
-PACKAGES = ("cloud-init", "python3-apt")
+# What the role asks for, and what Debian recommends with it.
+PACKAGES = ("cloud-init", "cloud-guest-utils", "eatmydata", "python3-apt")
 IDENTITY = """\
 # openngt identity 1 {"generation": 1, "kind": "link", "vm_uuid": "a", "ca_sha256": "%s"}
 -----BEGIN PRIVATE KEY-----

@@ -20,7 +20,7 @@ from ..conftest import ROOT, program
 from ..docs.examples import files_of
 from .conftest import WarmVm
 from .customizing import Workbench, workbench
-from .hands import said, until
+from .hands import drives, isos, said, until
 from .plays import Ansible, prepare
 from .systemd_host import packages_layer, require_containers
 
@@ -80,8 +80,9 @@ def ansible(bench: Workbench, repository: int, collection: Path, tmp_path: Path)
     assert done.returncode == 0, done
     golden.hang_up()
     made = prepare(tmp_path, bench.lab, bench.service, collection)
+    (tmp_path / "packages").mkdir()
     build_packages(tmp_path / "packages", ["deb"], ca_sha256=bench.client.ca()["ca_sha256"])
-    document = inventory(bench.lab, [golden], "admin")
+    document = inventory(bench.lab, [golden], "root")
     document["all"]["children"] = {"fleet": {"hosts": dict.fromkeys(FLEET)}}
     made.inventories["admin"].write_text(yaml.safe_dump(document), encoding="utf-8")
     (tmp_path / "fleet.yml").write_text(files_of(PAGE)["fleet.yml"], encoding="utf-8")
@@ -101,6 +102,8 @@ def test_one_play_makes_a_template_and_three_vms_of_it_that_are_each_their_own(
     assert len({record["ngt_uuid"] for record in records}) == 3
     assert {record["certificate"]["kind"] for record in records} == {"link"}
 
+    for vm in vms:
+        bench.lab.wait(vm)
     command = "hostname; id -un ops; ip -4 -o address show scope global; cat /etc/machine-id; ngtcli status"
     with ThreadPoolExecutor(3) as threads:
         answers = list(threads.map(lambda vm: said(vm, command).splitlines(), vms))
@@ -109,6 +112,8 @@ def test_one_play_makes_a_template_and_three_vms_of_it_that_are_each_their_own(
         assert f"198.51.100.{10 + number}/24" in " ".join(answer) and "dynamic" not in answer[2]
     assert len({answer[4] for answer in answers}) == 3, "each has a machine-id of its own"
     assert {row["state"] for row in bench.client.customizations()} == {"done"}
-    until(lambda: list(bench.service.state.rglob("*.iso")) == [], "the end of all discs")
+    customizations = bench.service.state / "customizations"
+    until(lambda: isos(bench.service.state) == [] == [*customizations.iterdir()], "the end of all discs")
+    assert [set(drives(bench.client, vm).values()) for vm in vms] == [{None}] * 3
     for vm in vms:
         vm.hang_up()

@@ -30,6 +30,7 @@ BAD: list[Row] = [
             ("refresh", {}, "VM_NOT_FOUND"),
             ("upgrade", {}, "VM_NOT_FOUND"),
             ("diagnosis_info", {}, "VM_NOT_FOUND"),
+            ("customization", {}, "VM_NOT_FOUND"),
         ]
         for reference, code in [(NOBODY, unknown), ("twin", "VM_AMBIGUOUS")]
     ],
@@ -54,6 +55,11 @@ BAD: list[Row] = [
     ("upgrade", {"vm": []}, "INVALID_INPUT", "vm"),
     ("upgrade", {"vm": ["silent"], "version": "9.9.9"}, "VERSION_UNSUPPORTED", "9.9.9"),
     ("upgrade", {"vm": ["plain"]}, "NOT_ENROLLED", "plain"),
+    ("customization", {"vm": "full", "options": {"hostname": "full"}}, "NO_EMPTY_DRIVE", "/isos/debian.iso"),
+    ("customization", {"vm": "plain", "options": {"colour": "red"}}, "CUSTOMIZATION_INVALID", "colour"),
+    ("customization", {"vm": "plain", "scripts": [{"src": "no-such-file"}]}, "INVALID_INPUT", "scripts[0].src"),
+    ("customization", {"vm": "plain", "scripts": [{"content": "echo"}]}, "CUSTOMIZATION_INVALID", "scripts[0]"),
+    ("customization_info", {"vm": ["twin"]}, "VM_AMBIGUOUS", "twin"),
     ("ca_rollover", {"step": "prepare", "replaces": "no fingerprint"}, "INVALID_INPUT", "replaces"),
     ("health_policy", {"check": "no_such_check"}, "NOT_FOUND", "no_such_check"),
     (
@@ -89,9 +95,10 @@ FORBIDDEN_TO_VIEWERS: list[tuple[str, dict[str, Any]]] = [
     ("health_info", {"run": True}),
     ("health_policy", {"check": "ngt_link_check", "enabled": False}),
     ("upgrade", {"vm": ["plain"]}),
+    ("customization", {"vm": "plain"}),
     ("ca_rollover", {"step": "prepare", "force": True}),
 ]
-LOOK_ONLY = {"vm_info", "diagnosis_info", "health_info", "windows_agent"}
+LOOK_ONLY = {"customization_info", "vm_info", "diagnosis_info", "health_info", "windows_agent"}
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """T30, T34: no password shows when guests are installed, or fail after they have let us in."""
 
+import json
 import subprocess
 import uuid
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 
@@ -16,18 +17,18 @@ from .conftest import World
 PLACES = ("tmp", "var/log", "var/tmp", "root", "home", "run", "usr/local")
 
 
-@pytest.mark.slow
-def test_no_password_shows_in_a_guest_or_on_the_controller(world: World, tmp_path: Path) -> None:
+def secret(name: str) -> str:
+    return f'canary-{name}-{uuid.uuid4().hex[:8]}/q+"é'
+
+
+def installed(world: World, secrets: Mapping[str, str], **variables: object) -> str:
+    """What a run of the playbook said that fails in some; none of the secrets is anywhere, in no guest either."""
     fleet = world.fleet
-    secrets = {name: f'canary-{name}-{uuid.uuid4().hex[:8]}/q+"é' for name in ("web1", "full", "small")}
-    fleet.add("web1", password=secrets["web1"], sudo="asks")
-    fleet.add("full", password=secrets["full"], sudo="asks", drives=())
-    fleet.add("small", password=secrets["small"], disk_mib=1)
     fleet.start()
     inventory = fleet.write_inventory(
-        tmp_path / "inventory.json", fleet.write_known_hosts(tmp_path / "known_hosts"), user=ADMIN
+        world.folder / "inventory.json", fleet.write_known_hosts(world.folder / "known_hosts"), user=ADMIN
     )
-    sinks = tmp_path / "sinks"
+    sinks = world.folder / "sinks"
     environment = {
         **world.environment,
         "XDG_STATE_HOME": str(sinks / "state"),
@@ -44,6 +45,8 @@ def test_no_password_shows_in_a_guest_or_on_the_controller(world: World, tmp_pat
                 str(inventory),
                 "-vvvvv",
                 "--diff",
+                "-e",
+                json.dumps(variables),
             ],
             env=environment,
             capture_output=True,
@@ -51,8 +54,7 @@ def test_no_password_shows_in_a_guest_or_on_the_controller(world: World, tmp_pat
             check=False,
         )
     said = done.stdout + done.stderr
-    assert done.returncode == 2 and world.proven() == {"web1"}, said
-    assert "[NO_EMPTY_DRIVE]" in said and "full" in said, said
+    assert done.returncode == 2, said
     (sinks / "output").write_text(said)
     (sinks / "arguments").write_bytes(seen.text)
     (sinks / "service").write_text(world.service.stdout + world.service.stderr)
@@ -60,3 +62,35 @@ def test_no_password_shows_in_a_guest_or_on_the_controller(world: World, tmp_pat
     assert scan_tree(sinks, secrets) == []
     for guest in fleet.guests:
         assert [hit for place in PLACES for hit in scan_tree(guest.root / place, secrets)] == [], guest.name
+    return said
+
+
+@pytest.mark.slow
+def test_no_password_shows_in_a_guest_or_on_the_controller(world: World) -> None:
+    """One is installed, others have no drive, no room, or a disc that does not come out again (clean_up)."""
+    secrets = {name: secret(name) for name in ("web1", "full", "small", "held")}
+    world.fleet.add("web1", password=secrets["web1"], sudo="asks")
+    world.fleet.add("full", password=secrets["full"], sudo="asks", drives=())
+    world.fleet.add("small", password=secrets["small"], disk_mib=1)
+    world.fleet.add("held", password=secrets["held"], sudo="asks")
+    world.service.hypervisor.lock(world.fleet.guest("held").vm_uuid, "cd0")
+    said = installed(world, secrets)
+    assert world.proven() == {"web1", "held"}, said
+    assert "[NO_EMPTY_DRIVE]" in said and "full" in said, said
+    assert "Action failed: clean_up: the guest holds cd0 [DRIVE_LOCKED]" in said, said
+
+
+@pytest.mark.slow
+def test_no_password_shows_where_no_link_comes(world: World) -> None:
+    """The phase prove tells what both sides have seen of an agent that looks for its service at a wrong address."""
+    world.service.settings["cluster_ip"] = "192.0.2.1"
+    world.service.stop()
+    world.service.start()
+    secrets = {name: secret(name) for name in ("web1", "held")}
+    world.fleet.add("web1", password=secrets["web1"], sudo="asks")
+    world.fleet.add("held", password=secrets["held"], sudo="asks")
+    world.service.hypervisor.lock(world.fleet.guest("held").vm_uuid, "cd0")
+    said = installed(world, secrets, guest_agent_wait_seconds=5)
+    assert world.proven() == set()
+    for name in secrets:
+        assert f"Action failed: prove: not proven within 5 s: {name}: no active link [LINK_NOT_ACTIVE]" in said, said

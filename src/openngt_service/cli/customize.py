@@ -141,8 +141,8 @@ def list_all(
 def withdraw(context: typer.Context, vm: Vm) -> None:
     """Take a disc out that still waits, and forget what the VM was given. The guest is not changed back."""
     with connect(context) as client:
-        outcome = applying.withdraw(client, vm, timeout_of(context), check=False)
-    say(f"{vm}: {'withdrawn' if outcome.changed else 'nothing to withdraw'} ({outcome.reason})")
+        task = client.wait_task(client.withdraw_customization(vm), timeout_of(context))
+    say(f"{vm}: {'withdrawn' if task['result']['withdrawn'] else 'nothing to withdraw'}")
 
 
 @app.command()

@@ -218,12 +218,13 @@ def serve(directory: Directory) -> None:
 
 @app.command("inventory")
 def show_inventory(
-    directory: Directory, user: Annotated[GuestUser, typer.Option(help="Who Ansible logs in as.")] = "root"
+    directory: Directory,
+    user: Annotated[GuestUser, typer.Option(help="Who Ansible logs in as.")] = "root",
+    off: Annotated[bool, typer.Option("--off", help="With those that are off.")] = False,
 ) -> None:
     """An Ansible inventory (YAML) of the running VMs; with the lab's service in it, when `openngt lab serve` runs."""
     lab = Lab(directory, report)
-    running = [vm for vm in lab.vms() if vm.pid is not None]
-    document = inventory(lab, running, user)
+    document = inventory(lab, [vm for vm in lab.vms() if off or vm.pid is not None], user)
     service = service_beside(directory)
     if settings := service.settings():
         document["all"]["vars"] |= service_variables(service, settings["gateway_port"])

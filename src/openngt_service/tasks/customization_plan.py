@@ -63,7 +63,7 @@ class Decision:
     action: Literal["unchanged", "insert", "replace", "power_on"]
     reason: str
     drive: str | None = None
-    """None where the disc can only be put in as the VM is switched on."""
+    """None where the disc can only be put in as the VM is switched on, and waits for that."""
 
     @property
     def changed(self) -> bool:
@@ -92,24 +92,22 @@ def _bytes(value: Any) -> Any:
 
 
 def decide(row: Customized | None, wanted: Wanted, seen: HypervisorVm, iso: Path) -> Decision:
-    """CUSTOMIZATION_CONFLICT, NO_EMPTY_DRIVE, VM_POWERED_OFF, HYPERVISOR_FAILED."""
+    """CUSTOMIZATION_CONFLICT, NO_EMPTY_DRIVE, HYPERVISOR_FAILED."""
     require_known(seen)
     if row is None or row.phase == "preparing":
         reason = "the VM was not customized by this service"
-        return Decision("insert" if row is None else "replace", reason, _drive(seen, wanted, iso))
+        return Decision("insert" if row is None else "replace", reason, _drive(seen, iso))
     if row.instance_id != wanted.instance_id:
         reason = f"instance_id is another one than {row.instance_id}"
-        return Decision(_how(row), reason, _drive(seen, wanted, iso))
+        return Decision(_how(row), reason, _drive(seen, iso))
     if row.state == "timed_out":
-        return Decision(_how(row), "the guest did not do it in its time", _drive(seen, wanted, iso))
+        return Decision(_how(row), "the guest did not do it in its time", _drive(seen, iso))
     same = row.digest == wanted.digest
     if row.state == "pending" and not same:
-        return Decision("replace", "the VM has not begun with what it was given", _drive(seen, wanted, iso))
+        return Decision("replace", "the VM has not begun with what it was given", _drive(seen, iso))
     if not same or row.state == "failed":
         raise _conflict(row)
     if row.state != "done" and wanted.power_on and seen.power_state == "off":
-        if not any(drive.holds == str(iso) for drive in seen.drives):
-            return Decision("replace", "the VM went off with its disc", _drive(seen, wanted, iso))
         return Decision("power_on", "the VM is off", row.drive)
     return Decision("unchanged", f"{row.state}: the VM was given this already", row.drive)
 
@@ -133,19 +131,12 @@ def _conflict(row: Customized) -> OpenNGTError:
     )
 
 
-def _drive(seen: HypervisorVm, wanted: Wanted, iso: Path) -> str | None:
+def _drive(seen: HypervisorVm, iso: Path) -> str | None:
     for drive in seen.drives:
         if drive.state == "empty" or drive.holds == str(iso):
             return drive.name
     if seen.power_state != "off" or seen.drives:
         raise no_empty_drive(seen.drives)
-    if not wanted.power_on:
-        raise OpenNGTError(
-            "VM_POWERED_OFF",
-            f"VM {seen.vm_name} is off, and its drives can be loaded only as it is switched on",
-            {"power_state": "off"},
-            remedy="give power_on, or switch the VM on first and have it reboot with the disc",
-        )
     return None
 
 

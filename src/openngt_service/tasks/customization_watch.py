@@ -197,6 +197,8 @@ class CustomizationWatch:
             deadline = started + datetime.timedelta(seconds=row.wait_seconds)
             begun = replace(row, state="running", started_at=started, deadline=deadline)
             await self._parts.store.customizations.put(begun)
+            if begun.drive is None:
+                await put_back(self._parts, begun, seen)
         elif fault == "disc_lost":
             await put_back(self._parts, row, seen)
             log.info("customization_disc_put_back", vm_uuid=row.vm_uuid)

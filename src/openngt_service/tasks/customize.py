@@ -20,7 +20,7 @@ from openngt.customization.reporter import reporter
 from openngt.errors import OpenNGTError
 from openngt.failpoints import failpoint
 
-from ..hypervisors.base import HypervisorVm
+from ..hypervisors.base import HypervisorVm, no_empty_drive
 from ..store.audit import AuditEntry
 from ..store.customizations import Customized
 from .customization_plan import Decision, Outcome, Wanted, decide, digest_of
@@ -28,6 +28,7 @@ from .engine import Progress
 from .hypervisor import require_known
 from .links import Links
 from .parts import Parts
+from .switching import switch
 
 __all__ = ["CustomizeRequest", "clear_disc", "customize", "finish", "put_back", "wanted", "withdraw"]
 
@@ -64,8 +65,7 @@ async def customize(
         await progress.step(70, "switching the VM on")
         await _power_on(parts, vm_uuid, actor)
     if plan.action in ("unchanged", "power_on"):
-        assert earlier is not None, "only what is there can be left as it is"
-        return _result(earlier, changed=plan.changed)
+        return _result(parts, vm_uuid, changed=plan.changed)
     if plan.action == "replace" and earlier is not None:
         await progress.step(10, "taking the VM's earlier disc out")
         await _take_out(parts, earlier)
@@ -75,10 +75,11 @@ async def customize(
     await parts.store.customizations.put(draft)
     failpoint("tasks.customize.reserved")
     try:
-        return _result(await _apply(parts, request, draft, plan, nonce, actor, progress), changed=True)
+        await _apply(parts, request, draft, plan, nonce, actor, progress)
     except OpenNGTError:
         await _undo(parts, vm_uuid, earlier)
         raise
+    return _result(parts, vm_uuid, changed=True)
 
 
 def _draft(request: CustomizeRequest, asked: Wanted, seen: HypervisorVm, nonce: str, links: Links) -> Customized:
@@ -108,50 +109,53 @@ async def _apply(
     nonce: str,
     actor: str,
     progress: Progress,
-) -> Customized:
+) -> None:
     vm_uuid = draft.vm_uuid
     await progress.step(20, "writing the disc")
     vm = MediaVm(vm_uuid, draft.vm_name, draft.instance_id)
     media = await asyncio.to_thread(build, request.customization, vm, reporter(nonce))
     await parts.discs.write(vm_uuid, media)
     failpoint("tasks.customize.authored")
-    await progress.step(50, f"inserting the disc into {plan.drive or 'a drive'}")
-    placed = await _put_in(parts, draft, plan.drive)
+    placed = replace(draft, phase="inserted")
+    if plan.drive is not None:
+        await progress.step(50, f"inserting the disc into {plan.drive}")
+        placed = await _put_in(parts, placed, plan.drive)
     failpoint("tasks.customize.inserted")
     details = {"drive": placed.drive, "format": placed.format, "instance_id": placed.instance_id}
     entry = AuditEntry(actor, "vm.customize", vm_uuid, details={**details, "digest": placed.digest})
     await parts.store.customizations.put(placed, entry)
     failpoint("tasks.customize.persisted")
-    if request.power_on and plan.drive is not None:
+    if request.power_on:
         await progress.step(70, "switching the VM on")
         await _power_on(parts, vm_uuid, actor)
-    return placed
 
 
-async def _put_in(parts: Parts, row: Customized, drive: str | None) -> Customized:
-    """The row with the drive in which the disc is now; None: a VM that is off is switched on with it."""
-    iso = parts.discs.path(row.vm_uuid)
-    if drive is None:
-        drive = await parts.hypervisor.start_with(row.vm_uuid, iso)
-    else:
-        await parts.hypervisor.insert(row.vm_uuid, drive, iso)
+async def _put_in(parts: Parts, row: Customized, drive: str) -> Customized:
+    """The row with the drive in which the disc is now."""
+    await parts.hypervisor.insert(row.vm_uuid, drive, parts.discs.path(row.vm_uuid))
     seen = await parts.hypervisor.one(row.vm_uuid)
-    return replace(row, phase="inserted", drive=drive, run=seen.run)
+    return replace(row, drive=drive, run=seen.run)
 
 
 async def put_back(parts: Parts, row: Customized, seen: HypervisorVm) -> None:
-    """Put the disc in again that went with the VM's process: the guest may not have read it. NO_EMPTY_DRIVE."""
-    drive = next((drive.name for drive in seen.drives if drive.state == "empty"), None)
-    if drive is None:
-        raise OpenNGTError("NO_EMPTY_DRIVE", f"VM {row.vm_name} came back with no empty drive")
-    await parts.store.customizations.put(await _put_in(parts, row, drive))
+    """Put the disc in that went with the VM's process, or waited for a start that others made. NO_EMPTY_DRIVE."""
+    iso = str(parts.discs.path(row.vm_uuid))
+    held = next((drive.name for drive in seen.drives if drive.holds == iso), None)
+    empty = next((drive.name for drive in seen.drives if drive.state == "empty"), None)
+    if held is not None:  # the service was killed before it could say so
+        row = replace(row, drive=held, run=seen.run)
+    elif empty is not None:
+        row = await _put_in(parts, row, empty)
+    else:
+        raise no_empty_drive(seen.drives)
+    await parts.store.customizations.put(row)
 
 
 async def _power_on(parts: Parts, vm_uuid: str, actor: str) -> None:
     if [vm.power_state for vm in await parts.hypervisor.find(vm_uuid)] == ["on"]:
         return
     await parts.store.audit.record(AuditEntry(actor, "vm.power", vm_uuid, details={"verb": "on", "action": "on"}))
-    await parts.hypervisor.power(vm_uuid, "on")
+    await switch(parts, vm_uuid, "on")
     failpoint("tasks.customize.switched")
 
 
@@ -238,7 +242,9 @@ async def clear_disc(parts: Parts, vm_uuid: str) -> bool:
     return found
 
 
-def _result(row: Customized, *, changed: bool) -> dict[str, Any]:
+def _result(parts: Parts, vm_uuid: str, *, changed: bool) -> dict[str, Any]:
+    row = parts.store.customizations.get(vm_uuid)
+    assert row is not None, "the caller has the VM's turn"
     return {
         "changed": changed,
         "state": row.state,

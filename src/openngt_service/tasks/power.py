@@ -20,6 +20,7 @@ from ..store.audit import AuditEntry
 from .engine import Progress
 from .parts import Parts
 from .power_plan import PowerPlan, PowerRequest, StoppedBy, judge, no_link, require_no_disc
+from .switching import switch
 
 __all__ = ["power"]
 
@@ -99,7 +100,7 @@ class _Run:
         await self._progress.step(20, f"{action}: asking the hypervisor")
         async with self._parts.engine.exclusive(self._request.vm_uuid):
             await self._allowed(action)
-            await self._parts.hypervisor.power(self._request.vm_uuid, action)
+            await switch(self._parts, self._request.vm_uuid, action)
             failpoint("tasks.power.done")
 
     async def _ask_agent(self, method: str) -> SessionInfo:

@@ -75,6 +75,12 @@ def _nested(depth: int) -> bytes:
     return b"MIME-Version: 1.0\n" + inner
 
 
+def _texts_for_patterns() -> bytes:
+    """Texts in which a careless pattern goes back and forth."""
+    words = (b"x", b"a://", b"a:", b"a:|", b"-u x", b"pas", b"http://a?", b"a@")
+    return b"bootcmd:\n" + b"".join(b"- '%s'\n" % (word * (4_000 // len(word))) for word in words * 3)
+
+
 def _large() -> dict[str, tuple[bytes, bytes]]:
     filled = SCRIPT + b"#" * 127_990
     config = HEAD + b"hostname: web1\n"
@@ -95,6 +101,10 @@ def _large() -> dict[str, tuple[bytes, bytes]]:
         "BAD_TAG.marks": (HEAD + b"!" * 100_000, config),
         "TOO_MANY_VALUES.list": (HEAD + b"packages: [" + b"a," * 60_000 + b"]", HEAD + b"packages: [a,b]\n"),
         "TOO_MANY_VALUES.keys": (HEAD + b"".join(b"k%d: a\n" % n for n in range(11_000)), config),
+        "BAD_KEY.texts-for-patterns": (
+            HEAD + b"zebra: 1\n" + _texts_for_patterns(),
+            HEAD + _texts_for_patterns(),
+        ),
         "BAD_KEY.thousands": (HEAD + b"".join(b"zebra%d: a\n" % n for n in range(9_000)), config),
         "BAD_VALUE.thousands": (
             HEAD + b"runcmd: [" + b"1," * 19_000 + b"]",

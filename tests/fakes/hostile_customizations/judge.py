@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A program that judges customizations, each in a process of its own with 64 MiB and one second of processor time.
+What is good is built and shown as well.
 
 Standard input: one spec a line, as JSON. Standard output, a line for each: `{"errors": [codes], "warnings": [codes],
 "kib": how much memory it took}`, or `{"ended": wait status}` for one that went beyond its bounds or broke.
@@ -11,6 +12,9 @@ import resource
 import sys
 from pathlib import Path
 
+from openngt.customization.media import build
+from openngt.customization.model import MediaVm
+from openngt.customization.preview import preview
 from openngt.customization.spec import parse
 from openngt.customization.validation import validate
 from openngt.errors import OpenNGTError
@@ -18,6 +22,7 @@ from openngt_service.customization.schema_files import published_schemas
 
 MEMORY = 64 << 20
 SECONDS = 1
+SOME_VM = MediaVm("6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21", "web1", "i-1")
 
 
 def no_datastore(path):
@@ -26,7 +31,10 @@ def no_datastore(path):
 
 def judged(spec):
     try:
-        findings = validate(parse(spec, no_datastore), published_schemas())
+        customization = parse(spec, no_datastore)
+        findings = validate(customization, published_schemas())
+        if not any(one.severity == "error" for one in findings):
+            preview(build(customization, SOME_VM))
     except OpenNGTError as exc:
         return {"errors": [exc.code], "warnings": []}
     codes = {kind: [one.code for one in findings if one.severity == kind] for kind in ("error", "warning")}

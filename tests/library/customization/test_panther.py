@@ -64,6 +64,7 @@ def test_no_password_and_no_key_leaves_a_log() -> None:
     log = "2026-11-26 10:00:00, Info  <AdministratorPassword><Value>Pa55-canary</Value></AdministratorPassword>\n"
     log += "2026-11-26 10:00:00, Info  <Password>Pa55-canary\n2026-11-26 10:00:01, Info AAAAA-BBBBB-CCCCC-DDDDD-EEEEE\n"
     said = "\n".join(read_log(log.encode()) + read_log(REFUSED.encode()))
+    assert "Failed, hr: 8030000b" in read_log(b"2026-11-26 10:00:00, Info Failed, hr: 8030000b")[0], "codes stay"
     assert "Pa55" not in said and "AAAAA-" not in said and "50006100" not in said
 
 

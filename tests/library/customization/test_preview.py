@@ -77,6 +77,7 @@ def test_a_file_is_its_size_and_digest_so_that_a_change_shows() -> None:
         f"wireguard: {{interfaces: [{{name: wg0, config_path: /a, content: 'PrivateKey = {SECRET}'}}]}}",
         f"chef: {{validation_cert: {SECRET}}}",
         "runcmd: ['export X=AbCdEfGhIj0123456789KLmn']",
+        f"bootcmd: ['curl https://me:p@{SECRET}@example.com/a']",
         f"apt: {{conf: 'Acquire::http::Proxy \"http://me:{SECRET}@proxy:1\";'}}",
     ],
 )
@@ -146,6 +147,12 @@ def test_an_answer_file_with_entities_is_not_expanded() -> None:
     bomb = b'<!DOCTYPE a [<!ENTITY b "hunter2-Zq9">]><a>&b;</a>'
     shown = preview(Media("OPENNGT", (MediaFile("Autounattend.xml", bomb),)))
     assert SECRET not in shown and "sha256" in shown
+
+
+def test_a_long_text_is_only_counted() -> None:
+    assert "final_message: '******** (9000 characters)'" in of_user_data(
+        "#cloud-config\nfinal_message: " + "word " * 1799 + "words\n"
+    )
 
 
 @given(st.sampled_from(["user-data", "meta-data", "meta_data.json", "unattend.xml"]), st.binary(max_size=200))

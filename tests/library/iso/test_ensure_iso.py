@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,13 +184,11 @@ def test_without_a_ca_it_is_refused_but_predicted(order: IsoOrder, now: datetime
 
 
 def test_two_runs_at_once_make_one_iso(order: IsoOrder, now: datetime.datetime) -> None:
-    outcomes: list[IsoOutcome] = []
-    runs = [threading.Thread(target=lambda: outcomes.append(ensure_iso(order, check=False, now=now))) for _ in range(4)]
-    for thread in runs:
-        thread.start()
-    for thread in runs:
-        thread.join()
-    assert sorted(outcome.changed for outcome in outcomes) == [False, False, False, True]
+    with ThreadPoolExecutor(4) as runs:
+        outcomes = list(runs.map(lambda _: ensure_iso(order, check=False, now=now), range(4)))
+    assert sorted(outcome.changed for outcome in outcomes) == [False, False, False, True], [
+        outcome.reason for outcome in outcomes
+    ]
     assert len(read_issue_log(order.ca_folder).issued) == 1
 
 

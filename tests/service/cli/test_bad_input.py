@@ -20,6 +20,7 @@ LOCAL = {
     "serve", "restore", "ca create", "iso build", "iso inspect", "backup create", "backup inspect", "compat remove",
     "audit verify", "lab image", "lab up", "lab list", "lab ssh", "lab console", "lab down", "lab serve",
     "lab inventory", "lab clone", "lab snapshot", "lab revert", "ca rollover recover", "compatibility", "agent package",
+    "customize validate", "customize build",
 }  # fmt: skip
 """They work on files of this host or on the lab's VMs; the service's roles have no say."""
 # Of the others: a call that makes sense, and the least role that may make it.
@@ -42,6 +43,11 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "upgrade plan": (["silent"], "viewer"),
     "upgrade run": (["silent"], "operator"),
     "upgrade show": (["ffff"], "viewer"),
+    "customize plan": (["silent", "{customization}"], "operator"),
+    "customize apply": (["silent", "{customization}"], "operator"),
+    "customize show": (["silent"], "viewer"),
+    "customize list": ([], "viewer"),
+    "customize withdraw": (["silent"], "operator"),
     "task list": ([], "viewer"),
     "task show": (["ffff"], "viewer"),
     "task cancel": (["ffff"], "operator"),
@@ -66,7 +72,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "token list": ([], "admin"),
     "token delete": (["nobody"], "admin"),
 }
-TAKES_A_VM = [name for name in CALLS if CALLS[name][0][-1:] == ["silent"] or name == "refresh run"]
+TAKES_A_VM = [name for name in CALLS if "silent" in CALLS[name][0]]
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +104,14 @@ def commands() -> set[str]:
 
 
 def arguments_of(name: str, words: list[str], folder: Path) -> list[str]:
-    files = {"{issue_log}": folder / "issued.jsonl", "{credentials}": folder / "fleet.json"}
+    names = {"{issue_log}": "issued.jsonl", "{credentials}": "fleet.json", "{customization}": "web1.yml"}
+    files = {word: folder / file for word, file in names.items()}
     for path in files.values():
         path.touch(mode=0o600)
     # It is not enrolled, and nobody listens there.
     login = {"vmname": "plain", "host": "127.0.0.1", "port": 9, "credentials": {"username": "u", "password": "p"}}
     files["{credentials}"].write_text(json.dumps([login]))
+    files["{customization}"].write_text("options: {hostname: web1}\n")
     return [*name.split(), *(str(files.get(word, word)) for word in words)]
 
 
@@ -170,6 +178,9 @@ WRONG: list[tuple[list[str], str, str]] = [
     (["token", "delete", NOBODY], "NOT_FOUND", NOBODY),
     (["task", "show", "ffff"], "NOT_FOUND", "ffff"),
     (["task", "cancel", "ffff"], "NOT_FOUND", "ffff"),
+    (["customize", "show", "plain"], "NOT_FOUND", "plain"),
+    (["customize", "apply", "plain", "/no/such/file"], "INVALID_INPUT", "/no/such/file"),
+    (["customize", "list", "--state", "ready"], "INVALID_INPUT", "ready"),
     (["upgrade", "run", "plain"], "NOT_ENROLLED", "plain"),
     (["upgrade", "run", "silent", "--version", "9.9.9"], "VERSION_UNSUPPORTED", "9.9.9"),
     (["upgrade", "run", "silent", "--rollback-seconds", "0"], "INVALID_INPUT", "rollback_seconds"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from tests.fakes.customizations import PLAN, ROW, SAME, TASK, ok, refused
+from tests.fakes.customizations import PLAN, ROW, SAME, TASK, ok
 from tests.fakes.prepared_service import TOKEN, PreparedService, make_certificates
 
 from ...conftest import program
@@ -97,7 +97,6 @@ def test_what_is_wrong_has_line_key_and_remedy_and_makes_no_disc(folder: Path) -
         ("scripts: [{src: nowhere}]", "scripts[0].src: nowhere cannot be read"),
         ("scripts: [{src: setup.sh, content: a}]", "scripts[0]: give one of"),
         (f"colour: {SECRET}", "colour"),
-        ("options: {colour: red}", "colour"),
         ("options: " + "[" * 3000, "is no YAML"),
     ],
 )
@@ -147,6 +146,6 @@ def test_rows_are_listed_by_state_and_one_is_withdrawn_once(folder: Path, servic
     listed = customize(folder, "list", "--state", "done", "-o", "csv", service=service)
     assert "db1" in listed.stdout and "web1" not in listed.stdout
     assert "is no state" in customize(folder, "list", "--state", "ready", service=service).stderr
-    service.replies = [ok(ROW), ok(TASK), refused(404, "NOT_FOUND", "never", {})]
-    assert "withdrawn (was pending)" in customize(folder, "withdraw", "web1", service=service).stderr
+    service.replies = [ok({**TASK, "result": {"withdrawn": withdrawn}}) for withdrawn in (True, False)]
+    assert "web1: withdrawn\n" in customize(folder, "withdraw", "web1", service=service).stderr
     assert "nothing to withdraw" in customize(folder, "withdraw", "web1", service=service).stderr

@@ -45,7 +45,7 @@ def test_a_datastores_file_is_what_is_judged_and_written(datastore: Path) -> Non
     checked = check({"scripts": [{"datastore_path": "scripts/web.sh"}]}, datastore)
     checked.require_valid()
     assert checked.customization.scripts[0].content == b"#!/bin/sh\necho web\n"
-    assert "echo web" in checked.preview
+    assert "script (19 bytes" in checked.preview
 
 
 def test_each_finding_is_in_the_details_and_none_has_a_value() -> None:

@@ -127,7 +127,6 @@ def test_a_vm_that_runs_gets_its_disc_beside_the_tools_iso_and_neither_takes_the
 REFUSED = {
     "no drive is empty": ({"ide0": USERS}, "on", "NO_EMPTY_DRIVE", USERS),
     "there is no drive": ({}, "on", "NO_EMPTY_DRIVE", "no CD-ROM drive"),
-    "it is off and tells no drives": ({}, "off", "VM_POWERED_OFF", "switched on"),
     "the hypervisor cannot ask it": ({"ide0": None}, "unknown", "HYPERVISOR_FAILED", "web1"),
 }
 
@@ -389,7 +388,7 @@ def test_the_time_limit_counts_from_the_vms_first_sight_and_ends_it_even_when_th
     asyncio.run(main())
 
 
-def test_a_disc_that_went_with_the_vms_process_is_put_in_again(tmp_path: Path) -> None:
+def test_a_disc_that_goes_with_the_vms_process_is_there_at_its_next_start(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
             add_vm(workshop, starts=0)
@@ -405,6 +404,33 @@ def test_a_disc_that_went_with_the_vms_process_is_put_in_again(tmp_path: Path) -
             await workshop.power("off")
             assert (await apply(workshop, power_on=True))["changed"] is True
             assert len(workshop.hypervisor.media()) == 1
+            await workshop.power("power_cycle")
+            assert len(workshop.hypervisor.media()) == 1 and workshop.hypervisor.asked.count("start_with") == 4
+            workshop.hypervisor.change(VM, "ide0", holds=None)  # as when others stop and start it
+            workshop.hypervisor.guest(VM, starts=9)
+            assert await settle(workshop) == {VM}
+            assert await state(workshop) == "running" and len(workshop.hypervisor.media()) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("by", ["the service", "others"])
+def test_a_disc_waits_for_the_start_of_a_vm_that_is_off(tmp_path: Path, by: str) -> None:
+    async def main() -> None:
+        async with open_workshop(tmp_path) as workshop:
+            add_vm(workshop, starts=0)
+            assert (await apply(workshop))["drive"] is None and len(discs(workshop)) == 1
+            await settle(workshop)
+            assert (await state(workshop), workshop.hypervisor.done) == ("pending", [])
+            if by == "the service":
+                await workshop.power("on")
+                assert len(workshop.hypervisor.media()) == 2, "from its first moment on"
+            else:
+                await workshop.hypervisor.power(VM, "on")
+            await settle(workshop)
+            shown = await workshop.operations.customizations.show(VM)
+            assert (shown["state"], shown["drive"]) == ("running", "ide1")
+            assert len(workshop.hypervisor.media()) == 2
 
     asyncio.run(main())
 

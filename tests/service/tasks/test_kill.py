@@ -83,6 +83,7 @@ CUSTOMIZE_STEPS = {
     "tasks.customize.ejected": None,
     "tasks.customize.deleted": None,
     "tasks.customize.switched": "running",
+    "tasks.switching.started": "running",
     "tasks.customize.ended": "failed",
     "tasks.customize.cleaned": "failed",
     "tasks.withdraw.cleared": "failed",
@@ -187,7 +188,7 @@ def test_a_customization_is_whole_or_gone_at_the_next_start_and_can_be_given_aga
     tmp_path: Path, step: str, state: str | None
 ) -> None:
     """F1, F3 for a disc that holds passwords: it is in its drive and known, or nowhere."""
-    kill_at(tmp_path, step, "customize")
+    kill_at(tmp_path, step, "customize_as_it_starts" if step == "tasks.switching.started" else "customize")
 
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:

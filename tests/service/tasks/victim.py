@@ -88,6 +88,15 @@ async def customize(workshop: Workshop) -> None:
     acknowledge(workshop, "withdraw", await workshop.result({"task_id": record.task_id}))
 
 
+async def customize_as_it_starts(workshop: Workshop) -> None:
+    workshop.hypervisor.add(VM, "web1", {"ide0": USERS, "ide1": None}, "off")
+    workshop.hypervisor.guest(VM, starts=0)
+    acknowledge(workshop, "added", "")
+    spec = {"scripts": [{"content": "#!/bin/sh\n"}]}
+    record = await workshop.operations.customizations.apply(VM, spec, power_on=True, wait_seconds=None, actor="test")
+    acknowledge(workshop, "customize", await workshop.result({"task_id": record.task_id}))
+
+
 async def refresh(workshop: Workshop) -> None:
     async with agents_of(workshop) as agents:
         await agents.install(VM, "web1", {"ide0": USERS, "ide1": None})
@@ -124,7 +133,19 @@ async def upgrade_by_iso(workshop: Workshop) -> None:
     await upgrade(workshop, "iso")
 
 
-DONE_BY = (mount, eject, disable, rotate, power, customize, refresh, roll_over, upgrade_by_link, upgrade_by_iso)
+DONE_BY = (
+    mount,
+    eject,
+    disable,
+    rotate,
+    power,
+    customize,
+    customize_as_it_starts,
+    refresh,
+    roll_over,
+    upgrade_by_link,
+    upgrade_by_iso,
+)
 OPERATIONS = {operation.__name__: operation for operation in DONE_BY}
 
 

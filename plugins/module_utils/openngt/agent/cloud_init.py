@@ -197,7 +197,7 @@ def _without_passwords(text: str) -> str:
 
 
 def _warnings(log: str) -> List[str]:
-    return _cut(["{0}: {1}".format(part, said) for part, _, said in WARNED.findall(log)])
+    return _cut(["{0}: {1}".format(part, said) for part, _level, said in WARNED.findall(log)])
 
 
 def _cut(lines: List[str]) -> List[str]:
@@ -212,7 +212,7 @@ def _failures(errors: List[str], log: str) -> List[Failure]:
         found.append(Failure(pair.group(1), _raised(pair.group(2))) if pair else Failure(None, error))
     if any(failure.module for failure in found):
         return found
-    named = SAYS_FAILED.search("\n".join(said for _, _, said in WARNED.findall(log)))
+    named = SAYS_FAILED.search("\n".join(said for _part, _level, said in WARNED.findall(log)))
     first = found[0].raised if found else "cloud-init gave no reason"
     return [Failure(named.group(1) if named else None, first)] + found[1:]
 

@@ -65,7 +65,7 @@ class _Builder(ElementTree.TreeBuilder):
         self._open -= 1
         return super().end(tag)
 
-    def pi(self, target: str, data: str | None = None) -> Any:
+    def pi(self, target: str, text: str | None = None) -> Any:
         self.instructions.append(self._line())
         return None
 

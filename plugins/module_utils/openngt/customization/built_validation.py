@@ -34,7 +34,7 @@ def validate_built(customization: Customization) -> list[Finding]:
         if exc.code != "INVALID_INPUT":
             raise
         field = str(exc.details.get("field", "options"))
-        part, _, key = field.partition(".")
+        part, _dot, key = field.partition(".")
         return [finding("BAD_OPTION", part, exc.message, key=key)]
     found = list(_passwords(customization))
     for file in media.files:

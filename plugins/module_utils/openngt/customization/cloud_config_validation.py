@@ -23,7 +23,8 @@ KEY_TYPES = re.compile(r"(ssh-[a-z0-9]+|ecdsa-sha2-\S+|sk-\S+)")
 AUTHORIZED = ("ssh_authorized_keys", "ssh-authorized-keys")
 HASH_REMEDY = "give a hash, as openssl passwd -6 makes it; a password in clear goes under plain_text_passwd"
 
-Path = tuple[str | int, ...]
+Path = tuple[Any, ...]
+"""Keys and numbers of items, as they lead to a value."""
 
 
 def validate_cloud_config(content: bytes, part: str, schemas: Schemas) -> list[Finding]:

@@ -25,13 +25,16 @@ NOT_SECRET = frozenset({"type", "name", "expire", "path", "users", "list_type"})
 FILE_KEYS = frozenset({"content", "content_base64"})
 HINTS = re.compile(
     r"(?i)pass|pwd|secret|token|credential|bearer|authorization|private|psk|api.?key|access.?key|\bkey\s*[=:]|cookie"
-    r"|\bnet(\.exe)?\s+user\b|(^|\s)-p\S|(^|\s)(-u|--user)[ =]?\S+:|\$[0-9a-z]{1,2}\$|\S+:\S+\s*\|"
+    r"|\bnet(\.exe)?\s+user\b|(^|\s)-p\S|(^|\s)(-u|--user)[ =]?[^\s:]{1,128}+:|\$[0-9a-z]{1,2}\$"
+    r"|:[^\s|]{1,64}+\s{0,8}+\|"
 )
-USER_INFO = re.compile(r"(?i)([a-z][a-z0-9+.-]*://)[^/@\s]+@")
-QUERY = re.compile(r"(?i)([a-z][a-z0-9+.-]*://[^\s?#\"']+)[?#][^\s\"']*")
+# Bounded, as are those above: the text may have been made for a pattern that goes back and forth in it.
+USER_INFO = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,15}://)[^/\s]{1,256}@")
+QUERY = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,15}://[^\s?#\"']{1,256}+)[?#][^\s\"']*")
 PUBLIC_KEY = re.compile(r"(ssh-[a-z0-9-]+|ecdsa-sha2-\S+|sk-\S+) [A-Za-z0-9+/=]+( [\w@. -]*)?")
 LIKE_A_SECRET = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
 KEY_SHOWN = re.compile(r"[^:@\s]{1,64}|[\w ./-]{1,64}")
+LONGEST_SHOWN = 4096
 KEYS_OF_COMMANDS = frozenset({"runcmd", "bootcmd"})
 
 
@@ -62,6 +65,8 @@ def masked(value: Any, key: str = "", secret: bool = False) -> Any:
 
 def masked_text(text: str) -> str:
     """Free text, as a command line: whole, or only its URLs' secrets masked, or masked altogether."""
+    if len(text) > LONGEST_SHOWN:
+        return f"{MASK} ({len(text)} characters)"
     if PUBLIC_KEY.fullmatch(text.strip()):
         return text
     shown = QUERY.sub(rf"\1?{MASK}", USER_INFO.sub(rf"\1{MASK}@", text))

@@ -101,8 +101,8 @@ def _ethernet(mac: str, interface: Json) -> Json:
     result: Json = {"match": {"macaddress": mac}}
     if "name" in interface:
         result["set-name"] = interface["name"]
-    # netplan would rather have default routes among the routes, and cloud-init says so from 23 on, without an error. It
-    # makes ::/64 of ::/0 there for all other renderers, though, NetworkManager gets IPv6's route among those of IPv4, and
+    # netplan would rather have default routes among the routes, and newer cloud-init says so, without an error. But it
+    # makes ::/64 of ::/0 there for all other renderers, NetworkManager gets IPv6's route among those of IPv4, and
     # ifupdown runs `route`, which a guest without net-tools does not have.
     for key in ("dhcp4", "dhcp6", "mtu", "addresses", "gateway4", "gateway6", "routes"):
         if key in interface:

@@ -20,7 +20,8 @@ __all__ = ["validate_network"]
 PART = "network"
 DEVICES = ("ethernets", "bonds", "bridges", "vlans")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-Path = tuple[str | int, ...]
+Path = tuple[Any, ...]
+"""Keys and numbers of items, as they lead to a value."""
 
 
 def validate_network(network: Mapping[str, Any], schemas: Schemas) -> list[Finding]:

@@ -53,10 +53,10 @@ ENDINGS = (
 SMI = re.compile(r"SMI data results dump: (?P<what>Source|Description) = (?P<value>.*)")
 SETTING = re.compile(r"/settings/\S+")
 SECRETS = re.compile(
-    r"(?is)(<(?P<tag>[\w:]*Password|Key|ProductKey|Value)\b[^>]*>).*?(</(?P=tag)>|$)"
+    r"(?i)(<(?P<tag>[\w:]*Password|Key|ProductKey|Value)\b[^>]*>).*?(</(?P=tag)>|$)"
     r"|\b(?:[A-Z0-9]{5}-){4}[A-Z0-9]{5}\b"
     # A value that Windows refuses is logged byte by byte.
-    r"|(?<=: )(?:[0-9a-f]{2}){4,}"
+    r"|(?<=\): )(?:[0-9a-f]{2}){4,}"
 )
 LAST = 20
 LINE = 1000
@@ -79,8 +79,11 @@ def read_log(content: bytes) -> list[str]:
         text = content.decode("utf-16", "replace")
     else:
         text = content.decode("utf-8-sig", "replace")
-    hidden = SECRETS.sub(lambda found: f"{found[1]}***{found[3]}" if found[1] else "***", text.replace("\0", ""))
-    return [line[:LINE] for line in hidden.splitlines() if line.strip()]
+    return [_hidden(line)[:LINE] for line in text.replace("\0", "").splitlines() if line.strip()]
+
+
+def _hidden(line: str) -> str:
+    return SECRETS.sub(lambda found: f"{found[1]}***{found[3]}" if found[1] else "***", line)
 
 
 def outcome(logs: Sequence[tuple[str, Sequence[str]]]) -> Outcome:
@@ -94,7 +97,7 @@ def outcome(logs: Sequence[tuple[str, Sequence[str]]]) -> Outcome:
     if not said:
         return Outcome("unknown", "", "no log of Windows Setup has an entry", ())
     last = max(said, key=lambda one: one[1][-1].time)[0]
-    of_last = [entry for phase, entries, _ in said if phase == last for entry in entries]
+    of_last = [entry for phase, entries, _name in said if phase == last for entry in entries]
     of_last.sort(key=lambda entry: entry.time)
     lines = tuple(entry.line for entry in of_last[-LAST:])
     state, message = _ending(of_last)

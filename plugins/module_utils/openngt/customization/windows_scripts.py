@@ -60,33 +60,39 @@ SPECIALIZE = r"""# SPDX-License-Identifier: GPL-3.0-or-later
 # Runs as SYSTEM before anybody can log on: copies what this disc brings into the guest.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
-$Here = Split-Path -Parent $MyInvocation.MyCommand.Path
-$Staged = Join-Path $env:WINDIR 'Setup\openngt'
-[void] [IO.Directory]::CreateDirectory($Staged)
-$Log = Join-Path $Staged 'specialize.log'
+$Staged = Join-Path -Path $env:WINDIR -ChildPath 'Setup\openngt'
+[void] [System.IO.Directory]::CreateDirectory($Staged)
+$Log = Join-Path -Path $Staged -ChildPath 'specialize.log'
 
 function Write-Said([string] $Text) {
-    [IO.File]::AppendAllText($Log, "$([DateTime]::UtcNow.ToString('s'))Z $Text`r`n")
+    $now = Get-Date -Format 's'
+    [System.IO.File]::AppendAllText($Log, "$now $Text`r`n")
 }
 
 function Copy-One([string] $Source, [string] $Target) {
-    [void] [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($Target))
-    [IO.File]::Copy((Join-Path $Here $Source), $Target, $true)
+    $from = Join-Path -Path $PSScriptRoot -ChildPath $Source
+    [void] [System.IO.Directory]::CreateDirectory([System.IO.Path]::GetDirectoryName($Target))
+    [System.IO.File]::Copy($from, $Target, $true)
     # What comes from a disc is read-only.
-    [IO.File]::SetAttributes($Target, [IO.FileAttributes]::Normal)
+    [System.IO.File]::SetAttributes($Target, 'Normal')
 }
 
 foreach ($name in @('winrm_prep.ps1', 'scrub.ps1')) {
-    if (Test-Path -LiteralPath (Join-Path $Here $name)) { Copy-One $name (Join-Path $Staged $name) }
+    $carried = Join-Path -Path $PSScriptRoot -ChildPath $name
+    if (Test-Path -LiteralPath $carried) {
+        $target = Join-Path -Path $Staged -ChildPath $name
+        Copy-One -Source $name -Target $target
+    }
 }
-$listed = [IO.File]::ReadAllText((Join-Path $Here 'files.json')) | ConvertFrom-Json
+$listing = Join-Path -Path $PSScriptRoot -ChildPath 'files.json'
+$listed = [System.IO.File]::ReadAllText($listing) | ConvertFrom-Json
 foreach ($file in @($listed.files)) {
     # One that cannot be written must not keep the others, or Windows, from being set up.
     try {
-        Copy-One $file.source $file.path
-        Write-Said "copied $($file.path)"
+        Copy-One -Source $file.source -Target $file.path
+        Write-Said -Text "copied $($file.path)"
     } catch {
-        Write-Said "ERROR $($file.path): $($_.Exception.Message)"
+        Write-Said -Text "ERROR $($file.path): $($_.Exception.Message)"
     }
 }
 exit 0
@@ -104,14 +110,15 @@ $copies = @(
 )
 $left = 0
 foreach ($copy in $copies) {
-    $path = Join-Path $env:WINDIR $copy
-    if (-not (Test-Path -LiteralPath $path)) { continue }
-    try {
-        Remove-Item -LiteralPath $path -Force
-        "deleted $path"
-    } catch {
-        $left = 1
-        "ERROR ${path}: $($_.Exception.Message)"
+    $path = Join-Path -Path $env:WINDIR -ChildPath $copy
+    if (Test-Path -LiteralPath $path) {
+        try {
+            Remove-Item -LiteralPath $path -Force
+            "deleted $path"
+        } catch {
+            $left = 1
+            "ERROR $path - $($_.Exception.Message)"
+        }
     }
 }
 exit $left

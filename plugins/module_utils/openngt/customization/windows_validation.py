@@ -40,7 +40,7 @@ def validate_windows(customization: Customization) -> list[Finding]:
     problems = sysprep_problems(customization) if format == "sysprep" else cloudbase_problems(customization)
     told = {one.part.partition(" ")[0] for one in found if one.severity == "error"}
     for field, what in problems:
-        part, _, key = field.partition(".")
+        part, _dot, key = field.partition(".")
         # Of meta_data the reserved keys are told for every format.
         if part not in told and part != "meta_data":
             found.append(finding("BAD_OPTION", part, what, key=key))
