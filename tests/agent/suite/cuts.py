@@ -209,7 +209,8 @@ def power_cuts(guest, way, step):
 def as_kubelet_does(path, content, mode=0o644, durable=True, at=lambda step: None):
     """A swap without fsync that removes before it renames: for comparison, and to see that the cuts find something."""
     folder, name = os.path.split(path)
-    descriptor, temporary = files.tempfile.mkstemp(prefix=TEMPORARY + name + ".", dir=folder)
+    temporary = os.path.join(folder, TEMPORARY + name + "." + os.urandom(8).hex())
+    descriptor = files.os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with files.os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
     if os.path.lexists(path):

@@ -9,7 +9,6 @@ zeros; until `fsync` of the folder, each of its changes may be there or not, wha
 import contextlib
 import itertools
 import os
-import tempfile
 
 from openngt_agent import files, posix_files
 
@@ -36,24 +35,20 @@ class _Stream:
 
 
 class Recorder:
-    """Stands in for `os` and `tempfile` in the room for files: does everything, and notes what changes a disk."""
+    """Stands in for `os` in the room for files: does everything, and notes what changes a disk."""
 
     def __init__(self):
         self.log = []
         self._paths = {}
 
     def __getattr__(self, name):
-        return getattr(os if hasattr(os, name) else tempfile, name)
+        return getattr(os, name)
 
-    def mkstemp(self, *args, **more):
-        descriptor, path = tempfile.mkstemp(*args, **more)
-        self._paths[descriptor] = path
-        self.log.append(("create", path))
-        return descriptor, path
-
-    def open(self, path, *args, **more):
-        descriptor = os.open(path, *args, **more)
+    def open(self, path, flags, *args, **more):
+        descriptor = os.open(path, flags, *args, **more)
         self._paths[descriptor] = os.fsdecode(path)
+        if flags & os.O_CREAT:
+            self.log.append(("create", os.fsdecode(path)))
         return descriptor
 
     def close(self, descriptor):
@@ -86,12 +81,12 @@ def recorded():
     recorder = Recorder()
     rooms = (files, posix_files)
     for room in rooms:
-        room.os = room.tempfile = recorder
+        room.os = recorder
     try:
         yield recorder
     finally:
         for room in rooms:
-            room.os, room.tempfile = os, tempfile
+            room.os = os
 
 
 def outcomes(before, log, step):

@@ -10,7 +10,9 @@ from tests.interpreters import interpreters
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
-from openngt.install import agent_plan, agent_steps, disc, facts, link_facts, prerequisites, support
+import sys
+from openngt.agent_bundle import build_zipapp
+from openngt.install import agent_here, agent_plan, agent_steps, disc, facts, link_facts, prerequisites, support
 from openngt import errors
 found = prerequisites.findings(
     facts.collect("/mnt/nutanix/ngt", ("127.0.0.1", 9)), prerequisites.Wanted(550, (3, 6), "127.0.0.1:9", False)
@@ -21,6 +23,15 @@ wanted = agent_plan.Wanted(True, "0.1.0", None, True)
 assert agent_plan.plan(agent_plan.Observed(None, []), wanted).operation == "install"
 with agent_steps.private_zipapp(b"import json; print(json.dumps({'ok': True}))") as path:
     assert agent_steps.call_zipapp(path, ["verify"]) == {"ok": True}
+zipapp = build_zipapp()
+try:
+    agent_here.install(zipapp, "/nonexistent", None, 0.0, True)
+except errors.OpenNGTError as error:  # whatever machine this is, and before anything is changed
+    assert error.code in ("PERMISSION_DENIED", "PREREQUISITES_NOT_MET", "DISC_INVALID"), error
+known = sys.modules["openngt_agent"].__loader__.codes
+assert "openngt_agent.install" in known
+content = sys.modules["openngt_agent.compiled"].content_for(zipapp)
+assert known["openngt_agent.install"] in content and b"openngt_agent.service" in content
 seen = link_facts.collect(link_facts.Asked("127.0.0.1", 9, 0.0, "NO_SUCH_DISC"))
 assert [attempt["tcp"] for attempt in seen["gateway"]] == ["Connection refused"]
 assert seen["disc"] is None and seen["clock_ahead_seconds"] > 0
