@@ -110,10 +110,12 @@ def _user_data(customization: Customization) -> tuple[dict[str, GuestFile], byte
     ]
     config = cloud_config(customization.options)
     check_files(customization.files)
-    whole = config | ({"write_files": list(map(written_file, customization.files))} if customization.files else {})
-    content = user_data([*scripts, *_parts(whole, bool(scripts))])
-    if not customization.files or len(content) <= LARGEST_USER_DATA:
-        return {}, content
+    # Before any of it is written as YAML, which takes seconds for megabytes that will not fit anyway.
+    if sum(len(file.content) for file in customization.files) <= LARGEST_USER_DATA:
+        written = {"write_files": list(map(written_file, customization.files))} if customization.files else {}
+        content = user_data([*scripts, *_parts(config | written, bool(scripts))])
+        if not customization.files or len(content) <= LARGEST_USER_DATA:
+            return {}, content
     place = CARRIED[customization.datasource]
     carried = {place.format(number): file for number, file in enumerate(customization.files)}
     whole = config | copy_config(carried, LABELS[customization.datasource])
