@@ -93,7 +93,7 @@ def test_the_agents_installer_and_uninstaller_converge_from_a_kill_at_each_of_th
 def agent_starts_slowly(vm: LabVm) -> Iterator[None]:
     """The installer waits for its start, so that whoever looks in from time to time cannot miss it at work."""
     drop_in = "/run/systemd/system/ngt_guest_agent.service.d"
-    said(vm, f"mkdir -p {drop_in} && printf '[Service]\\nExecStartPre=/bin/sleep 60\\n' >{drop_in}/slow.conf")
+    said(vm, f"mkdir -p {drop_in} && printf '[Service]\\nExecStartPre=/bin/sleep 20\\n' >{drop_in}/slow.conf")
     try:
         yield
     finally:
