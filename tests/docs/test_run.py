@@ -76,7 +76,9 @@ def test_the_list_of_what_is_not_run_names_examples_that_are_there() -> None:
 def test_a_file_that_a_page_names_is_used_by_one_of_its_commands() -> None:
     for page in PAGES:
         words = [word for one in examples_of(page) for command in one.commands for word in command.words]
-        assert set(files_of(page)) <= set(words), page_name(page)
+        # Ansible finds its files of variables by itself.
+        named = {name for name in files_of(page) if not name.startswith(("group_vars/", "host_vars/"))}
+        assert named <= set(words), page_name(page)
 
 
 def test_an_example_that_prints_something_else_or_fails_is_found(session_for: Callable[[Path], Session]) -> None:

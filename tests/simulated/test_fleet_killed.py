@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..conftest import ROOT
+from ..fakes.waiting import until
 from .conftest import World
 
 STEPS = (
@@ -51,6 +52,8 @@ def test_a_run_that_was_killed_after_any_step_is_continued(world: World) -> None
         lines = [json.loads(line) for line in (journal / "journal.jsonl").read_text().splitlines()]
         told = {line["row"]["name"] for line in lines if line.get("row", {}).get("state") in DONE}
         assert told <= world.proven(), step
+        for name in (first, second):
+            until(world.fleet.guest(name).is_quiet, f"{name} after the kill")
 
         report = world.install(targets)
         assert report.error is None, (step, report.rows)

@@ -85,6 +85,13 @@ class SimulatedGuest:
                 found.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip())
         return found[1:]
 
+    def is_quiet(self) -> bool:
+        """Nothing but its sshd and perhaps its agent runs: the guest's half of a run that was killed has ended as well.
+
+        Until then it may hold its disc, which is mounted as a tmpfs and would not be taken for one.
+        """
+        return all("[listener]" in command or command.endswith("ngt_agent.pyz run") for command in self.commands())
+
     @property
     def known_hosts(self) -> str:
         return f"[{self.address}]:{PORT} {self.public_key}\n"
