@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Deciding whether an agent is to be installed, finding its disc, and having a zipapp do it."""
 
+import functools
 import json
 import os
 import stat
@@ -14,6 +15,7 @@ from openngt.install import disc as disc_module
 from openngt.install.agent_plan import Observed, Wanted, only_the_link_is_missing, plan
 from openngt.install.agent_steps import call_zipapp, install_arguments, last_object, private_zipapp
 from openngt.install.disc import Disc, candidates, choose, mounted_disc, read_manifest
+from openngt.install.turn import turn
 
 UUID = "564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11"
 OTHER = "00000000-0000-4000-8000-000000000000"
@@ -124,6 +126,7 @@ def drives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     folder = tmp_path / "drives"
     folder.mkdir()
+    monkeypatch.setattr(disc_module, "turn", functools.partial(turn, str(tmp_path / "lock")))
     monkeypatch.setattr(disc_module, "candidates", lambda _label: [str(path) for path in sorted(folder.iterdir())])
     return folder
 

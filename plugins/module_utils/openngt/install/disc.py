@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 from ..effects import run
 from ..errors import OpenNGTError
 from .facts import read_text
+from .turn import turn
 
 __all__ = ["Disc", "candidates", "choose", "mounted_disc", "read_manifest", "where"]
 
@@ -71,9 +72,9 @@ def mounted_disc(
     """Folder of this VM's tools disc, mounted.
 
     Unmounted at the end also when somebody else had mounted it: a disc in use cannot be ejected. Other discs are left
-    as they were. A disc that was inserted this moment is waited for.
+    as they were. A disc that was inserted this moment is waited for, and so is whoever has one mounted this way.
     """
-    with _folder(mount_point):
+    with turn(), _folder(mount_point):
         disc = _find(label, mount_point, vm_uuid, warn, pause)
         folder, _ours = _mount(disc.device, mount_point)
         try:
