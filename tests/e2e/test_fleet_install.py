@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook fleet_install on two real guests: foretold, installed by one task over SSH, then left alone."""
+"""The playbook fleet_install on three real guests: foretold, installed by one task over SSH, then left alone."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 
 from openngt.client import Client
 from openngt_service.lab.demo_views import compare, guest_view, service_view
+from openngt_service.lab.image import ensure_image
 from openngt_service.lab.service_process import ServiceProcess
 
-from .conftest import Guests
+from .conftest import Guests, WarmVm
 from .hands import drives, isos
-from .plays import Ansible, Play
+from .plays import Ansible, Play, prepare
 
 pytestmark = pytest.mark.guest
 
@@ -21,8 +23,33 @@ TRACES = "ls -A /tmp | grep openngt; ls -d /mnt/nutanix; findmnt -rno TARGET -t 
 
 
 @pytest.fixture
-def play(ansible: Ansible, restored: None, tmp_path: Path) -> Iterator["PlayFleet"]:
-    yield PlayFleet(ansible, tmp_path)
+def app(guests: Guests, service: ServiceProcess) -> Iterator[WarmVm]:
+    """A third guest, for these tests alone."""
+    try:
+        vm = guests.lab.start("app", ensure_image(tell), guests.web.accelerator)
+        guests.lab.wait(vm)
+        warm = WarmVm(**vars(vm))
+        yield warm
+        warm.hang_up()
+    finally:
+        with service.client() as client:
+            for one in client.vms(["app"]):
+                client.disable(one["vm_uuid"])
+        guests.lab.down([vm.name for vm in guests.lab.vms() if vm.name == "app"])
+
+
+def tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+@pytest.fixture
+def play(
+    guests: Guests, service: ServiceProcess, collection: Path, app: WarmVm, restored: None, tmp_path: Path
+) -> "PlayFleet":
+    """With an inventory of its own, which has the third guest."""
+    folder = tmp_path / "ansible"
+    folder.mkdir()
+    return PlayFleet(prepare(folder, guests.lab, service, collection), tmp_path / "state")
 
 
 class PlayFleet:
@@ -34,29 +61,30 @@ class PlayFleet:
         return self._ansible.play("fleet_install", *arguments, environment=self._environment)
 
 
-def test_two_guests_from_nothing_to_a_proven_link_by_one_task(
-    guests: Guests, service: ServiceProcess, client: Client, play: PlayFleet, tmp_path: Path
+def test_three_guests_from_nothing_to_a_proven_link_by_one_task(
+    guests: Guests, service: ServiceProcess, client: Client, app: WarmVm, play: PlayFleet, tmp_path: Path
 ) -> None:
+    fleet = (*guests.both, app)
     foretold = play("--check").succeeded()
-    assert changes(foretold) == {"web": 1, "db": 1}
+    assert changes(foretold) == {"app": 1, "web": 1, "db": 1}
     assert client.vms() == []
-    for vm in guests.both:
+    for vm in fleet:
         assert vm.ssh("ls -d /usr/local/openngt; " + TRACES).stdout == ""
 
-    # One of the two is given a login that is not its own; the other must not suffer.
+    # One of them is given a login that is not its own; the others must not suffer.
     key = "{{ '' if inventory_hostname == 'web' else '" + str(guests.lab.key) + "' }}"
     logins = {"ansible_ssh_private_key_file": key, "ansible_password": "not-the-right-one"}
     half = play("-e", json.dumps(logins))
     assert half.status != 0
-    assert changes(half) == {"web": 0, "db": 1} and half.recap["web"]["failed"] == 1, half.output
+    assert changes(half) == {"app": 1, "web": 0, "db": 1} and half.recap["web"]["failed"] == 1, half.output
     assert "[GUEST_LOGIN_FAILED] remedy: " in half.output and "not-the-right-one" not in half.output
-    assert linked(client) == {"db"}
+    assert linked(client) == {"app", "db"}
     [limit] = tmp_path.rglob("limit")
     assert limit.read_text() == "web\n"
 
     rest = play("--limit", f"@{limit}").succeeded()
     assert changes(rest) == {"web": 1}
-    for vm in guests.both:
+    for vm in fleet:
         record = client.vm(vm.vm_uuid)
         assert [row for row in compare(vm.name, service_view(record), guest_view(vm)) if not row.agrees] == []
         assert record["certificate"]["kind"] == "link" and record["mount"] is None
@@ -66,7 +94,7 @@ def test_two_guests_from_nothing_to_a_proven_link_by_one_task(
 
     before = {vm["vm_uuid"]: (vm["generation"], vm["certificate"]) for vm in client.vms()}
     again = play().succeeded()
-    assert changes(again) == {"web": 0, "db": 0}
+    assert changes(again) == {"app": 0, "web": 0, "db": 0}
     assert {vm["vm_uuid"]: (vm["generation"], vm["certificate"]) for vm in client.vms()} == before
     assert not limit.exists(), "nothing needs another run"
 
