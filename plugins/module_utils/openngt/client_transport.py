@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from .errors import OpenNGTError
 
-__all__ = ["BACKOFF_CAP", "Answer", "Request", "Transport", "check_token", "parse_endpoint"]
+__all__ = ["BACKOFF_CAP", "Answer", "Request", "Transport", "check_token", "parse_endpoint", "trust"]
 
 ATTEMPTS = 4
 BACKOFF_BASE = 0.25

@@ -2,6 +2,7 @@
 """The whole service as a process: start, the way of an agent through it, restart, conflicts, signals, bad settings."""
 
 import asyncio
+import http.client
 import re
 import resource
 import signal
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.fakes.agent_client import AgentClient, client_context
@@ -19,6 +21,7 @@ from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt import effects
 from openngt.client import Client
+from openngt.client_transport import trust
 from openngt.errors import OpenNGTError
 from openngt.pki.authority import create_authority
 from openngt.pki.ensure_certificate import CertificateOrder, ensure_certificate
@@ -231,17 +234,18 @@ def test_sigterm_ends_it_though_somebody_waits(own_service: ServiceProcess) -> N
     client.enable(VM)
     own_service.hypervisor.change(VM, "cd0", holds="/isos/other.iso")
     task = client.mount(VM, "test", 600)
-    answers: list[Any] = []
-
-    def wait() -> None:
-        with own_service.client() as waiter:
-            answers.append(waiter.task(task["task_id"], wait=30))
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
+    where = urlsplit(own_service.endpoint)
+    waiter = http.client.HTTPSConnection(
+        str(where.hostname), where.port, timeout=PATIENCE_SECONDS, context=trust(own_service.ca_file)
+    )
+    path, bearer = f"/v1/tasks/{task['task_id']}", {"Authorization": f"Bearer {own_service.token}"}
+    # The first answer shows that the connection is there: one that comes too late is refused.
+    waiter.request("GET", path, headers=bearer)
+    assert waiter.getresponse().read()
+    waiter.request("GET", f"{path}?wait=30", headers=bearer)
     assert own_service.stop(signal.SIGTERM) == 0
-    waiting.join(PATIENCE_SECONDS)
-    assert len(answers) == 1
+    assert waiter.getresponse().status == 200
+    waiter.close()
     assert own_service.process is not None
     assert not Path(f"/proc/{own_service.process.pid}").exists()
     with pytest.raises(OpenNGTError) as caught:
