@@ -66,7 +66,7 @@ REMEDIES = {
     "IDEMPOTENCY_MISMATCH": "use a new Idempotency-Key for a different request",
     "IDENTITY_INVALID": "install again from this VM's tools ISO: the stored identity cannot be used",
     "INSTALL_INTERRUPTED": "run again: what was done is found and not done twice",
-    "INSTALL_UNDER_WAY": "wait until the other one has ended (ps in the guest shows ngt_agent), then run again",
+    "INSTALL_UNDER_WAY": "wait until the other one has ended (one of a killed run goes on for minutes), then run again",
     "INTERNAL": "this is a defect: report it with the service's log around the request id",
     "INVALID_INPUT": "correct the named field",
     "ISO_TOO_LARGE": "shorten the named content so that it fits its slot, or leave extras out",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options as a table, from which input is checked, and from which pages and modules are written."""
+"""Options of Linux guests as a table, from which input is checked, and from which pages and modules are written."""
 
 from __future__ import annotations
 

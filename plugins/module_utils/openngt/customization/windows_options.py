@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import OpenNGTError
-from .option_types import Flag, ListOf, MappingOf, Number, OneOf, Option, Problem, Text, unknown
+from .windows_option_types import Flag, ListOf, MappingOf, Number, OneOf, Option, Problem, Text, unknown
 
 __all__ = ["OPTIONS", "account_password", "check_options", "holds_password", "option_problems"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Types for a table of options: each says what is wrong with a value without ever repeating it."""
+"""Types for the table of Windows options: each finds all that is wrong with a value, without ever repeating it."""
 
 from __future__ import annotations
 
