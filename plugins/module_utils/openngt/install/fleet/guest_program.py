@@ -43,7 +43,6 @@ from typing import Any, NamedTuple
 from ...agent_bundle import build_zipapp, compiled_modules
 from ...errors import REMEDIES, OpenNGTError
 from ..bare_guest import probe
-from ..prerequisites import parse_version
 from ..transports.base import GuestProgram
 from ..windows import program as windows_program
 from . import guest_bundle
@@ -69,6 +68,11 @@ INTERPRETERS = (
     "/usr/libexec/platform-python",
 )
 """Where nobody names one. The last is RHEL's own, which is there when no other is."""
+# Of MINIMUM_PYTHON, by the word of a program that starts no Python for it: one that is broken says so when it begins.
+SUITS = (
+    'case "$("$python" -V </dev/null 2>/dev/null)" in'
+    ' "Python 3."[6-9]* | "Python 3."[1-9][0-9]*) true ;; *) false ;; esac'
+)
 # -I: nothing of the user's environment or home; -S: no packages of the guest's; -B: no .pyc file. Python 3.6 takes
 # UTF-8 by the locale alone.
 FOUND = 'export LC_ALL=C.UTF-8; exec "$python" -I -S -B -X utf8 -c "{bootstrap}"'
@@ -233,7 +237,7 @@ def _linux(target: Target) -> Program:
     candidates = [target.python] if target.python else list(INTERPRETERS)
     # Stands in double quotes there; single ones are for whatever hands the whole command on.
     found = FOUND.format(bootstrap=guest_bundle.BOOTSTRAP.replace('"', r"\""))
-    script = probe(candidates, parse_version(MINIMUM_PYTHON), found)
+    script = probe(candidates, SUITS, found)
     return Program(f"exec sh -c {shlex.quote(script)}", guest_bundle.package())
 
 
