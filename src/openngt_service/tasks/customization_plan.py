@@ -197,7 +197,8 @@ def shown(row: Customized, now: datetime.datetime) -> Json:
     cleaning = (
         row.phase == "ending"
         and row.finished_at is not None
-        and now - row.finished_at < datetime.timedelta(seconds=CLEANING_SECONDS)
+        # Before its end only where this host's clock was set back: then nobody is kept waiting for it to catch up.
+        and datetime.timedelta() <= now - row.finished_at < datetime.timedelta(seconds=CLEANING_SECONDS)
     )
     told = (
         {"state": "running", "code": None, "message": None, "details": None, "finished_at": None}
