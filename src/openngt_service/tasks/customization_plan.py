@@ -30,6 +30,7 @@ __all__ = [
     "digest_of",
     "ejected",
     "fault_of",
+    "missing_cards",
     "outcome_of",
     "shown",
     "timed_out",
@@ -138,6 +139,18 @@ def _drive(seen: HypervisorVm, iso: Path) -> str | None:
     if seen.power_state != "off" or seen.drives:
         raise no_empty_drive(seen.drives)
     return None
+
+
+def missing_cards(wanted: Sequence[str], cards: Sequence[str] | None) -> OpenNGTError | None:
+    """NO_SUCH_CARD where the network is to be set up on a card that the VM does not have; its guest would wait for it
+    and do nothing else. None, too, where the adapter cannot tell what cards there are.
+    """
+    missing = [] if cards is None else [mac for mac in wanted if mac not in cards]
+    if not missing:
+        return None
+    has = f"has {', '.join(cards)}" if cards else "has none"
+    message = f"no network card of the VM has the address {' or '.join(missing)}; it {has}"
+    return OpenNGTError("NO_SUCH_CARD", message, {"missing": missing, "cards": list(cards or ())})
 
 
 def fault_of(row: Customized, seen: HypervisorVm, iso: Path, now: datetime.datetime) -> Fault | None:
