@@ -9,6 +9,8 @@ import pytest
 from tests.fakes.two_clocks import TwoClocks
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
+from openngt_service.ports import SessionInfo
+
 SPEC = {"options": {"hostname": "web1"}}
 HOUR = datetime.timedelta(hours=1)
 YEARS = datetime.timedelta(days=5 * 365)
@@ -61,5 +63,28 @@ def test_an_end_whose_disc_stays_is_not_kept_back_until_a_clock_that_was_set_bac
             assert await state(workshop) == "running", "its disc is being taken away"
             clocks.wall -= HOUR
             assert await state(workshop) == "timed_out"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("status", "ends"), [("done", "done"), ("error", "failed"), ("running", "timed_out")])
+def test_a_guest_that_says_its_end_after_its_time_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, ends: str
+) -> None:
+    async def main() -> None:
+        clocks = TwoClocks(monkeypatch)
+        async with open_workshop(tmp_path) as workshop:
+            clocks.of(workshop.store.customizations)
+            await customized(workshop)
+            clocks.pass_by(LIMIT)
+            assert await state(workshop) == "timed_out"
+            session = SessionInfo(VM, VM, "session", 1, 1, "link", "peer", "serial", clocks.wall, "0.1.0", "b2")
+            said = {"boot_id": "b2", "customization": {"instance_id": f"i-{VM}", "status": status}}
+            await workshop.links.link_up(session, said)
+            async with asyncio.timeout(10):
+                while await state(workshop) != ends:
+                    await asyncio.sleep(0.005)
+            row = workshop.store.customizations.get(VM)
+            assert row is not None and row.phase == "clean"
 
     asyncio.run(main())
