@@ -66,7 +66,8 @@ class FakeHypervisor:
 
     def guest(self, vm_uuid: str, **habits: Any) -> None:
         """How the VM's guest and adapter behave: `ignores_acpi`, `cannot` (action -> reason), `boots_to` (a state),
-        `starts` (a number: drives live in a process, of which this is the how-many-th)."""
+        `starts` (a number: drives live in a process, of which this is the how-many-th), `cards` (MACs; without
+        them the adapter cannot tell)."""
         state = self._load()
         state[vm_uuid].update(habits)
         self._save(state)
@@ -122,6 +123,11 @@ class FakeHypervisor:
 
     async def add_serial_channel(self, vm_uuid: str) -> bool:
         return bool(await self._with_fault("add_serial_channel", lambda: self._add_serial_channel(vm_uuid)))
+
+    async def network_cards(self, vm_uuid: str) -> tuple[str, ...] | None:
+        await self._maybe_fail("network_cards")
+        cards = self._load()[vm_uuid].get("cards")
+        return None if cards is None else tuple(cards)
 
     async def clone(self, vm_uuid: str, vm_name: str) -> str:
         state = self._load()

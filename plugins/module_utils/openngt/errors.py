@@ -80,6 +80,7 @@ REMEDIES = {
     "NOT_FOUND": "look for the right name or id with the call that lists them",
     "NO_EMPTY_DRIVE": "empty one of the drives in details.drives or add a CD-ROM drive to the VM",
     "NO_SPACE": "free space on the named file system",
+    "NO_SUCH_CARD": "name the interfaces by addresses that the VM has (details.cards), or give the VM that card",
     "OTHER_TOOLS_PRESENT": "uninstall the other vendor's guest tools first",
     "PERMISSION_DENIED": "run as root, or with become: true",
     "POWER_UNSUPPORTED": "do it with the hypervisor's own tools, or set up what details.reason names (docs: power)",
