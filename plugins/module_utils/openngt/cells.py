@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Values as cells of a table, and tables as CSV that is safe to open in a spreadsheet."""
 
+from __future__ import annotations
+
 import csv
 import datetime
 import io
