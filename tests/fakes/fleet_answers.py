@@ -32,7 +32,7 @@ def vm(number: int, *, name: str | None = None, days: int = 900, link: str | Non
     active = link in ("serial", "tls")
     return {
         "vm_uuid": uuid_of(number),
-        "vm_name": name or f"web{number:05}",
+        "vm_name": f"web{number:05}" if name is None else name,
         "ngt_uuid": f"10000000-0000-4000-8000-{number:012}",
         "ngt_enabled": True,
         "tools_iso_mounted": False,

@@ -93,7 +93,7 @@ def require_writable(path: Path) -> None:
         raise OpenNGTError("FILE_UNUSABLE", f"{path} is {what}", {"path": str(path)})
     if not path.parent.is_dir():
         raise OpenNGTError("FILE_UNUSABLE", f"{path}: there is no folder {path.parent}", {"path": str(path)})
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
         message = f"{path}: {path.parent} cannot be written to"
         raise OpenNGTError("PERMISSION_DENIED", message, {"path": str(path)})
 
