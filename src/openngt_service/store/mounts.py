@@ -52,6 +52,8 @@ class Mounts:
         self._database = database
         self._clock = clock
         self._mounts: dict[str, _Known] = {}
+        self.on_removed: Callable[[Mount], None] = lambda mount: None
+        """Called on the event loop with a mount as it was, after the commit."""
 
     async def load(self) -> None:
         """Read the mounts from the database."""
@@ -93,7 +95,9 @@ class Mounts:
         self._mounts[mount.vm_uuid] = self._known(mount)
 
     def _forget(self, vm_uuid: str) -> None:
-        self._mounts.pop(vm_uuid, None)
+        known = self._mounts.pop(vm_uuid, None)
+        if known is not None:
+            self.on_removed(known.mount)
 
 
 def _load(connection: Connection) -> list[Mount]:
