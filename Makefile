@@ -71,10 +71,13 @@ bench: venv system-packages collections $(MITOGEN)/.stamp ## every benchmark; a 
 dist: venv ## the collection's tarball and the wheel, in build/dist
 	scripts/dist
 
+bundle: venv ## for sites without a network: collections, wheels, checksums, bill of materials; PYTHONS="3.11 3.12 3.13" MACHINE=x86_64
+	@$(BIN)/python scripts/bundle.py --out $(BUILD)/dist $(if $(PYTHONS),--python $(PYTHONS)) $(if $(MACHINE),--machine $(MACHINE))
+
 clean: ## remove build/ (the guest image stays in the user's cache)
 	rm -rf $(BUILD)
 
-.PHONY: help venv test quick lint docs collections bench dist clean
+.PHONY: help venv test quick lint docs collections bench dist bundle clean
 
 # -- Real VMs -------------------------------------------------------------------------------------------------------
 
