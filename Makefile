@@ -77,13 +77,16 @@ dist: venv ## the collection's tarball and the wheel, in build/dist
 bundle: venv ## for sites without a network: collections, wheels, checksums, bill of materials; PYTHONS="3.11 3.12 3.13" MACHINE=x86_64
 	@$(BIN)/python scripts/bundle.py --out $(BUILD)/dist $(if $(PYTHONS),--python $(PYTHONS)) $(if $(MACHINE),--machine $(MACHINE))
 
+newcomer: venv system-packages collections ## the README followed literally in an empty Debian; root; GUESTS=1 boots VMs as well
+	@$(BIN)/python -m tests.newcomer $(if $(GUESTS),--guests)
+
 release: venv ## tarball, wheel and bundle in build/release, judged as users get them; refuses what does not agree
 	@$(BIN)/python scripts/release.py
 
 clean: ## remove build/ (the guest image stays in the user's cache)
 	rm -rf $(BUILD)
 
-.PHONY: help venv test quick lint sanity-all docs collections bench dist bundle release clean
+.PHONY: help venv test quick lint sanity-all docs collections bench dist bundle newcomer release clean
 
 # -- Real VMs -------------------------------------------------------------------------------------------------------
 
