@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`make newcomer`: the README followed literally in an empty Debian; with --guests before real VMs.
 
-The Debian has what the README takes for granted: Python, make and apt, and an environment with ansible-core. Its network
-is this machine's, with the way to packages that apt and pip have here. It is a folder, entered by chroot, so there is no
-systemd in it. Takes minutes and root.
+The Debian has what the README takes for granted: Python, make and apt, and an environment with ansible-core. Its
+network is this machine's, with the way to packages that apt and pip have here. It is a folder, entered by chroot, so
+there is no systemd in it. Takes minutes and root.
 """
 
 import argparse
