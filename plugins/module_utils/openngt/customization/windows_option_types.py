@@ -22,7 +22,8 @@ class Problem(NamedTuple):
 
 
 class OptionType(Protocol):
-    def problems(self, value: Any, key: str) -> Iterator[Problem]: ...
+    def problems(self, value: Any, key: str) -> Iterator[Problem]:
+        """All that is wrong with a value; nothing where it is right."""
 
 
 @dataclass(frozen=True)
