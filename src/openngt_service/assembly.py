@@ -196,6 +196,7 @@ class Service:
             duplicates=self.background.clones.duplicates,
             recoveries=list(self.background.recovery.attempts.values()),
             disks=await asyncio.to_thread(disk_use, (settings.state_dir, settings.iso_directory)),
+            customizations=self.foundation.store.customizations.all(),
             ca_advice=advise(self.foundation.succession, effects.now()),
         )
 

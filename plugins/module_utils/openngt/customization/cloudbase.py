@@ -44,8 +44,8 @@ def build_cloudbase(customization: Customization, vm: MediaVm) -> Media:
         raise OpenNGTError("INVALID_INPUT", f"{field} {what}", {"field": field})
     user_data = _user_data(_parts(customization, vm))
     meta_data = _meta_data(customization, vm)
-    _bounded("user data", len(user_data), LIMIT)
-    _bounded("meta_data", len(meta_data), META_DATA_LIMIT)
+    _bounded("user_data", len(user_data), LIMIT, "have the guest fetch the rest by a script")
+    _bounded("meta_data", len(meta_data), META_DATA_LIMIT, "leave keys of meta_data out")
     if customization.datasource == "config_drive":
         files = [
             MediaFile("openstack/latest/meta_data.json", meta_data),
@@ -164,7 +164,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
-def _bounded(field: str, size: int, most: int) -> None:
+def _bounded(field: str, size: int, most: int, remedy: str) -> None:
     if size > most:
-        message = f"{field}: {size} bytes come together; at most {most} are taken"
-        raise OpenNGTError("INVALID_INPUT", message, {"field": field})
+        message = f"{field} has {size} bytes once it is put together; at most {most} are taken"
+        raise OpenNGTError("INVALID_INPUT", message, {"field": field, "most_bytes": most}, remedy=remedy)

@@ -10,7 +10,7 @@ from typing import Any
 
 from .options import Option, invalid
 
-__all__ = ["INTERFACE_OPTIONS", "network_data", "static_network", "unwrapped"]
+__all__ = ["INTERFACE_OPTIONS", "macs_wanted", "network_data", "static_network", "unwrapped"]
 
 Json = dict[str, Any]
 
@@ -117,6 +117,21 @@ def unwrapped(network: Mapping[str, Any]) -> Json:
     """The network config without netplan's `network:` around it, which cloud-init takes, too."""
     inner = network.get("network")
     return dict(inner) if set(network) == {"network"} and isinstance(inner, Mapping) else dict(network)
+
+
+def macs_wanted(network: Mapping[str, Any]) -> list[str]:
+    """The MACs (small letters, colons) by which a network config names interfaces, but for those that may be missing.
+
+    Where one is missing cloud-init sets up no network at all, and runs nothing.
+    """
+    ethernets = unwrapped(network).get("ethernets")
+    found = []
+    for interface in ethernets.values() if isinstance(ethernets, Mapping) else ():
+        match = interface.get("match") if isinstance(interface, Mapping) else None
+        mac = match.get("macaddress") if isinstance(match, Mapping) else None
+        if isinstance(mac, str) and MAC.fullmatch(mac) and not interface.get("optional"):
+            found.append(mac.lower().replace("-", ":"))
+    return found
 
 
 SAID_BY_A_CONFIG_DRIVE = frozenset(

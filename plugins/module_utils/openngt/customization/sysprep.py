@@ -61,10 +61,9 @@ def build_sysprep(customization: Customization, vm: MediaVm) -> Media:
             options, install_type=customization.install_type, specialize=specialize, first_logon=first_logon
         )
     if len(answer) > LIMIT:
-        message = (
-            f"{field} makes an answer file of {len(answer)} bytes; at most {LIMIT} are taken: put commands in files"
-        )
-        raise OpenNGTError("INVALID_INPUT", message, {"field": field})
+        message = f"{field} makes an answer file of {len(answer)} bytes; at most {LIMIT} are taken"
+        remedy = "put commands into a script, give that as one of files, and run it by one command"
+        raise OpenNGTError("INVALID_INPUT", message, {"field": field, "most_bytes": LIMIT}, remedy=remedy)
     return Media(LABEL, (MediaFile(ANSWER_FILES[customization.install_type], answer), *staged))
 
 
