@@ -7,45 +7,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from .conftest import Fleet
 
 RunTasks = Callable[..., list[dict[str, Any]]]
 REPORT = "openngt.guest_tools.report"
 
 
-def stamps(folder: Path) -> dict[str, tuple[bytes, int, int]]:
-    found = {}
-    for path in sorted(folder.iterdir()):
-        status = path.stat()
-        found[path.name] = (path.read_bytes(), status.st_mode & 0o777, status.st_mtime_ns)
-    return found
-
-
 def test_check_mode_tells_what_a_run_does_and_a_second_run_does_nothing(
     fleet: Fleet, run_tasks: RunTasks, tmp_path: Path
 ) -> None:
+    """Make, again, change, again, each first in check mode."""
     folder = tmp_path / "reports"
     folder.mkdir()
     vm = fleet.add_vm("=cmd", enrolled=True)
-    options = {form: str(folder / f"fleet.{form}") for form in ("json", "csv", "html")}
-    seen: list[dict[str, tuple[bytes, int, int]]] = []
+    paths = {form: str(folder / f"fleet.{form}") for form in ("json", "csv", "html")}
 
-    def run(given: dict[str, Any]) -> list[dict[str, Any]]:
-        results = []
-        for check in (True, False, True, False):
-            results += run_tasks([{REPORT: given}], check=check, diff=True, environment=fleet.environment)
-            seen.append(stamps(folder))
-        return results
+    def steps(given: dict[str, Any]) -> list[dict[str, Any]]:
+        look = {"ansible.builtin.stat": {"path": given["csv"]}}
+        made = [{REPORT: given, "check_mode": check} for check in (True, False, True, False)]
+        predicted, look_1, real, look_2, again_predicted, look_3, again, look_4 = run_tasks(
+            [task for one in made for task in (one, look)], diff=True, environment=fleet.environment
+        )
+        assert predicted["changed"] and real["changed"]
+        assert not again_predicted["changed"] and not again["changed"]
+        assert predicted["files"] == real["files"]
+        seen = [look["stat"].get("mtime") for look in (look_1, look_2, look_3, look_4)]
+        assert seen[0] != seen[1] == seen[2] == seen[3], "written once, by the real run"
+        return [predicted, real]
 
-    predicted, made, *again = run(options)
-    assert predicted["changed"] and made["changed"] and not any(one["changed"] for one in again)
-    assert seen[0] == {} and seen[1] == seen[2] == seen[3] and len(seen[1]) == 3
-    assert predicted["files"] == made["files"]
+    predicted, made = steps(paths)
     assert [one["reason"] for one in made["files"]] == ["missing"] * 3
-    assert len(predicted["diff"]) == 3 and "'=cmd" in made["diff"][1]["after"]
-    assert {mode for _, mode, _ in seen[1].values()} == {0o640}
+    assert predicted["diff"][1] == made["diff"][1] and "'=cmd" in made["diff"][1]["after"]
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o640}
     report = json.loads((folder / "fleet.json").read_text())
     assert report["counts"] == made["counts"] and made["counts"]["vms"] == 1
     assert report["vms"][0]["vm_uuid"] == vm and report["vms"][0]["vm_name"] == "=cmd"
@@ -53,13 +46,12 @@ def test_check_mode_tells_what_a_run_does_and_a_second_run_does_nothing(
         assert [row["vm_name"] for row in csv.DictReader(stream)] == ["'=cmd"]
 
     fleet.client.enable(vm, {"vss_snapshot": False})
-    predicted, changed, *again = run({**options, "mode": "0600"})
+    predicted, changed = steps({**paths, "mode": "0600"})
     assert [one["reason"] for one in changed["files"]] == ["content", "content", "mode"]
     assert changed["diff"][1]["before"].count("\n") == changed["diff"][1]["after"].count("\n") == 1
     assert changed["diff"][2]["after_header"].endswith("fleet.html (0600)") and not changed["diff"][2]["after"]
     assert predicted["diff"][1:] == changed["diff"][1:]
-    assert not any(one["changed"] for one in again)
-    assert {mode for _, mode, _ in seen[-1].values()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 
 def test_without_a_file_it_tells_the_numbers(fleet: Fleet, run_tasks: RunTasks) -> None:
@@ -91,8 +83,10 @@ def test_bad_input_is_refused_by_code_and_leaves_nothing(fleet: Fleet, run_tasks
     assert not Path(here).exists()
 
 
-@pytest.mark.parametrize("mode", ["0640", 0o640])
-def test_a_mode_is_the_same_quoted_or_not(fleet: Fleet, run_tasks: RunTasks, tmp_path: Path, mode: Any) -> None:
-    path = tmp_path / "fleet.csv"
-    run_tasks([{REPORT: {"csv": str(path), "mode": mode}}], environment=fleet.environment)
-    assert path.stat().st_mode & 0o777 == 0o640
+def test_a_mode_is_the_same_quoted_or_not(fleet: Fleet, run_tasks: RunTasks, tmp_path: Path) -> None:
+    quoted, number = tmp_path / "quoted.csv", tmp_path / "number.csv"
+    run_tasks(
+        [{REPORT: {"csv": str(quoted), "mode": "0644"}}, {REPORT: {"csv": str(number), "mode": 0o644}}],
+        environment=fleet.environment,
+    )
+    assert {path.stat().st_mode & 0o777 for path in (quoted, number)} == {0o644}
