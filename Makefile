@@ -30,7 +30,7 @@ venv: $(VENV)/.stamp ## the Python environment of all other targets
 
 # Two workers with guests: each boots two of its own, and one guest at work keeps one core busy. A file stays on one worker,
 # as its tests share what is installed.
-test: venv system-packages collections ## every test, real guests included (some 50 minutes on 2 cores without KVM)
+test: venv system-packages kerberos collections ## every test, real guests included (some 50 minutes on 2 cores without KVM)
 	@echo "== 1/3 Tests that need no guest"
 	$(BIN)/pytest $(PARALLEL) -m 'not guest'
 	@echo "== 2/3 Tests on real guests: two workers, two VMs each"
@@ -61,6 +61,12 @@ docs: venv ## the documentation site, in build/docs/html
 collections: venv ## other people's collections that ours calls or is measured with, in build/collections
 	@scripts/collections
 
+$(VENV)/.kerberos: $(VENV)/.stamp | system-packages
+	$(BIN)/pip install --quiet --editable '.[kerberos]'
+	@touch $@
+
+kerberos: $(VENV)/.kerberos ## Kerberos for WinRM in that environment; the tests of it are skipped without
+
 MITOGEN := $(BUILD)/peers/mitogen
 $(MITOGEN)/.stamp: | venv
 	@echo "== Peer of the benchmarks: mitogen in $(MITOGEN)"
@@ -86,7 +92,7 @@ release: venv ## tarball, wheel and bundle in build/release, judged as users get
 clean: ## remove build/ (the guest image stays in the user's cache)
 	rm -rf $(BUILD)
 
-.PHONY: help venv test quick lint sanity-all docs collections bench dist bundle newcomer release clean
+.PHONY: help venv kerberos test quick lint sanity-all docs collections bench dist bundle newcomer release clean
 
 # -- Real VMs -------------------------------------------------------------------------------------------------------
 

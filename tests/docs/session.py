@@ -22,6 +22,7 @@ NOT_RUN = {
     ("README.md", "make demo"): "boots guests of its own; tests/service/lab/test_demo.py runs the command",
     ("README.md", "make test"): "is what runs this",
     ("docs/lab.md", "make demo"): "as on the first page",
+    ("docs/molecule.md", "scripts/molecule"): "is the last part of make test",
     ("docs/benchmarks.md", "make bench"): "measures for many minutes, and means something on an idle machine only",
     ("docs/guide.md", "ansible-playbook service.yml"): "sets up a host of yours, from its distribution's packages",
     ("roles/guest_tools_service/README.md", "- name: Guest Tools Service"): "as in the guide",
@@ -40,6 +41,7 @@ NOT_RUN = {
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
     ("roles/guest_customization/README.md", "- name: "): "ends logins: tests/e2e/test_guest_customization.py",
     ("plugins/modules/cloud_init_info.py", "- name: "): "the same in tests/e2e/test_guest_customization.py",
+    ("docs/sysprep.md", "- name: Read what became"): "needs a Windows guest: tests/plugins/test_panther.py",
     (
         "plugins/modules/windows_agent.py",
         "- name: Say what",
