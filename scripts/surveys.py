@@ -4,6 +4,7 @@
 playbook and its roles take; `--check` fails when one has drifted.
 """
 
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -144,10 +145,8 @@ def default_of(kind: str, option: Json) -> Any:
 
 
 def written(value: Any) -> str:
-    """A list or an object in the one form of text that is YAML and that Ansible's argument specifications take."""
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return yaml.safe_dump(value, default_flow_style=True, default_style='"', width=1000).strip()
+    """A list or an object in a form of text that Ansible's argument specifications take; of an object it is YAML as well."""
+    return ",".join(map(str, value)) if isinstance(value, list) else json.dumps(value)
 
 
 def description_of(option: Json) -> str:
