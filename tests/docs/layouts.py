@@ -83,6 +83,7 @@ BEFORE: Mapping[str, list[str]] = {
         *SERVICE,
     ],
     "docs/modules-without-service.md": ISSUED,
+    "docs/molecule.md": [f"ln -s {ROOT} ../openngt"],
     "docs/packages.md": SERVICE,
     "docs/refresh.md": ENROLLED,
     "docs/upgrade.md": ENROLLED,

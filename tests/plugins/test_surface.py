@@ -47,6 +47,7 @@ def test_the_action_group_holds_every_module_that_asks_the_service(documentation
         "mount",
         "power",
         "refresh",
+        "report",
         "upgrade",
         "vm",
         "vm_info",
