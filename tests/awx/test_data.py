@@ -28,8 +28,6 @@ MODULES = {
 }
 PREFIX = "two of them"
 PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")} - {"awx_setup"}
-# Being built beside this.
-COMING = {"preflight", "prove", "report"} - PLAYBOOKS
 # Each asks the service once for all hosts, or is about the service alone.
 OF_THE_FLEET = {"backup", "ca_rollover", "health", "power", "refresh", "report", "restore", "upgrade"}
 Json = dict[str, Any]
@@ -115,7 +113,7 @@ def test_every_name_begins_with_the_prefix_so_that_two_can_live_on_one_awx(data:
 
 
 def test_there_is_a_template_for_every_playbook(data: Mapping[str, list[Json]]) -> None:
-    assert set(templates(data)) == PLAYBOOKS | COMING
+    assert set(templates(data)) == PLAYBOOKS
     for name, template in templates(data).items():
         assert template["name"] == f"{PREFIX} {name}"
 
