@@ -95,7 +95,7 @@ def survey_of(playbook: Json) -> Json | None:
 
 
 def question(variable: str, option: Json) -> Json:
-    """As AWX takes it. Without a default AWX hands nothing over where nobody has answered, so the playbook's own counts."""
+    """As AWX takes it. Without a default it hands nothing over where nobody has answered: the playbook's own counts."""
     kind = kind_of(option)
     default = default_of(kind, option)
     # AWX takes no empty answer to a choice.
@@ -131,7 +131,7 @@ def limits(variable: str) -> Json:
 
 
 def default_of(kind: str, option: Json) -> Any:
-    """What AWX fills in, in the type that it wants for the question; None where the playbook's own is better left alone."""
+    """What AWX fills in, in the type that it wants for the question; None where the playbook's own is left alone."""
     default = option.get("default")
     if default is None or kind == "password" or "{{" in str(default) or default in ("", [], {}):
         return None
@@ -145,7 +145,7 @@ def default_of(kind: str, option: Json) -> Any:
 
 
 def written(value: Any) -> str:
-    """A list or an object in a form of text that Ansible's argument specifications take; of an object it is YAML as well."""
+    """A list or an object as text that Ansible's argument specifications take; JSON is YAML as well."""
     return ",".join(map(str, value)) if isinstance(value, list) else json.dumps(value)
 
 

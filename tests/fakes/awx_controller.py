@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stand-in for AWX on a loopback address: as much of /api/v2/ as the modules of awx.awx ask for, over real HTTP.
 
-Objects live in memory. What is refused is what AWX 24.6.1 refuses for the same reason (awx/api/serializers.py and views):
+Objects live in memory. What is refused is what AWX 24.6.1 refuses for the same reason (its serializers and views):
 a name taken, an object that is not there, a playbook that the project lacks, a survey that is none, a prompt that the
-template does not ask for. Nothing is run: jobs are no part of it, and a project is
-fetched by the time that somebody asks.
+template does not ask for. Nothing is run: jobs are no part of it, and a project is fetched by the time that somebody
+asks.
 """
 
 import itertools
@@ -85,7 +85,11 @@ class AwxController:
         """The update of a project, asked for a first time: it has ended then."""
         project = self.get("projects", number)
         project["summary_fields"].pop("current_update", None)
-        return {"id": number, "type": "project_update", "status": "successful" if self.project_files.is_dir() else "failed"}
+        return {
+            "id": number,
+            "type": "project_update",
+            "status": "successful" if self.project_files.is_dir() else "failed",
+        }
 
     def change(self, kind: str, number: int, given: Json) -> Json:
         one = self.get(kind, number)
@@ -132,7 +136,10 @@ class AwxController:
             return one
         fields = self.objects["credential_types"][one["credential_type"]]["inputs"]["fields"]
         secret = {field["id"] for field in fields if field.get("secret")}
-        return {**one, "inputs": {name: ENCRYPTED if name in secret else value for name, value in one["inputs"].items()}}
+        return {
+            **one,
+            "inputs": {name: ENCRYPTED if name in secret else value for name, value in one["inputs"].items()},
+        }
 
     def _settle(self, kind: str, one: Json) -> None:
         """What AWX works out by itself."""
@@ -167,7 +174,9 @@ class AwxServer:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -265,5 +274,3 @@ def handler(server: AwxServer) -> type[BaseHTTPRequestHandler]:
             """Nothing: `calls` has it."""
 
     return Handler
-
-

@@ -40,7 +40,17 @@ class Kind:
 
 
 UNIFIED = ("projects", "inventory_sources", "job_templates", "workflow_job_templates")
-PROMPTS = ("limit", "job_type", "job_tags", "skip_tags", "diff_mode", "verbosity", "forks", "job_slice_count", "inventory")
+PROMPTS = (
+    "limit",
+    "job_type",
+    "job_tags",
+    "skip_tags",
+    "diff_mode",
+    "verbosity",
+    "forks",
+    "job_slice_count",
+    "inventory",
+)
 TOLD = {f"notification_templates_{when}": "notification_templates" for when in ("started", "success", "error")}
 COMMON: Mapping[str, Any] = {"name": None, "description": ""}
 OWNED: Mapping[str, Any] = {**COMMON, "organization": None}
@@ -118,7 +128,8 @@ KINDS: Mapping[str, Kind] = {
             "survey_enabled": False, "extra_vars": "", "become_enabled": False, "allow_simultaneous": False,
         },
         refers={
-            "inventory": ("inventories",), "project": ("projects",), "execution_environment": ("execution_environments",),
+            "inventory": ("inventories",), "project": ("projects",),
+            "execution_environment": ("execution_environments",),
         },
         required=("name", "project", "playbook"),
         associations={**TOLD, "credentials": "credentials", "labels": "labels"},
@@ -132,8 +143,8 @@ KINDS: Mapping[str, Kind] = {
     "workflow_job_template_nodes": Kind(
         "workflow_job_template_node",
         {
-            **PROMPTED, "identifier": None, "workflow_job_template": None, "unified_job_template": None, "extra_data": {},
-            "all_parents_must_converge": False,
+            **PROMPTED, "identifier": None, "workflow_job_template": None, "unified_job_template": None,
+            "extra_data": {}, "all_parents_must_converge": False,
         },
         parents={"workflow_job_template": ("workflow_job_templates",)},
         refers={"unified_job_template": UNIFIED},
@@ -169,9 +180,9 @@ def check(controller: "AwxController", kind: str, one: Json, given: Json) -> Non
 
 def check_type(controller: "AwxController", one: Json, given: Json) -> None:
     if one["kind"] not in ("cloud", "net"):
-        raise Refused(400, {"kind": ["Must be 'cloud' or 'net', not %s" % one["kind"]]})
-    known = {entry["id"]: "EXAMPLE" for entry in one["inputs"]["fields"]}
-    known["tower"] = {"filename": "EXAMPLE"} if "template" in one["injectors"].get("file", {}) else {}  # type: ignore[assignment]
+        raise Refused(400, {"kind": [f"Must be 'cloud' or 'net', not {one['kind']}"]})
+    known: Json = {entry["id"]: "EXAMPLE" for entry in one["inputs"]["fields"]}
+    known["tower"] = {"filename": "EXAMPLE"} if "template" in one["injectors"].get("file", {}) else {}
     sandbox = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     for part, injector in one["injectors"].items():
         if part == "env" and any(name.startswith("ANSIBLE_") for name in injector):
@@ -213,13 +224,17 @@ def check_prompts(controller: "AwxController", one: Json, given: Json) -> None:
         asked = {"job_tags": "tags"}.get(name, name)
         if one[name] not in (None, "") and not template.get(f"ask_{asked}_on_launch"):
             raise Refused(400, {name: ["Field is not configured to prompt on launch."]})
-    survey = controller.surveys.get(template.get("id", 0), {"spec": []}) if template.get("survey_enabled") else {"spec": []}
+    survey = (
+        controller.surveys.get(template.get("id", 0), {"spec": []}) if template.get("survey_enabled") else {"spec": []}
+    )
     answers = {entry["variable"]: entry for entry in survey["spec"]}
     for name, value in one["extra_data"].items():
         if name not in answers and not template.get("ask_variables_on_launch"):
             raise Refused(400, {"extra_data": [f"Variables {name} are not allowed on launch."]})
         if answers.get(name, {}).get("type") == "integer" and type(value) is not int:
-            raise Refused(400, {"variables_needed_to_start": [f"Value {value} for '{name}' expected to be an integer."]})
+            raise Refused(
+                400, {"variables_needed_to_start": [f"Value {value} for '{name}' expected to be an integer."]}
+            )
 
 
 def check_schedule(controller: "AwxController", one: Json, given: Json) -> None:
