@@ -51,7 +51,7 @@ NOT_RUN = {
 
 GUEST_ROLES = {"openngt.guest_tools.guest_agent", "openngt.guest_tools.linux_prerequisites"}
 GUEST_MODULES = {f"openngt.guest_tools.{name}" for name in ("agent", "link_info", "power", "prerequisites", "refresh")}
-CONTROLLERS_PLAYBOOKS = {f"openngt.guest_tools.{name}" for name in ("customize", "health", "winrm_prep")}
+CONTROLLERS_PLAYBOOKS = {f"openngt.guest_tools.{name}" for name in ("customize", "health", "report", "winrm_prep")}
 """Those that neither log in to a guest nor ask its agent."""
 
 UNIT = "openngt.service"
