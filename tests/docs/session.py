@@ -31,6 +31,8 @@ NOT_RUN = {
     ("docs/upgrade.md", "ansible-playbook openngt.guest_tools.upgrade"): "the same in tests/e2e/test_upgrade.py",
     ("docs/upgrade.md", "openngt upgrade run"): "the same in tests/plugins/test_upgrade.py",
     ("docs/template-to-fleet.md", ""): "all of it in tests/e2e/test_template_to_fleet.py",
+    ("docs/air-gapped.md", ""): "all of it in tests/artefacts/test_bundle.py",
+    ("docs/releasing.md", ""): "builds for minutes, and writes the changelog; its parts in tests/artefacts",
     ("docs/packages.md", "dpkg -i"): "the same in tests/e2e/test_packages.py",
     ("docs/packages.md", "ngtcli status"): "as the line above",
     ("docs/credentials.md", "openngt fleet install"): "the same in tests/simulated/test_cli.py",

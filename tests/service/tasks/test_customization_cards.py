@@ -39,6 +39,7 @@ REFUSED = {
     "a network of one's own": (network(OTHERS), [MINE], f"has {MINE}"),
     "netplan's form": ({"network": network(OTHERS)}, [MINE], f"has {MINE}"),
     "of cloudbase-init": ({**network(OTHERS), "format": "cloudbase_init"}, [MINE], f"has {MINE}"),
+    "of sysprep": ({"options": interface(OTHERS)["options"], "format": "sysprep"}, [MINE], f"has {MINE}"),
     "a VM without a card": (interface(OTHERS), [], "it has none"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .cloud_config import network_of
+from . import cloud_config, windows_options
 from .model import Customization
 from .network_config import unwrapped
 
@@ -16,4 +16,5 @@ def wanted_network(customization: Customization) -> dict[str, Any] | None:
     """Network config version 2 of one that was found to be good; None where the guest is left to its own."""
     if customization.network is not None:
         return unwrapped(customization.network)
-    return network_of(customization.options) if customization.format == "cloud_init" else None
+    of_options = cloud_config.network_of if customization.format == "cloud_init" else windows_options.network_of
+    return of_options(customization.options)
