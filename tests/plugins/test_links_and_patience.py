@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdicts of the playbooks `preflight` and `prove`, what a play's numbers are made of, and words while one waits."""
+"""The verdicts of `preflight` and `prove`, what a play's numbers are made of, and words while one waits."""
 
 import threading
 from typing import Any
