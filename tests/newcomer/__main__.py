@@ -124,9 +124,6 @@ def lay_debian(root: Path) -> None:
         (sources / name).write_text(content, encoding="utf-8")
     command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(HAS)}", SUITE, str(root)]
     subprocess.run([*command, *map(str, sorted(sources.iterdir()))], check=True)
-    for name in FROM_HOST:
-        if Path(name).exists():
-            shutil.copy(name, root / name.lstrip("/"))
 
 
 def lay_tree(folder: Path) -> None:
@@ -167,6 +164,9 @@ def judged(root: Path, todo: list[Step]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", type=Path, default=ROOT / "build/newcomer")
+    parser.add_argument(
+        "--debian", type=Path, help="a folder with such a Debian, to be copied; made by mmdebstrap without"
+    )
     parser.add_argument("--guests", action="store_true", help="boot VMs: `make demo`, and one for the playbook")
     options = parser.parse_args()
     if os.geteuid() != 0:
@@ -175,7 +175,13 @@ def main() -> None:
     shutil.rmtree(options.directory, ignore_errors=True)
     sys.stdout.write(f"== Debian {SUITE} with {json.dumps(HAS)}, in {root}\n")
     sys.stdout.flush()
-    lay_debian(root)
+    if options.debian:
+        shutil.copytree(options.debian, root, symlinks=True)
+    else:
+        lay_debian(root)
+    for name in FROM_HOST:
+        if Path(name).exists():
+            shutil.copy(name, root / name.lstrip("/"))
     lay_tree(root / HOME.lstrip("/"))
     todo = list(steps(options.guests))
     write_steps(root, todo)
