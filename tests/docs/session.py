@@ -41,6 +41,9 @@ NOT_RUN = {
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
     ("roles/guest_customization/README.md", "- name: "): "ends logins: tests/e2e/test_guest_customization.py",
     ("plugins/modules/cloud_init_info.py", "- name: "): "the same in tests/e2e/test_guest_customization.py",
+    ("docs/awx.md", "ansible-playbook awx.yml"): "needs an AWX; before a stand-in in tests/awx",
+    ("docs/awx.md", "- name: Set AWX up"): "as the line above",
+    ("roles/awx_setup/README.md", "- name: Set AWX up"): "as the line above",
     ("docs/sysprep.md", "- name: Read what became"): "needs a Windows guest: tests/plugins/test_panther.py",
     (
         "plugins/modules/windows_agent.py",
@@ -51,7 +54,7 @@ NOT_RUN = {
 
 GUEST_ROLES = {"openngt.guest_tools.guest_agent", "openngt.guest_tools.linux_prerequisites"}
 GUEST_MODULES = {f"openngt.guest_tools.{name}" for name in ("agent", "link_info", "power", "prerequisites", "refresh")}
-CONTROLLERS_PLAYBOOKS = {f"openngt.guest_tools.{name}" for name in ("customize", "health", "winrm_prep")}
+CONTROLLERS_PLAYBOOKS = {f"openngt.guest_tools.{name}" for name in ("customize", "health", "report", "winrm_prep")}
 """Those that neither log in to a guest nor ask its agent."""
 
 UNIT = "openngt.service"

@@ -290,6 +290,13 @@ def test_options_are_held_to_their_table(options: dict[str, Any], severity: str,
     assert "hunter2" not in str(item)
 
 
+def test_an_option_that_is_misspelt_is_told_the_one_that_was_meant() -> None:
+    [item] = validate(Customization(options={"host-nam": "web1"}), published_schemas())
+    assert (item.code, item.message) == ("BAD_OPTION", "has no option 'host-nam'; did you mean hostname?")
+    [item] = validate(Customization(options={"colour": "red"}), published_schemas())
+    assert "there are: fqdn, groups, hostname" in item.message
+
+
 def test_every_code_has_a_remedy_and_every_finding_a_code_of_the_catalogue() -> None:
     assert all(code.isupper() and remedy for code, remedy in CODES.items())
 

@@ -49,9 +49,10 @@ def validate_built(customization: Customization) -> list[Finding]:
 def _finding_of(refusal: OpenNGTError) -> Finding:
     field = str(refusal.details.get("field", "options"))
     part, _dot, key = field.partition(".")
+    what = refusal.message.removeprefix(field).lstrip()
     if "most_bytes" in refusal.details:
-        return finding("TOO_LARGE", part, refusal.message.removeprefix(field).lstrip(), remedy=refusal.remedy, key=key)
-    return finding("BAD_OPTION", part, refusal.message, key=key)
+        return finding("TOO_LARGE", part, what, remedy=refusal.remedy, key=key)
+    return finding("BAD_OPTION", part, what, key=key)
 
 
 def _passwords(customization: Customization) -> Iterator[Finding]:
