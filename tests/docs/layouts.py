@@ -64,6 +64,9 @@ COPIED = (
     '"$(dirname "$(command -v openngt)")/../hypervisor.json"'
 )
 
+# What the page on monitoring lays beside itself.
+MONITORED = f"cp {ROOT}/docs/monitoring/openngt_rules*.yml ."
+
 BEFORE: Mapping[str, list[str]] = {
     "docs/compat.md": ENROLLED,
     "docs/api.md": ENROLLED,
@@ -83,10 +86,14 @@ BEFORE: Mapping[str, list[str]] = {
         *SERVICE,
     ],
     "docs/modules-without-service.md": ISSUED,
+    "docs/molecule.md": [f"ln -s {ROOT} ../openngt"],
     "docs/packages.md": SERVICE,
     "docs/refresh.md": ENROLLED,
+    "docs/reports.md": [*ENROLLED, "mkdir -p /srv/reports"],
+    "docs/monitoring.md": [*ENROLLED, MONITORED],
     "docs/upgrade.md": ENROLLED,
     "plugins/modules/upgrade.py": ENROLLED,
+    "plugins/modules/report.py": [*ENROLLED, "mkdir -p /srv/reports"],
     "plugins/modules/ca.py": ["mkdir -p /etc/openngt"],
     "plugins/modules/certificate.py": ["mkdir -p certificates /etc/openngt/certificates", *CAS],
     "plugins/modules/certificate_info.py": ["mkdir -p /etc/openngt/certificates", *CAS, LEAF],

@@ -22,6 +22,7 @@ NOT_RUN = {
     ("README.md", "make demo"): "boots guests of its own; tests/service/lab/test_demo.py runs the command",
     ("README.md", "make test"): "is what runs this",
     ("docs/lab.md", "make demo"): "as on the first page",
+    ("docs/molecule.md", "scripts/molecule"): "is the last part of make test",
     ("docs/benchmarks.md", "make bench"): "measures for many minutes, and means something on an idle machine only",
     ("docs/guide.md", "ansible-playbook service.yml"): "sets up a host of yours, from its distribution's packages",
     ("roles/guest_tools_service/README.md", "- name: Guest Tools Service"): "as in the guide",
@@ -30,6 +31,8 @@ NOT_RUN = {
     ("docs/upgrade.md", "ansible-playbook openngt.guest_tools.upgrade"): "the same in tests/e2e/test_upgrade.py",
     ("docs/upgrade.md", "openngt upgrade run"): "the same in tests/plugins/test_upgrade.py",
     ("docs/template-to-fleet.md", ""): "all of it in tests/e2e/test_template_to_fleet.py",
+    ("docs/air-gapped.md", ""): "all of it in tests/artefacts/test_bundle.py",
+    ("docs/releasing.md", ""): "builds for minutes, and writes the changelog; its parts in tests/artefacts",
     ("docs/packages.md", "dpkg -i"): "the same in tests/e2e/test_packages.py",
     ("docs/packages.md", "ngtcli status"): "as the line above",
     ("docs/credentials.md", "openngt fleet install"): "the same in tests/simulated/test_cli.py",
@@ -38,6 +41,10 @@ NOT_RUN = {
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
     ("roles/guest_customization/README.md", "- name: "): "ends logins: tests/e2e/test_guest_customization.py",
     ("plugins/modules/cloud_init_info.py", "- name: "): "the same in tests/e2e/test_guest_customization.py",
+    ("docs/awx.md", "ansible-playbook awx.yml"): "needs an AWX; before a stand-in in tests/awx",
+    ("docs/awx.md", "- name: Set AWX up"): "as the line above",
+    ("roles/awx_setup/README.md", "- name: Set AWX up"): "as the line above",
+    ("docs/sysprep.md", "- name: Read what became"): "needs a Windows guest: tests/plugins/test_panther.py",
     (
         "plugins/modules/windows_agent.py",
         "- name: Say what",
@@ -47,7 +54,7 @@ NOT_RUN = {
 
 GUEST_ROLES = {"openngt.guest_tools.guest_agent", "openngt.guest_tools.linux_prerequisites"}
 GUEST_MODULES = {f"openngt.guest_tools.{name}" for name in ("agent", "link_info", "power", "prerequisites", "refresh")}
-CONTROLLERS_PLAYBOOKS = {f"openngt.guest_tools.{name}" for name in ("customize", "health", "winrm_prep")}
+CONTROLLERS_PLAYBOOKS = {f"openngt.guest_tools.{name}" for name in ("customize", "health", "report", "winrm_prep")}
 """Those that neither log in to a guest nor ask its agent."""
 
 UNIT = "openngt.service"

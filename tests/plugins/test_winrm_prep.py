@@ -210,6 +210,16 @@ def test_the_third_door_is_a_file_that_does_the_same(prepared: Prepared) -> None
     assert guest.run(script, {})["steps"] == []
 
 
+def test_what_a_survey_hands_over_as_text_means_the_same(prepared: Prepared) -> None:
+    typed, answered = prepared.folder / "typed.ps1", prepared.folder / "answered.ps1"
+    addresses = ["192.0.2.10", "LocalSubnet"]
+    given = {"basic": False, "local_account_token_filter_policy": True, "allowed_addresses": addresses}
+    assert prepared.changes(door="script", script_file=str(typed), **given) == 1
+    text = {"basic": "false", "local_account_token_filter_policy": "true", "allowed_addresses": ", ".join(addresses)}
+    assert prepared.changes(door="script", script_file=str(answered), **text) == 1
+    assert answered.read_text() == typed.read_text()
+
+
 def examples(path: Path) -> str:
     """What people copy from a file; of a page its blocks of code, as its words may say what is refused."""
     text = path.read_text(encoding="utf-8")
