@@ -29,12 +29,12 @@ $(VENV)/.stamp: pyproject.toml
 venv: $(VENV)/.stamp ## the Python environment of all other targets
 
 # Two workers with guests: each boots two of its own, and one guest at work keeps one core busy. A file stays on one worker,
-# as its tests share what is installed.
-test: venv system-packages collections ## every test, real guests included (some 50 minutes on 2 cores without KVM)
+# as its tests share what is installed; the longest files come first (tests/e2e/conftest.py).
+test: venv system-packages kerberos collections ## every test, real guests included (some 50 minutes on 2 cores without KVM)
 	@echo "== 1/3 Tests that need no guest"
 	$(BIN)/pytest $(PARALLEL) -m 'not guest'
 	@echo "== 2/3 Tests on real guests: two workers, two VMs each"
-	$(BIN)/pytest -n 2 --dist loadfile -v -m guest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -v -m guest
 	@echo "== 3/3 Molecule"
 	PATH=$(abspath $(BIN)):$$PATH scripts/molecule
 
@@ -52,11 +52,20 @@ lint: venv collections ## ruff, mypy, ansible-lint, ansible-test sanity, changel
 	scripts/plugin-docs
 	scripts/sanity
 
+sanity-all: venv ## ansible-test sanity on the oldest ansible-core that is supported and on the newest that installs here
+	scripts/sanity-all
+
 docs: venv ## the documentation site, in build/docs/html
 	scripts/docs
 
 collections: venv ## other people's collections that ours calls or is measured with, in build/collections
 	@scripts/collections
+
+$(VENV)/.kerberos: $(VENV)/.stamp | system-packages
+	$(BIN)/pip install --quiet --editable '.[kerberos]'
+	@touch $@
+
+kerberos: $(VENV)/.kerberos ## Kerberos for WinRM in that environment; the tests of it are skipped without
 
 MITOGEN := $(BUILD)/peers/mitogen
 $(MITOGEN)/.stamp: | venv
@@ -71,10 +80,19 @@ bench: venv system-packages collections $(MITOGEN)/.stamp ## every benchmark; a 
 dist: venv ## the collection's tarball and the wheel, in build/dist
 	scripts/dist
 
+bundle: venv ## for sites without a network: collections, wheels, checksums, bill of materials; PYTHONS="3.11 3.12 3.13" MACHINE=x86_64
+	@$(BIN)/python scripts/bundle.py --out $(BUILD)/dist $(if $(PYTHONS),--python $(PYTHONS)) $(if $(MACHINE),--machine $(MACHINE))
+
+newcomer: venv system-packages collections ## the README followed literally in an empty Debian; root; GUESTS=1 boots VMs as well
+	@$(BIN)/python -m tests.newcomer $(if $(GUESTS),--guests)
+
+release: venv ## tarball, wheel and bundle in build/release, judged as users get them; refuses what does not agree
+	@$(BIN)/python scripts/release.py
+
 clean: ## remove build/ (the guest image stays in the user's cache)
 	rm -rf $(BUILD)
 
-.PHONY: help venv test quick lint docs collections bench dist clean
+.PHONY: help venv kerberos test quick lint sanity-all docs collections bench dist bundle newcomer release clean
 
 # -- Real VMs -------------------------------------------------------------------------------------------------------
 

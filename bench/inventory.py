@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.fakes.service import ServiceProcess
 
@@ -21,16 +22,21 @@ GOAL_RATIO = 1.5
 REPEAT = 3
 
 
-def listed(inventory: Path, output: Path, environment: dict[str, str]) -> float:
-    """Seconds of the fastest run, from the command's start to its end."""
+class Spent(NamedTuple):
+    seconds: float
+    """From the command's start to its end."""
+    cpu: float
+    """Of the command and what it starts, the service not among it."""
+
+
+def listed(inventory: Path, output: Path, environment: dict[str, str]) -> Spent:
     command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", str(inventory), "--list"]
-    times = []
-    for _ in range(REPEAT):
-        with output.open("wb") as stream:
-            begin = time.perf_counter()
-            subprocess.run(command, env=environment, stdout=stream, check=True)
-            times.append(time.perf_counter() - begin)
-    return min(times)
+    before, begin = os.times(), time.perf_counter()
+    with output.open("wb") as stream:
+        subprocess.run(command, env=environment, stdout=stream, check=True)
+    seconds, after = time.perf_counter() - begin, os.times()
+    own = after.children_user - before.children_user + after.children_system - before.children_system
+    return Spent(seconds, own)
 
 
 def rows() -> list[Row]:
@@ -50,20 +56,35 @@ def rows() -> list[Row]:
             }
             plugin, script, output = folder / "vms.ngt.yml", folder / "script", folder / "list.json"
             plugin.write_text("plugin: openngt.guest_tools.vms\n")
-            ours = listed(plugin, output, environment)
             script.write_text(f"#!/bin/sh\ncat {output}\n")
             script.chmod(0o755)
-            floor = listed(script, folder / "again.json", environment)
+            # By turns, so that what else the machine does meets both.
+            turns = [
+                (listed(plugin, output, environment), listed(script, folder / "again.json", environment))
+                for _ in range(REPEAT)
+            ]
         finally:
             service.stop()
+    ours, peers = ([turn[side] for turn in turns] for side in (0, 1))
+    wall, peers_wall = (min(spent.seconds for spent in each) for each in (ours, peers))
+    name, peer = f"ansible-inventory --list, {VMS:,} VMs", "Ansible, the same list printed by a script"
     return [
         row(
-            f"ansible-inventory --list, {VMS:,} VMs",
-            ours,
+            f"{name}, from the command's start to its end",
+            wall,
             "s",
             goal=f"at most {GOAL_RATIO:g} times Ansible's own",
-            met=ours <= GOAL_RATIO * floor,
-            peer="Ansible, the same list printed by a script",
-            peer_value=floor,
-        )
+            met=wall <= GOAL_RATIO * peers_wall,
+            peer=peer,
+            peer_value=peers_wall,
+        ),
+        row(
+            f"{name}, CPU",
+            min(spent.cpu for spent in ours),
+            "s",
+            goal="(figure)",
+            met=True,
+            peer=peer,
+            peer_value=min(spent.cpu for spent in peers),
+        ),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible import constants, context
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -34,6 +34,7 @@ SPEC = service_spec(
     hosts={"type": "list", "elements": "str"},
     credentials={"type": "raw", "no_log": True},
     credentials_file={"type": "path"},
+    only={"type": "list", "elements": "str"},
     max_in_flight={"type": "int", "default": 20},
     host_seconds={"type": "float", "default": 900.0},
     wait_seconds={"type": "float", "default": 90.0},
@@ -124,7 +125,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
             with client_of(params) as client:
                 known = known_guests(client.vms())
             listed = targets_from_list(source, known=known, trust_new=trust_new)
-            return listed.targets, listed.refused
+            return chosen(listed.targets, params["only"]), chosen(listed.refused, params["only"])
         return guests_of(
             self._hosts(params["hosts"], task_vars),
             task_vars["hostvars"],
@@ -153,6 +154,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core ships no t
         if not any(name in own for name in ("ansible_become_password", "ansible_become_pass")):
             found["ansible_become_password"] = play.become_pass
         return {name: value for name, value in found.items() if value}
+
+
+Guest = TypeVar("Guest", Target, Refused)
+
+
+def chosen(guests: Sequence[Guest], only: Sequence[str] | None) -> list[Guest]:
+    """Those that are named by name or UUID; all where nothing is named."""
+    if only is None:
+        return list(guests)
+    wanted = {name.lower() for name in only}
+    return [guest for guest in guests if {guest.name.lower(), guest.vm.lower()} & wanted]
 
 
 def options_of(params: Json, check: bool) -> Options:

@@ -19,6 +19,7 @@ from ..module_utils.openngt.install.prerequisites import Finding, demand
 from ..module_utils.openngt.install.windows.carried_python import windows_python
 from ..module_utils.openngt.install.windows.play import judged, parameters, script
 from ..module_utils.openngt.version import __version__
+from ..plugin_utils.windows_script import run_script
 
 Json = dict[str, Any]
 SPEC = service_spec(
@@ -32,7 +33,6 @@ SPEC = service_spec(
     gateway_port={"type": "int", "default": 2074},
     allow_unsupported_distribution={"type": "bool", "default": False},
 )
-MODULE = "ansible.windows.win_powershell"
 
 
 class ActionModule(ActionBase):
@@ -85,28 +85,10 @@ class ActionModule(ActionBase):
         return params
 
     def _powershell(self, part: Any, given: Json, task_vars: Json) -> list[Any]:
-        """What one of the scripts puts out. A script that only looks is run in check mode, too."""
-        check_mode, self._task.check_mode = self._task.check_mode, False
-        try:
-            arguments = {"script": script(part), "parameters": given}
-            answer: Json = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
-        finally:
-            self._task.check_mode = check_mode
-        if answer.get("failed") and not answer.get("output"):
-            raise OpenNGTError(
-                "COMMAND_FAILED", f"PowerShell in the guest does not work: {answer.get('msg') or said(answer)}"
-            )
-        output: list[Any] = answer.get("output") or []
-        return output
+        return run_script(self, script(part), given, task_vars)
 
 
 def options_of(params: Json) -> Options:
     gateway = (params["gateway_host"], params["gateway_port"]) if params["gateway_host"] else None
     same = ("label", "wait_seconds", "minimum_free_mb", "allow_unsupported_distribution")
     return Options(gateway=gateway, **{name: params[name] for name in same})
-
-
-def said(answer: Json) -> str:
-    """What the module tells of the error that ended the script."""
-    errors = answer.get("error") or [{}]
-    return str(errors[0].get("output", "")).strip() or "it says nothing"

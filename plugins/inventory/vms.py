@@ -115,10 +115,9 @@ seealso:
 """
 
 EXAMPLES = r"""
-# vms.ngt.yml, with OPENNGT_ENDPOINT, OPENNGT_TOKEN and OPENNGT_CA_FILE in the environment
-plugin: openngt.guest_tools.vms
+# vms.ngt.yml, with OPENNGT_ENDPOINT, OPENNGT_TOKEN and OPENNGT_CA_FILE in the environment, is one line:
+# plugin: openngt.guest_tools.vms
 
----
 # soon.ngt.yml: everything said here; running VMs whose certificate ends soon, by their address in one network
 plugin: openngt.guest_tools.vms
 endpoint: https://guest-tools.example:2073

@@ -27,6 +27,9 @@ attributes:
   platform:
     support: full
     platforms: linux
+  action:
+    description: Has an action plugin, which says every now and then that an installation goes on.
+    support: full
 options:
   state:
     description:

@@ -221,7 +221,8 @@ reason:
   type: str
 code:
   description:
-    - The failure's stable code, for example C(CUSTOMIZATION_INVALID), C(CUSTOMIZATION_CONFLICT), C(NO_EMPTY_DRIVE).
+    - The failure's stable code, for example C(CUSTOMIZATION_INVALID), C(CUSTOMIZATION_CONFLICT), C(NO_EMPTY_DRIVE),
+      C(NO_SUCH_CARD).
       With C(CUSTOMIZATION_FAILED) the guest's own module and message are in C(msg) and RV(details).
   returned: failure
   type: str

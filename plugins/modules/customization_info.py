@@ -1,7 +1,7 @@
 # Copyright (c) 2026, openngt contributors
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far the service is with the customization of VMs."""
+"""How far the service is with the customization of VMs, and in a Windows guest what Windows says of it."""
 
 DOCUMENTATION = r"""
 module: customization_info
@@ -11,6 +11,10 @@ author: openngt contributors (@openngt)
 description:
   - Returns what the service knows of each VM that it has customized, whether the guest can be reached or not.
   - What cloud-init itself says in a guest, M(openngt.guest_tools.cloud_init_info) reads there.
+  - On a Windows guest (connection C(winrm), C(psrp), or C(ssh) with PowerShell), without C(delegate_to), it needs no
+    service. The ends of the logs of Windows Setup and Sysprep are read there by C(ansible.windows), whoever has given
+    the guest its answer file, and what they say of it is in RV(windows_setup). The login must be an administrator's.
+    This has not met a real Windows yet.
 extends_documentation_fragment:
   - openngt.guest_tools.service
   - openngt.guest_tools.attributes
@@ -19,7 +23,7 @@ extends_documentation_fragment:
 attributes:
   platform:
     support: full
-    platforms: posix
+    platforms: posix, windows
 options:
   vm:
     description:
@@ -68,12 +72,21 @@ EXAMPLES = r"""
     msg: "{{ item.vm_name }}: {{ item.message }}"
   loop: "{{ unfinished.customizations }}"
   run_once: true
+
+- name: Read in a Windows guest what became of its answer file
+  openngt.guest_tools.customization_info:
+  register: guest
+
+- name: Say where and why it has failed
+  ansible.builtin.debug:
+    msg: "{{ guest.windows_setup.pass }}: {{ guest.windows_setup.message }} ({{ guest.windows_setup.log }})"
+  when: guest.windows_setup is defined and guest.windows_setup.state == 'failed'
 """
 
 RETURN = r"""
 customizations:
   description: A row for each VM, without what it was given.
-  returned: success
+  returned: success, when the service was asked
   type: list
   elements: dict
   contains:
@@ -127,6 +140,49 @@ customizations:
       instance_id: i-564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11
       code: CUSTOMIZATION_FAILED
       message: "scripts-user: Runparts: 1 failures (part-001) in 1 attempted commands"
+windows_setup:
+  description: What the logs of Windows Setup and Sysprep say. Passwords and product keys are taken out.
+  returned: success, on a Windows guest
+  type: dict
+  contains:
+    state:
+      description: V(done), V(failed), V(running) while none has said an end, or V(unknown) where there is no log.
+      type: str
+    phase:
+      description: The phase that has logged last, V(setup), V(sysprep), V(specialize) or V(oobe).
+      type: str
+    pass:
+      description: The pass of the answer file that is in force in it, for example V(oobeSystem).
+      type: str
+    component:
+      description: The component whose setting Windows has refused. C(null) where it names none.
+      type: str
+    message:
+      description: The setting that was refused and why, else the entry that tells the end, else the last one.
+      type: str
+    log:
+      description: The log in which that stands.
+      type: str
+    last_lines:
+      description: The last entries of that phase, at most 20.
+      type: list
+      elements: str
+    logs:
+      description: The logs that there are, with C(path), C(phase) and C(size).
+      type: list
+      elements: dict
+  sample:
+    state: failed
+    phase: oobe
+    pass: oobeSystem
+    component: Microsoft-Windows-Shell-Setup
+    message: '/settings/FirstLogonCommands/SynchronousCommand/[Order="5"]/CommandLine: Value is invalid.'
+    log: C:\Windows\Panther\UnattendGC\setuperr.log
+    last_lines: []
+    logs:
+      - path: C:\Windows\Panther\UnattendGC\setuperr.log
+        phase: oobe
+        size: 2048
 code:
   description: The failure's stable code, for example C(VM_NOT_FOUND).
   returned: failure

@@ -56,6 +56,11 @@ options:
     description:
       - The same as a file of the controller, which must be the caller's own and 0600.
     type: path
+  only:
+    description:
+      - Of a list, only the guests with these names or UUIDs; the others are left alone.
+    type: list
+    elements: str
   max_in_flight:
     description:
       - How many guests at a time.

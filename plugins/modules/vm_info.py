@@ -20,6 +20,9 @@ attributes:
   platform:
     support: full
     platforms: posix
+  action:
+    description: Has an action plugin, which says every now and then that it still waits for a link.
+    support: full
 options:
   vm:
     description:

@@ -26,6 +26,7 @@ from .api.application import create_api
 from .api.context import ApiContext
 from .api.server import ApiServer
 from .config import Settings
+from .fleet_metrics import FleetMetrics, exposition, numbers_of_vms
 from .gateway.limits import Limits
 from .gateway.metrics import GatewayMetrics
 from .gateway.serial_listener import PortAddress, SerialListener
@@ -48,6 +49,8 @@ from .tasks.hypervisor import PatientHypervisor
 from .tasks.links import Links
 from .tasks.media import Media
 from .tasks.parts import Parts
+from .tasks.refresh_plan import HOLDER as REFRESHES
+from .tasks.upgrade_plan import HOLDER as UPGRADES
 
 __all__ = ["Foundation", "Service"]
 
@@ -193,6 +196,7 @@ class Service:
             duplicates=self.background.clones.duplicates,
             recoveries=list(self.background.recovery.attempts.values()),
             disks=await asyncio.to_thread(disk_use, (settings.state_dir, settings.iso_directory)),
+            customizations=self.foundation.store.customizations.all(),
             ca_advice=advise(self.foundation.succession, effects.now()),
         )
 
@@ -288,6 +292,7 @@ class Service:
             rollover=self.rollover,
             ready=readiness.check,
             metrics=self.metrics,
+            vm_metrics=self._vm_metrics,
             metrics_public=settings.metrics_public,
             console_names=frozenset(api_names(settings)) if settings.console else frozenset(),
         )
@@ -334,6 +339,14 @@ class Service:
         )
         for name in self.certificates:
             expires.labels(name).set_function(partial(self._end_of, name))
+        fleet = FleetMetrics(registry, self.links.sessions, store.ledger.entry, frozenset({REFRESHES, UPGRADES}))
+        self.parts.engine.on_ended = fleet.task_ended
+        store.mounts.on_removed = fleet.mount_ended
+
+    async def _vm_metrics(self) -> bytes:
+        store = self.foundation.store
+        vms = numbers_of_vms(store.registry.all(), store.ledger.all_live(), self.links.sessions())
+        return await asyncio.to_thread(exposition, vms, self.health.runner.results)
 
     def _customized(self, state: CustomizedState) -> int:
         return sum(row.state == state for row in self.foundation.store.customizations.all())

@@ -22,6 +22,7 @@ LIBRARY_LEAVES = {
     "cryptography": {"pki/_x509.py"},
     "defusedxml": {"customization/_defusedxml.py"},
     "paramiko": {"install/transports/_paramiko.py"},
+    "kerberos": {"install/transports/_pykerberos.py"},
     "jinja2": {"customization/_jinja2.py"},
     "jsonschema": {"customization/_jsonschema.py"},
     "pycdlib": {"iso/_pycdlib.py"},

@@ -7,7 +7,6 @@ import re
 import subprocess
 import tarfile
 import tomllib
-import venv
 import zipfile
 from pathlib import Path
 
@@ -15,44 +14,19 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-BIN = ROOT / "build/venv/bin"
 RUNTIME_FOLDERS = {"plugins", "roles", "playbooks", "meta", "changelogs"}
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("dist")
-    subprocess.run([ROOT / "scripts/dist", out], check=True, capture_output=True)
-    return out
+@pytest.fixture(scope="session")
+def tarball(unpacked: Path) -> Path:
+    return next(unpacked.glob("collections/openngt-guest_tools-*.tar.gz"))
 
 
-@pytest.fixture(scope="module")
-def tarball(dist: Path) -> Path:
-    return next(dist.glob("openngt-guest_tools-*.tar.gz"))
-
-
-@pytest.fixture(scope="module")
-def wheel(dist: Path) -> Path:
-    return next(dist.glob("openngt-*.whl"))
-
-
-@pytest.fixture(scope="module")
-def installed(tarball: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel and the collection only; its `bin` runs in a folder that holds no source."""
-    home = tmp_path_factory.mktemp("installed")
-    venv.create(home / "venv", with_pip=True)
-    pip = [home / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, wheel, "ansible-core"], check=True)
-    subprocess.run([ROOT / "scripts/collections", home / "collections"], check=True, capture_output=True)
-    subprocess.run(
-        [home / "venv/bin/ansible-galaxy", "collection", "install", "--offline", "-p", home / "collections", tarball],
-        check=True,
-        capture_output=True,
-        env=environment(home),
-    )
-    return home
+@pytest.fixture(scope="session")
+def wheel(unpacked: Path) -> Path:
+    return next(unpacked.glob("wheels/openngt-*.whl"))
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -60,7 +34,6 @@ def environment(home: Path) -> dict[str, str]:
         "PATH": f"{home / 'venv/bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": str(home),
         "LANG": "C.UTF-8",
-        "ANSIBLE_COLLECTIONS_PATH": str(home / "collections"),
         "ANSIBLE_LOCALHOST_WARNING": "false",
     }
 

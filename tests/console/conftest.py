@@ -23,28 +23,15 @@ from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 from tests.fakes.agent_client import AgentClient, client_context
+from tests.fakes.chromium import DRIVER, LIMIT_SECONDS, SWITCHES
 from tests.fakes.service import ServiceProcess
 from tests.fakes.workshop import open_workshop
 
 from openngt import effects
 from openngt_service.store.ledger import IssueRequest
 
-LIMIT_SECONDS = 30
 DAY = datetime.timedelta(days=1)
-DRIVER = "/usr/bin/chromedriver"
 PIN = "--ignore-certificate-errors-spki-list"
-SWITCHES = (
-    "--headless=new",
-    "--window-size=1280,1400",
-    # A browser that says nothing to anybody of its own accord.
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-default-apps",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-proxy-server",
-    "--disable-dev-shm-usage",
-)
 
 
 @dataclass

@@ -15,7 +15,17 @@ from openngt_service.lab.service_process import clean_environment
 from .examples import ROOT
 from .session import UUIDS, copy_tree
 
-__all__ = ["BEFORE", "BEFORE_ON_GUESTS", "IDS", "VARIABLES", "environment", "inventory", "own_environment"]
+__all__ = [
+    "BEFORE",
+    "BEFORE_ON_GUESTS",
+    "IDS",
+    "ON_SIMULATED_GUESTS",
+    "VARIABLES",
+    "environment",
+    "inventory",
+    "own_environment",
+    "program_before_fake",
+]
 
 WEB1 = UUIDS["web1"]
 CLUSTER = "c1a57e12-4f0e-4c7d-9a55-5b1f6c0d7e42"
@@ -64,6 +74,9 @@ COPIED = (
     '"$(dirname "$(command -v openngt)")/../hypervisor.json"'
 )
 
+# What the page on monitoring lays beside itself.
+MONITORED = f"cp {ROOT}/docs/monitoring/openngt_rules*.yml ."
+
 BEFORE: Mapping[str, list[str]] = {
     "docs/compat.md": ENROLLED,
     "docs/api.md": ENROLLED,
@@ -83,10 +96,14 @@ BEFORE: Mapping[str, list[str]] = {
         *SERVICE,
     ],
     "docs/modules-without-service.md": ISSUED,
+    "docs/molecule.md": [f"ln -s {ROOT} ../openngt"],
     "docs/packages.md": SERVICE,
     "docs/refresh.md": ENROLLED,
+    "docs/reports.md": [*ENROLLED, "mkdir -p /srv/reports"],
+    "docs/monitoring.md": [*ENROLLED, MONITORED],
     "docs/upgrade.md": ENROLLED,
     "plugins/modules/upgrade.py": ENROLLED,
+    "plugins/modules/report.py": [*ENROLLED, "mkdir -p /srv/reports"],
     "plugins/modules/ca.py": ["mkdir -p /etc/openngt"],
     "plugins/modules/certificate.py": ["mkdir -p certificates /etc/openngt/certificates", *CAS],
     "plugins/modules/certificate_info.py": ["mkdir -p /etc/openngt/certificates", *CAS, LEAF],
@@ -120,6 +137,20 @@ BEFORE_ON_GUESTS: Mapping[str, list[str]] = {
     "plugins/modules/vm_info.py": LINKED,
 }
 """Where it is something else, or only there."""
+
+ON_SIMULATED_GUESTS = {
+    "docs/diagnosis.md",
+    "docs/prerequisites.md",
+    "plugins/modules/agent.py",
+    "plugins/modules/link_info.py",
+    "plugins/modules/mount.py",
+    "plugins/modules/prerequisites.py",
+    "plugins/modules/vm_info.py",
+    "roles/guest_agent/README.md",
+    "roles/linux_prerequisites/README.md",
+}
+"""They ask of a guest no more than a login, a disc and an agent, so tests/simulated runs them where it can, in a
+fraction of the time. That their plays work on a real one is what the other tests of tests/e2e show."""
 
 IDS = {
     "5d0c0e0a6c9b4d0f8a3c1f2e4b6a8c0d": "openngt health alerts --output csv | sed -n 2p | cut -d, -f1",
@@ -157,6 +188,18 @@ def environment(folder: Path, collection: Path, path: list[str]) -> dict[str, st
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_TIMEOUT": "60",
     }
+
+
+def program_before_fake(folder: Path) -> str:
+    """A folder for PATH with `openngt` itself, before the fake hypervisor of the file `hypervisor.json` in `folder`."""
+    place = folder / "bin"
+    place.mkdir()
+    (place / "openngt").write_text(
+        f"#!/bin/sh\nPYTHONPATH={ROOT} OPENNGT_TEST_HYPERVISOR={folder / 'hypervisor.json'} "
+        f'exec {sys.executable} -m tests.fakes.service "$@"\n'
+    )
+    (place / "openngt").chmod(0o755)
+    return str(place)
 
 
 def own_environment(folder: Path, tree: Path) -> dict[str, str]:

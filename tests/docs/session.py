@@ -9,11 +9,22 @@ from typing import Any
 
 import yaml
 
-from .examples import ROOT, Example, examples_of, files_of, tasks_of
+from .examples import MODULES, PAGES, ROOT, Example, examples_of, files_of, tasks_of
 from .shape import differences
 from .shell import Finished, Shell
 
-__all__ = ["NOT_RUN", "UNIT", "UUIDS", "Session", "copy_tree", "not_run", "on_guests", "page_name", "run_page"]
+__all__ = [
+    "NOT_RUN",
+    "UNIT",
+    "UUIDS",
+    "Session",
+    "copy_tree",
+    "not_run",
+    "on_guests",
+    "page_name",
+    "run_page",
+    "take_a_guest",
+]
 
 UUIDS = {"web1": "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21", "db1": "564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11"}
 """The VMs of all pages, where a page says which UUID."""
@@ -22,6 +33,7 @@ NOT_RUN = {
     ("README.md", "make demo"): "boots guests of its own; tests/service/lab/test_demo.py runs the command",
     ("README.md", "make test"): "is what runs this",
     ("docs/lab.md", "make demo"): "as on the first page",
+    ("docs/molecule.md", "scripts/molecule"): "is the last part of make test",
     ("docs/benchmarks.md", "make bench"): "measures for many minutes, and means something on an idle machine only",
     ("docs/guide.md", "ansible-playbook service.yml"): "sets up a host of yours, from its distribution's packages",
     ("roles/guest_tools_service/README.md", "- name: Guest Tools Service"): "as in the guide",
@@ -30,6 +42,8 @@ NOT_RUN = {
     ("docs/upgrade.md", "ansible-playbook openngt.guest_tools.upgrade"): "the same in tests/e2e/test_upgrade.py",
     ("docs/upgrade.md", "openngt upgrade run"): "the same in tests/plugins/test_upgrade.py",
     ("docs/template-to-fleet.md", ""): "all of it in tests/e2e/test_template_to_fleet.py",
+    ("docs/air-gapped.md", ""): "all of it in tests/artefacts/test_bundle.py",
+    ("docs/releasing.md", ""): "builds for minutes, and writes the changelog; its parts in tests/artefacts",
     ("docs/packages.md", "dpkg -i"): "the same in tests/e2e/test_packages.py",
     ("docs/packages.md", "ngtcli status"): "as the line above",
     ("docs/credentials.md", "openngt fleet install"): "the same in tests/simulated/test_cli.py",
@@ -38,6 +52,10 @@ NOT_RUN = {
     ("docs/backup.md", "ansible-playbook openngt.guest_tools.restore"): "as the line above",
     ("roles/guest_customization/README.md", "- name: "): "ends logins: tests/e2e/test_guest_customization.py",
     ("plugins/modules/cloud_init_info.py", "- name: "): "the same in tests/e2e/test_guest_customization.py",
+    ("docs/awx.md", "ansible-playbook awx.yml"): "needs an AWX; before a stand-in in tests/awx",
+    ("docs/awx.md", "- name: Set AWX up"): "as the line above",
+    ("roles/awx_setup/README.md", "- name: Set AWX up"): "as the line above",
+    ("docs/sysprep.md", "- name: Read what became"): "needs a Windows guest: tests/plugins/test_panther.py",
     (
         "plugins/modules/windows_agent.py",
         "- name: Say what",
@@ -47,7 +65,7 @@ NOT_RUN = {
 
 GUEST_ROLES = {"openngt.guest_tools.guest_agent", "openngt.guest_tools.linux_prerequisites"}
 GUEST_MODULES = {f"openngt.guest_tools.{name}" for name in ("agent", "link_info", "power", "prerequisites", "refresh")}
-CONTROLLERS_PLAYBOOKS = {f"openngt.guest_tools.{name}" for name in ("customize", "health", "winrm_prep")}
+CONTROLLERS_PLAYBOOKS = {f"openngt.guest_tools.{name}" for name in ("customize", "health", "report", "winrm_prep")}
 """Those that neither log in to a guest nor ask its agent."""
 
 UNIT = "openngt.service"
@@ -78,6 +96,13 @@ def on_guests(example: Example) -> bool:
             if any(map(plays_on_guests, played)) or ours - CONTROLLERS_PLAYBOOKS:
                 return True
     return False
+
+
+def take_a_guest() -> list[Path]:
+    """The pages with an example that does."""
+    return [
+        page for page in [*PAGES, *MODULES] if any(on_guests(one) and not not_run(one) for one in examples_of(page))
+    ]
 
 
 def asks_guests(words: Sequence[str]) -> bool:

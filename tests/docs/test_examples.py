@@ -84,8 +84,12 @@ def role_variables() -> Mapping[str, Any]:
 
 @functools.cache
 def playbook_variables() -> set[str]:
-    sources = [*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/meta/argument_specs.yml")]
-    return {name for path in sources for name in re.findall(r"\{\{ (openngt_\w+)", path.read_text(encoding="utf-8"))}
+    paths = ROOT.glob("playbooks/vars/*.yml")
+    return {
+        name
+        for path in paths
+        for name in yaml.safe_load(path.read_text(encoding="utf-8"))["openngt_playbook"]["options"]
+    }
 
 
 def problems(options: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:

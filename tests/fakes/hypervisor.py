@@ -2,8 +2,11 @@
 """A hypervisor in a JSON file: it outlives the process that speaks to it, as a real one does."""
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -45,42 +48,37 @@ class FakeHypervisor:
 
     def add(self, vm_uuid: str, vm_name: str, drives: dict[str, str | None], power_state: str = "on") -> None:
         """`drives`: name -> the medium it holds."""
-        state = self._load()
-        state[vm_uuid] = {
-            "vm_name": vm_name,
-            "power_state": power_state,
-            "drives": {name: {"holds": holds, "tray_open": False} for name, holds in drives.items()},
-        }
-        self._save(state)
+        with self._state() as state:
+            state[vm_uuid] = {
+                "vm_name": vm_name,
+                "power_state": power_state,
+                "drives": {name: {"holds": holds, "tray_open": False} for name, holds in drives.items()},
+            }
 
     def change(self, vm_uuid: str, drive: str, **values: Any) -> None:
         """What a person does at the drive: `holds`, `tray_open`."""
-        state = self._load()
-        state[vm_uuid]["drives"][drive].update(values)
-        self._save(state)
+        with self._state() as state:
+            state[vm_uuid]["drives"][drive].update(values)
 
     def set_power(self, vm_uuid: str, power_state: str) -> None:
-        state = self._load()
-        state[vm_uuid]["power_state"] = power_state
-        self._save(state)
+        with self._state() as state:
+            state[vm_uuid]["power_state"] = power_state
 
     def guest(self, vm_uuid: str, **habits: Any) -> None:
         """How the VM's guest and adapter behave: `ignores_acpi`, `cannot` (action -> reason), `boots_to` (a state),
-        `starts` (a number: drives live in a process, of which this is the how-many-th)."""
-        state = self._load()
-        state[vm_uuid].update(habits)
-        self._save(state)
+        `starts` (a number: drives live in a process, of which this is the how-many-th), `cards` (MACs; without
+        them the adapter cannot tell)."""
+        with self._state() as state:
+            state[vm_uuid].update(habits)
 
     def start(self, vm_uuid: str) -> None:
         """A full stop and start: the guest sees what the VM was given."""
-        state = self._load()
-        state[vm_uuid]["serial_seen"] = True
-        self._save(state)
+        with self._state() as state:
+            state[vm_uuid]["serial_seen"] = True
 
     def remove(self, vm_uuid: str) -> None:
-        state = self._load()
-        del state[vm_uuid]
-        self._save(state)
+        with self._state() as state:
+            del state[vm_uuid]
 
     def media(self) -> list[str]:
         """Every medium in every drive."""
@@ -123,17 +121,23 @@ class FakeHypervisor:
     async def add_serial_channel(self, vm_uuid: str) -> bool:
         return bool(await self._with_fault("add_serial_channel", lambda: self._add_serial_channel(vm_uuid)))
 
+    async def network_cards(self, vm_uuid: str) -> tuple[str, ...] | None:
+        await self._maybe_fail("network_cards")
+        cards = self._load()[vm_uuid].get("cards")
+        return None if cards is None else tuple(cards)
+
     async def clone(self, vm_uuid: str, vm_name: str) -> str:
-        state = self._load()
-        copy = {**state[vm_uuid], "vm_name": vm_name, "power_state": "off", "cloned_from": vm_uuid}
-        copy["drives"] = {name: {"holds": None, "tray_open": False} for name in copy["drives"]}
-        copy.pop("serial", None)
         new = str(uuid.uuid4())
-        self._save({**state, new: copy})
+        with self._state() as state:
+            copy = {**state[vm_uuid], "vm_name": vm_name, "power_state": "off", "cloned_from": vm_uuid}
+            copy["drives"] = {name: {"holds": None, "tray_open": False} for name in copy["drives"]}
+            copy.pop("serial", None)
+            state[new] = copy
         return new
 
     async def snapshot(self, vm_uuid: str, name: str) -> None:
-        self.guest(vm_uuid, snapshots=[*self._load()[vm_uuid].get("snapshots", []), name])
+        with self._state() as state:
+            state[vm_uuid].setdefault("snapshots", []).append(name)
 
     async def revert(self, vm_uuid: str, name: str) -> None:
         """What the guest's disk held is the fake agent's business."""
@@ -151,23 +155,22 @@ class FakeHypervisor:
         self.change(vm_uuid, drive, locked=True)
 
     def _add_serial_channel(self, vm_uuid: str) -> bool:
-        state = self._load()
-        if "serial" in state[vm_uuid]:
-            return False
-        state[vm_uuid]["serial"] = str(self.path.with_name(f"{vm_uuid}.serial"))
-        state[vm_uuid]["serial_seen"] = state[vm_uuid]["power_state"] == "off"
-        self._save(state)
+        with self._state() as state:
+            vm = state[vm_uuid]
+            if "serial" in vm:
+                return False
+            vm["serial"] = str(self.path.with_name(f"{vm_uuid}.serial"))
+            vm["serial_seen"] = vm["power_state"] == "off"
         return True
 
     def _insert(self, vm_uuid: str, drive: str, iso: Path) -> None:
-        state = self._load()
-        place = state[vm_uuid]["drives"][drive]
-        if place["holds"] is not None:
-            raise OpenNGTError("DRIVE_BUSY", f"{drive} holds {place['holds']}")
-        if not iso.is_file():
-            raise OpenNGTError("HYPERVISOR_FAILED", f"{iso} does not exist")
-        place.update(holds=str(iso), tray_open=False)
-        self._save(state)
+        with self._state() as state:
+            place = state[vm_uuid]["drives"][drive]
+            if place["holds"] is not None:
+                raise OpenNGTError("DRIVE_BUSY", f"{drive} holds {place['holds']}")
+            if not iso.is_file():
+                raise OpenNGTError("HYPERVISOR_FAILED", f"{iso} does not exist")
+            place.update(holds=str(iso), tray_open=False)
         self.inserted += 1
 
     def _start_with(self, vm_uuid: str, iso: Path) -> str:
@@ -183,19 +186,20 @@ class FakeHypervisor:
         return empty[0]
 
     def _eject(self, vm_uuid: str, drive: str, iso: Path, force: bool) -> bool:
-        state = self._load()
-        place = state[vm_uuid]["drives"][drive]
-        if place["holds"] != str(iso):
-            return False
-        if place.get("locked") and not force:
-            raise OpenNGTError("DRIVE_LOCKED", f"the guest holds {drive}")
-        place.update(holds=None, tray_open=False, locked=False)
-        self._save(state)
+        with self._state() as state:
+            place = state[vm_uuid]["drives"][drive]
+            if place["holds"] != str(iso):
+                return False
+            if place.get("locked") and not force:
+                raise OpenNGTError("DRIVE_LOCKED", f"the guest holds {drive}")
+            place.update(holds=None, tray_open=False, locked=False)
         return True
 
     def _power(self, vm_uuid: str, action: PowerAction) -> None:
-        state = self._load()
-        vm = state[vm_uuid]
+        with self._state() as state:
+            self._switch(state[vm_uuid], vm_uuid, action)
+
+    def _switch(self, vm: dict[str, Any], vm_uuid: str, action: PowerAction) -> None:
         if action in vm.get("cannot", {}):
             raise OpenNGTError("POWER_UNSUPPORTED", f"the fake cannot do {action}")
         self.done.append(action)
@@ -209,7 +213,6 @@ class FakeHypervisor:
             vm["power_state"] = "off"
             for drive in vm["drives"].values():
                 drive.update(holds=None, tray_open=False)
-        self._save(state)
 
     async def _maybe_fail(self, method: str) -> None:
         self.asked.append(method)
@@ -263,8 +266,14 @@ class FakeHypervisor:
         state: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
         return state
 
-    def _save(self, state: dict[str, Any]) -> None:
-        replace_file(str(self.path), json.dumps(state).encode())
+    @contextlib.contextmanager
+    def _state(self) -> Iterator[dict[str, Any]]:
+        """To be changed, by one at a time: a test and its service are two processes. Left as it was by an exception."""
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = self._load()
+            yield state
+            replace_file(str(self.path), json.dumps(state).encode())
 
 
 def _tells_drives(vm: dict[str, Any]) -> bool:

@@ -10,6 +10,8 @@ Verification of the service's certificate cannot be switched off, and proxies of
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import json
 import math
 import time
@@ -245,6 +247,11 @@ class Client:
     def tasks(self, vm: str | None = None) -> list[Json]:
         """Newest first."""
         return list(self._pages("/v1/tasks", [] if vm is None else [("vm", vm)]))
+
+    def tasks_since(self, moment: datetime.datetime) -> list[Json]:
+        """Those that were begun since then, newest first. What is older is not asked for."""
+        found = self._pages("/v1/tasks", [("limit", VMS_IN_A_PAGE)])
+        return list(itertools.takewhile(lambda task: datetime.datetime.fromisoformat(task["created"]) >= moment, found))
 
     def cancel_task(self, task_id: str) -> Json:
         """Have a task for many VMs begin no further one. -> the task. TASK_NOT_CANCELLABLE for any other."""

@@ -33,6 +33,8 @@ class ApiContext:
     ready: Callable[[], Awaitable[Mapping[str, bool]]]
     """Part -> whether it works now."""
     metrics: CollectorRegistry
+    vm_metrics: Callable[[], Awaitable[bytes]]
+    """Of each VM by name, in Prometheus' text."""
     metrics_public: bool = False
     console_names: frozenset[str] = frozenset()
     """Names and addresses under which the console answers; empty: there is no console."""

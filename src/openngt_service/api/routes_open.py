@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from openngt.errors import OpenNGTError
 
 from . import models
+from .access import authenticate, authorise
 from .context import Context
 
 __all__ = ["router"]
@@ -38,7 +39,14 @@ def is_loopback(request: Request) -> bool:
 
 @router.get("/metrics", tags=["Open"], response_class=Response)
 async def metrics(context: Context, request: Request) -> Response:
-    """Prometheus text; only for callers on this host unless `metrics_public` is set."""
-    if not (context.metrics_public or is_loopback(request)):
-        raise OpenNGTError("FORBIDDEN", "metrics are served on loopback only", remedy="set metrics_public")
-    return Response(generate_latest(context.metrics), media_type=CONTENT_TYPE_LATEST)
+    """Prometheus text. With a viewer's token each VM by name, too; without one numbers alone, and those for callers on
+    this host only unless `metrics_public` is set.
+    """
+    text = generate_latest(context.metrics)
+    if "authorization" in request.headers:
+        authorise(authenticate(request, context.tokens), "viewer")
+        text += await context.vm_metrics()
+    elif not (context.metrics_public or is_loopback(request)):
+        remedy = "give a viewer's token, or set metrics_public"
+        raise OpenNGTError("FORBIDDEN", "without a token metrics are served on loopback only", remedy=remedy)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -17,7 +17,7 @@ from .output import printable, say
 __all__ = ["Bar", "Lines", "progress"]
 
 
-INTERRUPTED = "no further guest is begun, those at work come to an end; the next Ctrl-C cuts their connections"
+INTERRUPTED = "no further guest is begun, those at work come to an end; the next Ctrl-C cuts connections and waits"
 
 
 class Working(NamedTuple):

@@ -23,6 +23,7 @@ from . import (
     lab,
     power,
     refresh,
+    report,
     serve,
     task,
     token,
@@ -56,6 +57,7 @@ app.add_typer(ca.app, name="ca")
 app.add_typer(iso.app, name="iso")
 app.add_typer(agent.app, name="agent")
 app.add_typer(health.app, name="health")
+app.command("report")(report.report)
 app.add_typer(audit.app, name="audit")
 app.add_typer(token.app, name="token")
 app.add_typer(backup.app, name="backup")

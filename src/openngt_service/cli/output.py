@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from openngt.cells import as_csv, text
 from openngt.errors import OpenNGTError
-
-from ..cells import as_csv, text
 
 __all__ = [
     "Column",

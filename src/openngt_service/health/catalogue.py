@@ -169,6 +169,25 @@ TABLE: Final = (
         judge=checks.ngt_identity_recovery_check,
     ),
     Check(
+        name="ngt_customization_check",
+        title="NGT customization",
+        description="VMs whose customization at the first boot failed, or did not end in its time",
+        causes=(
+            "A script, a package or a command of it failed in the guest: the message is the guest's own.",
+            "The guest reads no such disc: cloud-init or Cloudbase-Init is missing, or not told to look for it.",
+            "The guest waits, for its network or a package source, longer than wait_seconds.",
+            "INFO: a Windows guest's time is over. Windows says nothing by itself, so it may be as it should.",
+        ),
+        resolutions=(
+            "Read all of it: openngt customize show VM; in a Linux guest the module cloud_init_info.",
+            "Correct it and customize the VM again under another instance_id; one that timed out takes the same again.",
+            "For a VM that is as it should be, or was put right by hand: openngt customize withdraw VM. The service "
+            "forgets it then, and nothing is changed in the guest.",
+        ),
+        judge=checks.ngt_customization_check,
+        thresholds=(Threshold("within_days", 30, 1, 3650, "how long ago the end may be"),),
+    ),
+    Check(
         name="ngt_ca_expiry_check",
         title="NGT service certificates",
         description="The CA's certificate, and those of gateway and API",

@@ -12,6 +12,7 @@ from typing import Any
 
 from openngt.pki.expiry import EXPIRY_ALERT, ExpiryState, bootstrap_state, days_left
 
+from ..store.customizations import Customized
 from ..store.sightings import Sighting
 from ..tasks.ca_rollover_plan import Advice
 from ..tasks.clones import Clone
@@ -27,6 +28,7 @@ __all__ = [
     "ngt_ca_expiry_check",
     "ngt_client_cert_expiry_check",
     "ngt_clock_skew_check",
+    "ngt_customization_check",
     "ngt_disk_space_check",
     "ngt_duplicate_identity_check",
     "ngt_identity_recovery_check",
@@ -40,6 +42,8 @@ Limits = Mapping[str, int]
 """Thresholds by name."""
 MINUTE = datetime.timedelta(minutes=1)
 MEGABYTE = 1024 * 1024
+FEW_WORDS = 200
+"""Characters of a guest's message; all of it shows with the VM."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Facts:
     """The latest attempt of each VM."""
     ca_advice: Advice | None = None
     """What it is time for in the CA's life."""
+    customizations: Sequence[Customized] = ()
+    """The last one of each VM, enrolled or not."""
 
 
 @dataclass(frozen=True)
@@ -288,6 +294,29 @@ def ngt_identity_recovery_check(facts: Facts, limits: Limits) -> CheckResult:
         items.append(about(vm, state, text, task_id=attempt.task_id, reason=attempt.reason))
     fine = "No VM is in need of a new identity"
     return result(items, fine, f"{len(items)} VMs are in need of a new identity")
+
+
+def ngt_customization_check(facts: Facts, limits: Limits) -> CheckResult:
+    """VMs that did not become what they should, until they are customized anew, the customization is withdrawn, the
+    guest says after its time that it is through, or so many days have gone by.
+
+    Windows says nothing by itself: that its time is over says little of it.
+    """
+    items = []
+    for row in facts.customizations:
+        ended = row.phase in ("ending", "clean") and row.finished_at is not None
+        if not ended or row.finished_at is None or row.state not in ("failed", "timed_out"):
+            continue
+        if facts.now - row.finished_at > datetime.timedelta(days=limits["within_days"]):
+            continue
+        silent = row.state == "timed_out" and row.format != "cloud_init"
+        why = " ".join((row.message or "").split())
+        why = why if len(why) <= FEW_WORDS else f"{why[:FEW_WORDS]}…"
+        text = f"VM: {row.vm_name} - customization {row.state}: {why}"
+        more = {"code": row.code, "instance_id": row.instance_id, "finished_at": row.finished_at.isoformat()}
+        items.append(about(vars(row), "INFO" if silent else "WARN", text, **more))
+    fine = "No VM's customization has failed"
+    return result(items, fine, f"{len(items)} VMs did not become what they should")
 
 
 def ngt_ca_expiry_check(facts: Facts, limits: Limits) -> CheckResult:

@@ -96,6 +96,11 @@ class HealthRunner:
             await self.run(missing)
         return [self._last[name] for name in self.checks]
 
+    @property
+    def results(self) -> list[Json]:
+        """The last results as far as there are any; nothing is run."""
+        return list(self._last.values())
+
     async def run_forever(self, seconds: float) -> None:
         """Until cancelled. A round that fails is logged; the next one tries again."""
         while True:

@@ -134,6 +134,10 @@ class Hypervisor(Protocol):
         """Give a VM that has none a port, from its next start on; False when it has one."""
         ...
 
+    async def network_cards(self, vm_uuid: str) -> Sequence[str] | None:
+        """The addresses (MAC, small letters, colons) of the VM's network cards; None where the adapter cannot tell."""
+        ...
+
     async def clone(self, vm_uuid: str, vm_name: str) -> str:
         """Make a copy of the VM, which is off, and return its UUID: a new one, as are its network cards' addresses.
 

@@ -35,6 +35,7 @@ from .base import (
     SerialPortState,
     no_empty_drive,
 )
+from .qemu_cards import described_cards, present_cards
 from .qemu_clone import clone, described_disk
 from .qemu_disks import revert_stopped, snapshot_running, snapshot_stopped
 from .qemu_power import press, pull_plug, start_process
@@ -237,6 +238,11 @@ class QemuHypervisor:
         assert vm.path is not None, "read from a file"
         describe_serial_port(vm.path, vm.qmp.with_suffix(".serial"))
         return True
+
+    async def network_cards(self, vm_uuid: str) -> tuple[str, ...] | None:
+        vm = self._one(vm_uuid)
+        async with self._conversation(vm) as qmp:
+            return described_cards(vm.start) if qmp is None else await present_cards(qmp)
 
     async def clone(self, vm_uuid: str, vm_name: str) -> str:
         return await clone(self._one(vm_uuid), vm_name, self._conversation, self._copy_seconds)

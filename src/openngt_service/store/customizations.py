@@ -5,14 +5,16 @@ Never what it was: passwords and user-data are on the disc alone, and gone with 
 """
 
 import datetime
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
 from openngt.errors import OpenNGTError
 
 from . import audit, schema
+from .clocks import Moment, since_boot
 from .database import Database
 from .pages import foreign_page_token
 
@@ -65,22 +67,33 @@ class CustomizedPage:
     next_page_token: str | None
 
 
-class Customizations:
-    """Mirrored in memory; `load` once before use."""
+class _Known(NamedTuple):
+    row: Customized
+    told: Moment
 
-    def __init__(self, database: Database) -> None:
+
+class Customizations:
+    """Mirrored in memory; `load` once before use.
+
+    A guest has as long as was given it, however this host's clock is set meanwhile: `get`, `all` and `page` tell its
+    deadline by the clock as it is now.
+    """
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] = since_boot) -> None:
         self._database = database
-        self._rows: dict[str, Customized] = {}
+        self._clock = clock
+        self._rows: dict[str, _Known] = {}
 
     async def load(self) -> None:
         """Read the rows from the database."""
-        self._rows = {row.vm_uuid: row for row in await self._database.read(_load)}
+        self._rows = {row.vm_uuid: self._known(row) for row in await self._database.read(_load)}
 
     def get(self, vm_uuid: str) -> Customized | None:
-        return self._rows.get(vm_uuid)
+        known = self._rows.get(vm_uuid)
+        return None if known is None else self._today(known)
 
     def all(self) -> list[Customized]:
-        return list(self._rows.values())
+        return [self._today(known) for known in self._rows.values()]
 
     def page(self, *, limit: int, page_token: str | None) -> CustomizedPage:
         """In the order of their UUIDs. The page token is the last VM's UUID."""
@@ -89,7 +102,7 @@ class Customizations:
         if page_token is not None and page_token not in self._rows:
             raise foreign_page_token()
         vm_uuids = sorted(vm_uuid for vm_uuid in self._rows if page_token is None or vm_uuid > page_token)
-        shown = [self._rows[vm_uuid] for vm_uuid in vm_uuids[:limit]]
+        shown = [self._today(self._rows[vm_uuid]) for vm_uuid in vm_uuids[:limit]]
         return CustomizedPage(shown, shown[-1].vm_uuid if len(vm_uuids) > limit else None)
 
     async def put(self, row: Customized, *entries: audit.AuditEntry) -> None:
@@ -100,7 +113,7 @@ class Customizations:
             connection.execute(insert(schema.customizations), vars(row))
             audit.append(connection, entries)
 
-        await self._database.write(write, committed=lambda _: self._rows.__setitem__(row.vm_uuid, row))
+        await self._database.write(write, committed=lambda _: self._remember(row))
 
     async def remove(self, vm_uuid: str, *entries: audit.AuditEntry) -> None:
         """Forget one whose drive and file are clean. Idempotent."""
@@ -110,6 +123,16 @@ class Customizations:
             audit.append(connection, entries)
 
         await self._database.write(write, committed=lambda _: self._forget(vm_uuid))
+
+    def _known(self, row: Customized) -> _Known:
+        return _Known(row, Moment.by(self._clock))
+
+    def _today(self, known: _Known) -> Customized:
+        row = known.row
+        return row if row.deadline is None else replace(row, deadline=known.told.moved(row.deadline, self._clock))
+
+    def _remember(self, row: Customized) -> None:
+        self._rows[row.vm_uuid] = self._known(row)
 
     def _forget(self, vm_uuid: str) -> None:
         self._rows.pop(vm_uuid, None)

@@ -2,24 +2,19 @@
 """Which VM has its tools ISO in which drive, for whom; one row a VM, written before the drive is touched."""
 
 import datetime
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, Row, delete, insert, select
 
-from openngt import effects
-
 from . import audit, schema
+from .clocks import Moment, since_boot
 from .database import Database
 
 __all__ = ["Mount", "MountPhase", "Mounts"]
 
 MountPhase = Literal["preparing", "mounted", "ejecting"]
-
-SMALLEST_JUMP = datetime.timedelta(seconds=1)
-"""Less than that is the clock being kept right."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +36,9 @@ class Mount:
     """Life of the certificate that follows the disc's; None: what the settings say."""
 
 
-def since_boot() -> float:
-    """Seconds by a clock that nobody sets and that goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class _Known(NamedTuple):
-    """A mount, and what both clocks said when its lease was last told."""
-
     mount: Mount
-    now: datetime.datetime
-    since_boot: float
+    told: Moment
 
 
 class Mounts:
@@ -65,6 +52,8 @@ class Mounts:
         self._database = database
         self._clock = clock
         self._mounts: dict[str, _Known] = {}
+        self.on_removed: Callable[[Mount], None] = lambda mount: None
+        """Called on the event loop with a mount as it was, after the commit."""
 
     async def load(self) -> None:
         """Read the mounts from the database."""
@@ -97,20 +86,18 @@ class Mounts:
         await self._database.write(write, committed=lambda _: self._forget(vm_uuid))
 
     def _known(self, mount: Mount) -> _Known:
-        return _Known(mount, effects.now(), self._clock())
+        return _Known(mount, Moment.by(self._clock))
 
     def _today(self, known: _Known) -> Mount:
-        passed = datetime.timedelta(seconds=self._clock() - known.since_boot)
-        jump = effects.now() - known.now - passed
-        if abs(jump) < SMALLEST_JUMP:
-            return known.mount
-        return replace(known.mount, lease_ends=known.mount.lease_ends + jump)
+        return replace(known.mount, lease_ends=known.told.moved(known.mount.lease_ends, self._clock))
 
     def _remember(self, mount: Mount) -> None:
         self._mounts[mount.vm_uuid] = self._known(mount)
 
     def _forget(self, vm_uuid: str) -> None:
-        self._mounts.pop(vm_uuid, None)
+        known = self._mounts.pop(vm_uuid, None)
+        if known is not None:
+            self.on_removed(known.mount)
 
 
 def _load(connection: Connection) -> list[Mount]:

@@ -30,6 +30,7 @@ __all__ = [
     "digest_of",
     "ejected",
     "fault_of",
+    "missing_cards",
     "outcome_of",
     "shown",
     "timed_out",
@@ -140,6 +141,18 @@ def _drive(seen: HypervisorVm, iso: Path) -> str | None:
     return None
 
 
+def missing_cards(wanted: Sequence[str], cards: Sequence[str] | None) -> OpenNGTError | None:
+    """NO_SUCH_CARD where the network is to be set up on a card that the VM does not have; its guest would wait for it
+    and do nothing else. None, too, where the adapter cannot tell what cards there are.
+    """
+    missing = [] if cards is None else [mac for mac in wanted if mac not in cards]
+    if not missing:
+        return None
+    has = f"has {', '.join(cards)}" if cards else "has none"
+    message = f"no network card of the VM has the address {' or '.join(missing)}; it {has}"
+    return OpenNGTError("NO_SUCH_CARD", message, {"missing": missing, "cards": list(cards or ())})
+
+
 def fault_of(row: Customized, seen: HypervisorVm, iso: Path, now: datetime.datetime) -> Fault | None:
     """What is to be done for a customization that nobody is at work for; None when all is as it should be."""
     if row.phase in ("preparing", "ending"):
@@ -197,7 +210,8 @@ def shown(row: Customized, now: datetime.datetime) -> Json:
     cleaning = (
         row.phase == "ending"
         and row.finished_at is not None
-        and now - row.finished_at < datetime.timedelta(seconds=CLEANING_SECONDS)
+        # Before its end only where this host's clock was set back: then nobody is kept waiting for it to catch up.
+        and datetime.timedelta() <= now - row.finished_at < datetime.timedelta(seconds=CLEANING_SECONDS)
     )
     told = (
         {"state": "running", "code": None, "message": None, "details": None, "finished_at": None}

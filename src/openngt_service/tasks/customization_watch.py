@@ -85,12 +85,12 @@ class CustomizationWatch:
         if row is None or not _holds_nonce(record, row):
             return
         outcome = outcome_of(record, "serial")
-        if outcome is not None and row.phase == "inserted":
+        if outcome is not None and _awaits_a_word(row):
             self._begin(row, outcome)
 
     def told_by_agent(self, session: SessionInfo, status: Mapping[str, Any]) -> None:
         row = self._parts.store.customizations.get(session.vm_uuid)
-        outcome = None if row is None or row.phase != "inserted" else _agents_word(row, session, status)
+        outcome = None if row is None or not _awaits_a_word(row) else _agents_word(row, session, status)
         if row is not None and outcome is not None:
             self._begin(row, outcome)
 
@@ -105,7 +105,7 @@ class CustomizationWatch:
     async def _end(self, row: Customized, outcome: Outcome) -> None:
         async with self._parts.engine.exclusive(row.vm_uuid):
             now = self._parts.store.customizations.get(row.vm_uuid)
-            if now is None or (now.nonce_sha256, now.phase) != (row.nonce_sha256, "inserted"):
+            if now is None or now.nonce_sha256 != row.nonce_sha256 or not _awaits_a_word(now):
                 return  # another disc took its place meanwhile
             await self._finish(now, outcome)
 
@@ -233,6 +233,11 @@ class CustomizationWatch:
         if cleared:
             log.info("customization_disc_swept", vm_uuid=vm_uuid)
         return cleared
+
+
+def _awaits_a_word(row: Customized) -> bool:
+    """A guest that was slow says its end after its time was up: then that is how it has ended."""
+    return row.phase == "inserted" or (row.phase == "clean" and row.state == "timed_out")
 
 
 def _agents_word(row: Customized, session: SessionInfo, status: Mapping[str, Any]) -> Outcome | None:

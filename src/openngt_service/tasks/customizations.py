@@ -11,8 +11,8 @@ from openngt.errors import OpenNGTError
 from ..customization.checked import Checker
 from ..store.customizations import Customized
 from ..store.task_rows import RequestKey, TaskRecord
-from .customization_plan import decide, shown
-from .customize import CustomizeRequest, customize, wanted, withdraw
+from .customization_plan import shown
+from .customize import CustomizeRequest, customize, planned, wanted, withdraw
 from .engine import Progress
 from .links import Links
 from .parts import Parts
@@ -48,7 +48,7 @@ class CustomizationService:
         request = CustomizeRequest(seen.vm_uuid, checked.customization, power_on, wait_seconds=0)
         asked = await wanted(request)
         row = self._parts.store.customizations.get(seen.vm_uuid)
-        plan = decide(row, asked, seen, self._parts.discs.path(seen.vm_uuid))
+        plan = await planned(self._parts, request, asked, seen)
         after = f"instance_id: {asked.instance_id}\ndigest: {asked.digest}\n{checked.preview}"
         before = "" if row is None else f"instance_id: {row.instance_id}\ndigest: {row.digest}\n"
         return {
@@ -64,7 +64,7 @@ class CustomizationService:
         self, reference: str, spec: Mapping[str, Any], *, power_on: bool, wait_seconds: int | None, actor: str
     ) -> TaskRecord:
         """The task. CUSTOMIZATION_INVALID before any change. Its failures: CUSTOMIZATION_CONFLICT, NO_EMPTY_DRIVE,
-        VM_POWERED_OFF, VM_BUSY, NO_SPACE, HYPERVISOR_FAILED, …
+        NO_SUCH_CARD, VM_POWERED_OFF, VM_BUSY, NO_SPACE, HYPERVISOR_FAILED, …
         """
         seen = await self._parts.hypervisor.one(reference)
         checked = await self._checker.check(spec, _media_vm(seen.vm_uuid, seen.vm_name, spec))

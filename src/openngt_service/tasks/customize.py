@@ -16,21 +16,23 @@ import structlog
 from openngt import effects
 from openngt.customization.media import build
 from openngt.customization.model import Customization, MediaVm
+from openngt.customization.network_config import macs_wanted
 from openngt.customization.reporter import reporter
+from openngt.customization.wanted_network import wanted_network
 from openngt.errors import OpenNGTError
 from openngt.failpoints import failpoint
 
 from ..hypervisors.base import HypervisorVm, no_empty_drive
 from ..store.audit import AuditEntry
 from ..store.customizations import Customized
-from .customization_plan import Decision, Outcome, Wanted, decide, digest_of
+from .customization_plan import Decision, Outcome, Wanted, decide, digest_of, missing_cards
 from .engine import Progress
 from .hypervisor import require_known
 from .links import Links
 from .parts import Parts
 from .switching import switch
 
-__all__ = ["CustomizeRequest", "clear_disc", "customize", "finish", "put_back", "wanted", "withdraw"]
+__all__ = ["CustomizeRequest", "clear_disc", "customize", "finish", "planned", "put_back", "wanted", "withdraw"]
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +53,18 @@ async def wanted(request: CustomizeRequest) -> Wanted:
     return Wanted(digest, instance_id, request.power_on)
 
 
+async def planned(parts: Parts, request: CustomizeRequest, asked: Wanted, seen: HypervisorVm) -> Decision:
+    """What is to be done for the VM as it is now. Changes nothing. The errors of `decide`, NO_SUCH_CARD."""
+    row = parts.store.customizations.get(seen.vm_uuid)
+    plan = decide(row, asked, seen, parts.discs.path(seen.vm_uuid))
+    macs = macs_wanted(wanted_network(request.customization) or {})
+    if plan.action in ("insert", "replace") and macs:
+        refusal = missing_cards(macs, await parts.hypervisor.network_cards(seen.vm_uuid))
+        if refusal is not None:
+            raise refusal
+    return plan
+
+
 async def customize(
     parts: Parts, links: Links, request: CustomizeRequest, actor: str, progress: Progress
 ) -> dict[str, Any]:
@@ -60,7 +74,7 @@ async def customize(
     parts.engine.require_unclaimed(vm_uuid)
     seen = await parts.hypervisor.one(vm_uuid)
     earlier = parts.store.customizations.get(vm_uuid)
-    plan = decide(earlier, asked, seen, parts.discs.path(vm_uuid))
+    plan = await planned(parts, request, asked, seen)
     if plan.action == "power_on":
         await progress.step(70, "switching the VM on")
         await _power_on(parts, vm_uuid, actor)

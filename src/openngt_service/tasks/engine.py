@@ -73,6 +73,8 @@ class TaskEngine:
         self._vms: dict[str, _VmLock] = {}
         self._claims: dict[str, str] = {}
         self._stopping = False
+        self.on_ended: Callable[[TaskRecord], None] = lambda record: None
+        """Called on the event loop when a task is no longer at work."""
 
     async def start(self) -> int:
         """Mark what an earlier process left unfinished as `interrupted`; returns how many tasks that were.
@@ -199,6 +201,7 @@ class TaskEngine:
     async def _finish(self, live: _Live, worker: "asyncio.Future[dict[str, Any]]") -> None:
         live.record = replace(live.record, updated=effects.now(), **_end(live.record, worker))
         live.finished.set()
+        self.on_ended(live.record)
         await self._store_end(live.record)
         del self._live[live.record.task_id]
 

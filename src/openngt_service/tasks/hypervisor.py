@@ -157,6 +157,11 @@ class PatientHypervisor:
         added = self._adapter.add_serial_channel(vm_uuid)
         return await self._within(self._answer_seconds, f"add a serial port to VM {vm_uuid}", added)
 
+    async def network_cards(self, vm_uuid: str) -> Sequence[str] | None:
+        """Their addresses; None where the adapter cannot tell."""
+        asked = self._adapter.network_cards(vm_uuid)
+        return await self._within(self._answer_seconds, f"tell the network cards of VM {vm_uuid}", asked)
+
     async def _holds(self, vm_uuid: str, drive: str, iso: Path) -> bool:
         return any(
             candidate.name == drive and candidate.holds == str(iso)

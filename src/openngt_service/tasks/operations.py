@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from openngt import effects
+from openngt.cells import as_csv
 from openngt.errors import OpenNGTError
 from openngt.pki.issue_log import IssueLog
 
-from ..cells import as_csv
 from ..hypervisors.base import HypervisorVm
 from ..store.ledger import Issued, IssueRequest
 from ..store.registry import Vm

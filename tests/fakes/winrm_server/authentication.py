@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who is at the other end of a connection: Basic with each request, NTLM once for a connection, a client certificate.
+"""Who is at the other end of a connection: Basic with each request, NTLM or Kerberos once for a connection, a client
+certificate.
 
 NTLM is pyspnego's acceptor, so it proves the client's part for real, with channel bindings and message encryption.
+Kerberos is MIT's acceptor by pykerberos, with the keytab that KRB5_KTNAME names (tests/fakes/kerberos.py).
 """
 
 from __future__ import annotations
@@ -19,12 +21,18 @@ import spnego
 from spnego.channel_bindings import GssChannelBindings
 from spnego.exceptions import SpnegoError
 
+try:
+    import kerberos
+except ImportError:  # no test asks for it then
+    kerberos = None
+
 __all__ = ["Login", "write_user_file"]
 
 ENVIRONMENT = threading.Lock()
 """pyspnego reads its users from a file that an environment variable of the process names."""
 ENCRYPTED = "application/HTTP-SPNEGO-session-encrypted"
 MUTUAL = "http://schemas.dmtf.org/wbem/wsman/1/wsman/secprofile/https/mutual"
+NTLM = base64.b64encode(b"NTLMSSP").decode()[:8]
 BOUNDARY = b"--Encrypted Boundary"
 
 
@@ -45,7 +53,10 @@ class Login:
         self._user_file = user_file
         self._bindings = GssChannelBindings(application_data=bindings) if bindings else None
         self._context: spnego.ContextProxy | None = None
-        self.ntlm_user: str | None = None
+        self.session_user: str | None = None
+        """Whom NTLM or Kerberos has proven, for all further requests."""
+        self.proof: str | None = None
+        """For the next answer: what proves this side to a client of Kerberos."""
 
     def offers(self, token: str | None = None) -> list[str]:
         """Values of WWW-Authenticate for a 401; with a token, the handshake goes on."""
@@ -61,15 +72,17 @@ class Login:
             return certified, None
         if scheme == "Basic" and "basic" in self._schemes:
             return self._basic(value), None
+        if scheme in ("Negotiate", "Kerberos") and "kerberos" in self._schemes and not value.startswith(NTLM):
+            return self._kerberos(value), None
         if scheme in ("Negotiate", "NTLM") and "ntlm" in self._schemes:
             return self._ntlm(value)
-        return (self.ntlm_user, None) if authorization is None else (None, None)
+        return (self.session_user, None) if authorization is None else (None, None)
 
     def unwrap(self, content_type: str, body: bytes) -> bytes:
         """The message in an encrypted body, or the body as it is. ValueError for one that cannot be read."""
         if ENCRYPTED not in content_type:
             return body
-        if self._context is None or self.ntlm_user is None:
+        if self._context is None or self.session_user is None:
             raise ValueError("encrypted before a session came about")
         parts = [part for part in body.split(BOUNDARY + b"\r\n") if part]
         message = b""
@@ -108,6 +121,16 @@ class Login:
         name = user.rpartition("\\")[2]
         return name if self._users.get(name) == password else None
 
+    def _kerberos(self, value: str) -> str | None:
+        _, context = kerberos.authGSSServerInit("HTTP@127.0.0.1")
+        try:
+            kerberos.authGSSServerStep(context, value)
+        except kerberos.GSSError:
+            return None
+        self.proof = kerberos.authGSSServerResponse(context)
+        self.session_user = kerberos.authGSSServerUserName(context)
+        return self.session_user
+
     def _ntlm(self, value: str) -> tuple[str | None, str | None]:
         try:
             token = base64.b64decode(value, validate=True)
@@ -129,5 +152,5 @@ class Login:
             return None, None
         if not self._context.complete:
             return None, base64.b64encode(answer or b"").decode()
-        self.ntlm_user = (self._context.client_principal or "").rpartition("\\")[2]
-        return self.ntlm_user, None
+        self.session_user = (self._context.client_principal or "").rpartition("\\")[2]
+        return self.session_user, None

@@ -329,7 +329,8 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         if location is not None:
             self.send_header("Location", location)
-        for offer in offers:
+        proof, self.login.proof = self.login.proof, None
+        for offer in [*offers, *([f"Negotiate {proof}"] if proof else [])]:
             self.send_header("WWW-Authenticate", offer)
         if body:
             self.send_header("Content-Type", content_type)

@@ -17,6 +17,7 @@ class Case(NamedTuple):
     options: dict[str, Any]
     install_type: str = "prepared"
     files: tuple[GuestFile, ...] = ()
+    network: dict[str, Any] | None = None
 
     @property
     def customization(self) -> Customization:
@@ -27,6 +28,7 @@ class Case(NamedTuple):
             options=options,
             install_type=self.install_type,  # type: ignore[arg-type]
             files=self.files,
+            network=self.network,
         )
 
 
@@ -74,6 +76,29 @@ CASES = {
     "owner": Case({"owner": "Operations"}),
     "skip_oobe": Case({"skip_oobe": False, "computer_name": "WEB1"}),
     "architecture": Case({"architecture": "arm64", "computer_name": "WEB1"}),
+    "interfaces": Case(
+        {
+            "interfaces": [
+                {
+                    "mac": "52:54:00:12:34:56",
+                    "addresses": ["192.0.2.10/24", "2001:db8::10/64"],
+                    "gateway4": "192.0.2.1",
+                    "gateway6": "2001:db8::1",
+                    "nameservers": ["192.0.2.53", "2001:db8::53"],
+                    "search": ["example.com", "example.net"],
+                    "routes": [{"to": "198.51.100.0/24", "via": "192.0.2.254"}],
+                },
+                {"mac": "52-54-00-AB-CD-EF", "dhcp4": True, "dhcp6": True, "search": ["example.net"]},
+            ]
+        }
+    ),
+    "network": Case(
+        {"computer_name": "WEB1"},
+        network={
+            "version": 2,
+            "ethernets": {"lan": {"match": {"macaddress": "52:54:00:12:34:56"}, "addresses": ["2001:db8::10/64"]}},
+        },
+    ),
     "winrm_prep": Case({"winrm_prep": {"allowed_addresses": ["192.0.2.10"]}}),
     "scrub": Case({**ADMINISTRATOR, "scrub": True}),
     "files": Case({"computer_name": "WEB1"}, files=(GuestFile("C:\\Tools\\motd.txt", b"hello\n"),)),

@@ -16,6 +16,7 @@ from openngt.customization.cloudbase_reference import CLOUD_CONFIG_KEYS, kind_of
 from openngt.customization.media import build
 from openngt.customization.model import Customization, GuestFile, MediaVm, Script
 from openngt.customization.preview import preview
+from openngt.customization.wanted_network import wanted_network
 from openngt.errors import OpenNGTError
 
 SCRIPT = Script(b"#ps1_sysnative\nWrite-Output '\xc3\xa4'\n", "first.ps1")
@@ -164,3 +165,12 @@ def test_what_cannot_be_is_refused_by_its_field() -> None:
     assert "options.autologon is not known" in refused(options={"autologon": {}})
     assert "at most 128000" in refused(scripts=(SCRIPT, Script(b"#ps1\n" + b"#" * 128_000)))
     assert "at most 32000" in refused(scripts=(SCRIPT,), meta_data={"a": "x" * 32_000})
+
+
+def test_interfaces_by_mac_are_the_short_way_to_a_network() -> None:
+    options = {"interfaces": [{"mac": "52:54:00:12:34:56", "addresses": ["192.0.2.10/24"], "gateway4": "192.0.2.1"}]}
+    network = wanted_network(Customization(format="cloudbase_init", options=options))
+    for datasource in ("nocloud", "config_drive"):
+        short = disc(options=options, datasource=datasource)
+        assert short == disc(network=network, datasource=datasource)
+    assert "beside network" in refused(options=options, network=network)

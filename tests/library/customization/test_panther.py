@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Windows' own logs, in lines as people have published them; the whole logs around them are made up."""
 
-from openngt.customization.panther import LOGS, outcome, read_log
+from openngt.customization.panther import LOGS, PASSES, outcome, read_log
 
 SPECIALIZE = """\
 2026-11-26 10:00:00, Info                         [windeploy.exe] ------------------------------------------------
@@ -24,10 +24,11 @@ REFUSED = """\
 2026-11-26 10:01:10, Error                        [oobeldr.exe] SMI data results dump: Description = Value is invalid.
 2026-11-26 10:01:11, Error                        [oobeldr.exe] Pass has failed status; system is in an invalid state.
 """  # noqa: E501
+SPECIALIZED, OOBED = LOGS[5], LOGS[7]
 
 
 def told(oobe: str, specialize: str = SPECIALIZE) -> tuple[str, str, str]:
-    found = outcome([("specialize", read_log(specialize.encode())), ("oobe", read_log(oobe.encode()))])
+    found = outcome([(SPECIALIZED, read_log(specialize.encode())), (OOBED, read_log(oobe.encode()))])
     return found.state, found.phase, found.message
 
 
@@ -48,6 +49,17 @@ def test_a_failure_is_told_by_the_entry_that_says_why() -> None:
     assert told("", SPECIALIZE + missing)[:2] == ("failed", "specialize")
 
 
+def test_a_refused_setting_is_told_with_its_component_and_the_log_that_has_it() -> None:
+    found = outcome([(SPECIALIZED, read_log(SPECIALIZE.encode())), (OOBED, read_log((OOBE + REFUSED).encode()))])
+    assert (found.component, found.path) == (
+        "Microsoft-Windows-Shell-Setup",
+        r"C:\Windows\Panther\UnattendGC\setupact.log",
+    )
+    assert PASSES[found.phase] == "oobeSystem"
+    undecoded = outcome([(OOBED, read_log(UNDECODED.encode()))])
+    assert (undecoded.component, undecoded.path) == (None, OOBED.path)
+
+
 def test_without_a_log_nothing_is_known() -> None:
     assert told("", "")[:2] == ("unknown", "")
     assert told("no entry\n", "\x00\x00\n")[:2] == ("unknown", "")
@@ -55,7 +67,7 @@ def test_without_a_log_nothing_is_known() -> None:
 
 def test_the_last_lines_come_along_and_are_few() -> None:
     lines = "".join(f"2026-11-26 10:01:{n:02d}, Info    [oobeldr.exe] number {n}\n" for n in range(59))
-    found = outcome([("oobe", read_log(lines.encode()))])
+    found = outcome([(OOBED, read_log(lines.encode()))])
     assert len(found.lines) == 20 and found.lines[-1].endswith("number 58")
 
 
@@ -70,7 +82,7 @@ def test_no_password_and_no_key_leaves_a_log() -> None:
 
 def test_a_log_is_read_in_the_encodings_that_windows_writes() -> None:
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
-        assert outcome([("oobe", read_log((OOBE + DONE).encode(encoding)))]).state == "done"
+        assert outcome([(OOBED, read_log((OOBE + DONE).encode(encoding)))]).state == "done"
     assert read_log(b"2026-11-26 10:00:00, Info \xff\xfe\x81 x\n"), "bytes of a code page do no harm"
 
 

@@ -149,6 +149,12 @@ def test_an_answer_file_with_entities_is_not_expanded() -> None:
     assert SECRET not in shown and "sha256" in shown
 
 
+def test_a_rule_of_sudoers_that_asks_for_no_password_is_shown() -> None:
+    rule = "ALL=(ALL) NOPASSWD:ALL"
+    assert f"sudo: {rule}" in of_user_data(f"#cloud-config\nusers:\n- name: ops\n  sudo: {rule}\n")
+    assert SECRET not in of_user_data(f"#cloud-config\nfinal_message: NOPASSWD:ALL password {SECRET}\n")
+
+
 def test_a_long_text_is_only_counted() -> None:
     assert "final_message: '******** (9000 characters)'" in of_user_data(
         "#cloud-config\nfinal_message: " + "word " * 1799 + "words\n"

@@ -23,6 +23,9 @@ from openngt.errors import OpenNGTError
 NAMES = {"u": NAMESPACE}
 GIVEN = (FOLDER / "autologon-count.xml").read_bytes()
 
+CARD = {"match": {"macaddress": "52:54:00:12:34:56"}}
+NETWORK = {"version": 2, "ethernets": {"lan": CARD}}
+
 
 def read(content: bytes) -> Any:
     return etree.fromstring(content, etree.XMLParser(resolve_entities=False, no_network=True))
@@ -186,6 +189,10 @@ def test_autologon_of_one_is_one() -> None:
         ({"password_form": "rot13"}, "give one of plain, base64"),
         ({"owner": "a\x00b"}, "options.owner"),
         ({"owner": "\ud800"}, "options.owner"),
+        ({"interfaces": {}}, "; a list is wanted; give a list, also for one"),
+        ({"interfaces": [{"addresses": ["192.0.2.1/24"]}]}, "options.interfaces[0].mac is missing"),
+        ({"interfaces": [{"mac": "52:54:00:12:34:56", "mtu": 9000}]}, "has no option 'mtu'"),
+        ({"interfaces": [{"mac": "52:54:00:12:34:56"}] * 2}, "options.interfaces[1].mac was given to an earlier"),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_named(options: dict[str, Any], said: str) -> None:
@@ -203,7 +210,9 @@ def test_what_cannot_be_is_refused_by_its_field() -> None:
     assert "holds 2 answer files" in refused(scripts=(one, one))
     assert "has no answer file" in refused()
     assert refused(scripts=(one,), options={"computer_name": "WEB1"}).startswith("options cannot be put into")
-    assert refused(options={"computer_name": "WEB1"}, network={"version": 2}).startswith("network is not for sysprep")
+    assert refused(scripts=(one,), network=NETWORK).startswith("network cannot be put into an answer file")
+    both = {"interfaces": [{"mac": "52:54:00:12:34:56"}]}
+    assert refused(options=both, network=NETWORK).startswith("options.interfaces is given beside network")
     large = [{"command": "x" * 1000}] * 40
     assert "at most 32000 are taken" in refused(options={"first_logon_commands": large})
 
@@ -217,6 +226,57 @@ def test_what_cannot_be_is_refused_by_its_field() -> None:
 )  # fmt: skip
 def test_a_path_that_windows_would_take_for_another_is_refused(path: str) -> None:
     assert refused(options={"computer_name": "WEB1"}, files=(GuestFile(path, b""),)).startswith("files[0].path ")
+
+
+UNSAYABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "version 1": ({"version": 1, "config": []}, "network.config cannot be told"),
+    "no version": ({"ethernets": {}}, "network.version must be 2"),
+    "bonds": ({"version": 2, "bonds": {}}, "network.bonds cannot be told by an answer file"),
+    "mtu": ({**NETWORK, "ethernets": {"lan": {**CARD, "mtu": 9000}}}, "network.ethernets.lan.mtu cannot be told"),
+    "no MAC": ({**NETWORK, "ethernets": {"lan": {"match": {"name": "en*"}}}}, "network.ethernets.lan.match must name"),
+    "no prefix": ({**NETWORK, "ethernets": {"lan": {**CARD, "addresses": ["192.0.2.1"]}}}, "lan.addresses must hold"),
+    "a route that windows does not take": (
+        {**NETWORK, "ethernets": {"lan": {**CARD, "routes": [{"to": "2001:db8::/48", "via": "2001:db8::1"}]}}},
+        "another prefix length than 64",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNSAYABLE.values(), ids=UNSAYABLE.keys())
+def test_a_network_that_no_answer_file_can_tell_is_refused_by_its_field(case: tuple[dict[str, Any], str]) -> None:
+    network, said = case
+    assert said in refused(options={"computer_name": "WEB1"}, network=network)
+
+
+def test_a_network_by_itself_makes_an_answer_file() -> None:
+    content = build_sysprep(Customization(format="sysprep", network=NETWORK), VM).files[0].content
+    path = "settings/component/Interfaces/Interface/Identifier"
+    assert texts(content, path) == ["52-54-00-12-34-56"]
+
+
+def test_the_settings_of_an_interface_stand_in_the_order_that_their_pages_want() -> None:
+    root = read((FOLDER / "interfaces.xml").read_bytes())
+    orders = {
+        "Interface": [
+            "Ipv4Settings",
+            "Ipv6Settings",
+            "Identifier",
+            "UnicastIpAddresses",
+            "Routes",
+            "DNSServerSearchOrder",
+        ],
+        "Route": ["Identifier", "Metric", "NextHopAddress", "Prefix"],
+    }
+    for name, order in orders.items():
+        found = list(root.iter(f"{{{NAMESPACE}}}{name}"))
+        assert found
+        for element in found:
+            names = [etree.QName(inner).localname for inner in element]
+            assert names == sorted(names, key=order.index)
+    assert [found.text for found in root.iterfind(".//u:Interface/u:Identifier", NAMES)] == [
+        *("52-54-00-12-34-56", "52-54-00-AB-CD-EF"),
+        "52-54-00-12-34-56",
+    ]
 
 
 # -- The disc ---------------------------------------------------------------------------------------------------------

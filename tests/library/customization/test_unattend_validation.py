@@ -219,7 +219,7 @@ def test_paths_are_judged_by_windows_rules() -> None:
     [
         ({"format": "sysprep", "scripts": (Script(GOOD.encode()),)}, []),
         ({"format": "sysprep"}, ["BAD_OPTION"]),
-        ({"format": "sysprep", "options": {"computer_name": "*"}, "network": {}}, ["BAD_OPTION"]),
+        ({"format": "sysprep", "scripts": (Script(GOOD.encode()),), "network": {}}, ["BAD_OPTION"]),
         ({"format": "sysprep", "scripts": (Script(b""), Script(b""))}, ["EMPTY", "EMPTY", "BAD_OPTION"]),
         ({"format": "sysprep", "options": {"computer_name": "*"}, "install_type": "fresh"}, ["BAD_OPTION"]),
         ({"format": "sysprep", "options": {"computer_name": "*"}, "files": (GuestFile("x", b""),)}, ["BAD_FILE_PATH"]),

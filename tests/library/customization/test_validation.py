@@ -257,6 +257,25 @@ def test_sizes_as_the_originals_api_limits_them() -> None:
     assert [(item.code, item.part) for item in validate(meta_data, published_schemas())] == [("TOO_LARGE", "meta_data")]
 
 
+LINES = [f"cmd.exe /c echo {number:0999}" for number in range(32)]
+TOO_MUCH: dict[str, tuple[dict[str, Any], str, str]] = {
+    "an answer file": ({"format": "sysprep", "options": {"first_logon_commands": LINES}}, "options", "answer file"),
+    "user data": (
+        {"format": "cloudbase_init", "files": (GuestFile("C:\\a.bin", b"x" * 96_000),)},
+        "user_data",
+        "128000",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOO_MUCH.values(), ids=TOO_MUCH.keys())
+def test_what_is_too_large_once_it_is_built_for_windows_is_found_before(case: tuple[dict[str, Any], str, str]) -> None:
+    given, part, words = case
+    errors = [item for item in validate(Customization(**given), published_schemas()) if item.severity == "error"]
+    assert [(item.code, item.part) for item in errors] == [("TOO_LARGE", part)]
+    assert words in errors[0].message and errors[0].remedy
+
+
 @pytest.mark.parametrize(
     ("options", "severity", "code", "key"),
     [
@@ -269,6 +288,13 @@ def test_options_are_held_to_their_table(options: dict[str, Any], severity: str,
     [item] = validate(Customization(options=options), published_schemas())
     assert (item.severity, item.code, item.part, item.key) == (severity, code, "options", key)
     assert "hunter2" not in str(item)
+
+
+def test_an_option_that_is_misspelt_is_told_the_one_that_was_meant() -> None:
+    [item] = validate(Customization(options={"host-nam": "web1"}), published_schemas())
+    assert (item.code, item.message) == ("BAD_OPTION", "has no option 'host-nam'; did you mean hostname?")
+    [item] = validate(Customization(options={"colour": "red"}), published_schemas())
+    assert "there are: fqdn, groups, hostname" in item.message
 
 
 def test_every_code_has_a_remedy_and_every_finding_a_code_of_the_catalogue() -> None:

@@ -389,6 +389,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
             rollover=FakeRollover(),  # type: ignore[arg-type]  # the calls that routes make, and no more
             ready=ready,
             metrics=registry,
+            vm_metrics=lambda: asyncio.sleep(0, b"openngt_vm_link_up 1\n"),
         )
 
     context = loop.run(build())

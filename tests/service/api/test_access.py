@@ -160,6 +160,14 @@ def test_metrics_are_for_this_host_unless_made_public(api: Any) -> None:
     status, text = call(api, "GET", "/metrics")
     assert status == 200
     assert b"openngt_api_requests_total" in text
+    assert b"openngt_vm_link_up" not in text, "VMs are named to who has a token"
+
+
+def test_metrics_name_vms_to_who_has_a_token(api: Any) -> None:
+    status, text = call(api, "GET", "/metrics", api.secrets["viewer"])
+    assert status == 200
+    assert b"openngt_api_requests_total" in text and b"openngt_vm_link_up" in text
+    assert call(api, "GET", "/metrics", "ngt_wrong")[0] == 401
 
 
 def test_a_refused_attempt_is_audited_with_actor_verb_and_vm(api: Any) -> None:

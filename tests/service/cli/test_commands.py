@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from tests.fakes.service import ServiceProcess
 
+from openngt.cells import neutral
 from openngt.pki.inspect import inspect_certificate
 from openngt.powering import FALLBACKS, VERBS
 from openngt.version import __version__
-from openngt_service.cells import neutral
 from openngt_service.cli.power import Fallback, Verb
 
 VM = "6f2b1a9c-0d3e-4f5a-8b7c-1234567890ab"

@@ -242,7 +242,7 @@ def test_a_bar_shows_how_many_are_done_and_failed_and_who_is_slowest() -> None:
     shown = screen.getvalue()
     assert "1/3" in shown and "1 failed, 2 left" in shown and "slowest: web2 (enrol" in shown
     assert "web1: failed in connect [GUEST_REFUSED] nobody listens\\x1b[2J" in shown
-    assert "the next Ctrl-C cuts their connections" in shown
+    assert "the next Ctrl-C cuts connections and waits" in shown
 
 
 def test_without_a_terminal_each_end_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,6 +158,7 @@ async def open_console(folder: Path) -> AsyncIterator[Console]:
             rollover=CaRollover(workshop.parts, lambda succession: None),
             ready=ready,
             metrics=registry,
+            vm_metrics=lambda: asyncio.sleep(0, b""),
             console_names=frozenset({"console.example", "::1"}),
         )
         secrets = {role: await store.tokens.create(f"the-{role}", role, actor="test") for role in ROLES}

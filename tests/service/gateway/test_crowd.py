@@ -17,7 +17,9 @@ import pytest
 import uvloop
 from tests.fakes.agent_client import AgentClient
 from tests.fakes.guest_port import DATA, HELLO, GuestPort, SerialAgent, frame_of
+from tests.fakes.waiting import PATIENCE_SECONDS
 
+from openngt_service.gateway import serial_listener
 from openngt_service.gateway.limits import Limits
 from openngt_service.gateway.serial_listener import PortAddress, SerialListener
 from openngt_service.gateway.serial_port import BURST_BYTES, BYTES_PER_SECOND
@@ -38,8 +40,11 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]], seconds: float = 90) 
 
 
 @pytest.fixture
-def sockets() -> Iterator[Path]:
-    """Short enough for the 107 bytes of a Unix socket's path."""
+def sockets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Short enough for the 107 bytes of a Unix socket's path. None is let go of because a busy machine takes its time
+    to attach a hundred of them at once.
+    """
+    monkeypatch.setattr(serial_listener, "CONNECT_SECONDS", PATIENCE_SECONDS)
     folder = Path(tempfile.mkdtemp(prefix="ngt-"))
     yield folder
     shutil.rmtree(folder)

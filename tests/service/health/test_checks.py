@@ -12,6 +12,7 @@ from openngt.errors import OpenNGTError
 from openngt_service.health.catalogue import CHECKS, default_policy
 from openngt_service.health.checks import CheckResult, DiskUse, Facts
 from openngt_service.health.readiness import Readiness
+from openngt_service.store.customizations import Customized
 from openngt_service.store.sightings import Sighting, SightingKind
 from openngt_service.tasks.clones import Clone
 from openngt_service.tasks.recover import Attempt
@@ -321,3 +322,53 @@ def test_readiness_tells_each_part_and_asks_no_more_than_once_a_second() -> None
         assert len(asked) == 1
 
     asyncio.run(scenario())
+
+
+def customized(state: Any, days_ago: float = 1, **more: Any) -> Customized:
+    values: dict[str, Any] = {
+        "vm_uuid": "uuid-of-web1",
+        "vm_name": "web1",
+        "phase": "clean",
+        "format": "cloud_init",
+        "instance_id": "i-1",
+        "digest": "d",
+        "nonce_sha256": "n",
+        "wait_seconds": 1800,
+        "requested_at": NOW,
+        "finished_at": NOW - days_ago * DAY,
+        "message": "scripts-user: exit 3\nthe disk /dev/sdb is missing",
+        "code": "CUSTOMIZATION_FAILED",
+    }
+    return Customized(state=state, **{**values, **more})
+
+
+def test_a_vm_that_did_not_become_what_it_should_is_told_with_the_guests_words() -> None:
+    result = judged("ngt_customization_check", facts(customizations=[customized("failed")]))
+    assert (result.state, result.message) == ("WARN", "1 VMs did not become what they should")
+    [item] = result.items
+    assert item["message"] == "VM: web1 - customization failed: scripts-user: exit 3 the disk /dev/sdb is missing"
+    assert (item["vm_uuid"], item["code"], item["instance_id"]) == ("uuid-of-web1", "CUSTOMIZATION_FAILED", "i-1")
+
+
+@pytest.mark.parametrize(
+    ("row", "state"),
+    [
+        (customized("timed_out"), "WARN"),
+        (customized("timed_out", format="sysprep"), "INFO"),
+        (customized("failed", format="sysprep"), "WARN"),
+        (customized("failed", phase="ending"), "WARN"),
+        (customized("failed", 29.9), "WARN"),
+        (customized("failed", 30.1), "PASS"),
+        (customized("done"), "PASS"),
+        (customized("running", phase="inserted", finished_at=None), "PASS"),
+        (customized("pending", phase="preparing", finished_at=None), "PASS"),
+    ],
+)
+def test_a_customization_is_judged_by_its_end_and_for_a_time(row: Customized, state: str) -> None:
+    assert judged("ngt_customization_check", facts(customizations=[row])).state == state
+
+
+def test_how_long_a_failed_customization_is_told_is_what_the_policy_says_and_a_long_message_is_cut() -> None:
+    old = customized("failed", 40, message="x" * 5000)
+    result = judged("ngt_customization_check", facts(customizations=[old]), within_days=50)
+    assert result.state == "WARN" and len(result.items[0]["message"]) < 300

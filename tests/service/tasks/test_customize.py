@@ -18,6 +18,7 @@ from openngt_service.customization import checked
 from openngt_service.customization.judge import judge
 from openngt_service.customization.schema_files import published_schemas
 from openngt_service.ports import SessionInfo
+from openngt_service.store.clocks import since_boot
 
 OTHER = "7f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e22"
 USERS = "/isos/debian.iso"
@@ -160,12 +161,12 @@ async def ended_as(workshop: Workshop, how: str) -> None:
 async def end_of_time(workshop: Workshop) -> None:
     row = workshop.store.customizations.get(VM)
     assert row is not None and row.deadline is not None
-    now = effects.now
-    effects.now = lambda: row.deadline  # type: ignore[assignment, return-value]
+    rows = workshop.store.customizations
+    rows._clock = lambda: since_boot() + row.wait_seconds
     try:
         await settle(workshop)
     finally:
-        effects.now = now
+        rows._clock = since_boot
 
 
 async def until(workshop: Workshop, wanted: str, vm: str = VM) -> None:

@@ -6,9 +6,9 @@ import datetime
 from pathlib import Path
 
 import pytest
-from tests.fakes.workshop import HOLDER, VM, Workshop, open_workshop
+from tests.fakes.two_clocks import TwoClocks
+from tests.fakes.workshop import HOLDER, VM, open_workshop
 
-from openngt import effects
 from openngt.errors import OpenNGTError
 
 HOUR = datetime.timedelta(hours=1)
@@ -17,30 +17,14 @@ JUMPS = [HOUR, -HOUR, YEARS, -YEARS]
 LEASE = 600
 
 
-class Clocks:
-    """The one on the wall and the one since boot, as a test sets them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.wall = effects.now().replace(microsecond=0)
-        self.since_boot = 1000.0
-        monkeypatch.setattr(effects, "now", lambda: self.wall)
-
-    def of(self, workshop: Workshop) -> None:
-        workshop.store.mounts._clock = lambda: self.since_boot
-
-    def pass_by(self, seconds: float) -> None:
-        self.wall += datetime.timedelta(seconds=seconds)
-        self.since_boot += seconds
-
-
 @pytest.mark.parametrize("jump", JUMPS, ids=str)
 def test_a_jump_of_the_clock_neither_ends_a_lease_nor_prolongs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: datetime.timedelta
 ) -> None:
     async def main() -> None:
-        clocks = Clocks(monkeypatch)
+        clocks = TwoClocks(monkeypatch)
         async with open_workshop(tmp_path) as workshop:
-            clocks.of(workshop)
+            clocks.of(workshop.store.mounts)
             workshop.hypervisor.add(VM, "web1", {"ide1": None})
             await workshop.operations.enable(VM, {}, actor="test")
             await workshop.mount(lease_seconds=LEASE)
@@ -64,9 +48,9 @@ def test_a_lease_that_is_prolonged_after_a_jump_is_as_long_as_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        clocks = Clocks(monkeypatch)
+        clocks = TwoClocks(monkeypatch)
         async with open_workshop(tmp_path) as workshop:
-            clocks.of(workshop)
+            clocks.of(workshop.store.mounts)
             workshop.hypervisor.add(VM, "web1", {"ide1": None})
             await workshop.operations.enable(VM, {}, actor="test")
             await workshop.mount(lease_seconds=LEASE)
@@ -83,9 +67,9 @@ def test_a_service_that_starts_anew_goes_by_the_time_that_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        clocks = Clocks(monkeypatch)
+        clocks = TwoClocks(monkeypatch)
         async with open_workshop(tmp_path) as workshop:
-            clocks.of(workshop)
+            clocks.of(workshop.store.mounts)
             workshop.hypervisor.add(VM, "web1", {"ide1": None})
             await workshop.operations.enable(VM, {}, actor="test")
             await workshop.mount(lease_seconds=LEASE)

@@ -27,15 +27,15 @@ SOME_VM = MediaVm("00000000-0000-4000-8000-000000000000", "vm", "i-00000000-0000
 
 
 def validate_built(customization: Customization) -> list[Finding]:
-    """Of the format cloud_init, whose scripts were found to be good. Files do not count: they find room on the disc."""
+    """Of a customization whose parts were found to be good, each by itself."""
+    # A Linux guest's files do not count: they find room on the disc.
+    counted = replace(customization, files=()) if customization.format == "cloud_init" else customization
     try:
-        media = build(replace(customization, files=()), SOME_VM)
+        media = build(counted, SOME_VM)
     except OpenNGTError as exc:
         if exc.code != "INVALID_INPUT":
             raise
-        field = str(exc.details.get("field", "options"))
-        part, _dot, key = field.partition(".")
-        return [finding("BAD_OPTION", part, exc.message, key=key)]
+        return [_finding_of(exc)]
     found = list(_passwords(customization))
     for file in media.files:
         name = file.path.rpartition("/")[2]
@@ -44,6 +44,15 @@ def validate_built(customization: Customization) -> list[Finding]:
             part = name.replace("meta-data", "meta_data").removesuffix(".json")
             found.append(finding("TOO_LARGE", part, f"has {len(file.content)} bytes as built; {most} is the most"))
     return found
+
+
+def _finding_of(refusal: OpenNGTError) -> Finding:
+    field = str(refusal.details.get("field", "options"))
+    part, _dot, key = field.partition(".")
+    what = refusal.message.removeprefix(field).lstrip()
+    if "most_bytes" in refusal.details:
+        return finding("TOO_LARGE", part, what, remedy=refusal.remedy, key=key)
+    return finding("BAD_OPTION", part, what, key=key)
 
 
 def _passwords(customization: Customization) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from .cloudbase_reference import FIRST_LINES, NOT_IN_MULTIPART, kind_of
 from .model import Customization, GuestFile, Json, Media, MediaFile, MediaVm, Script
 from .network_config import network_data, unwrapped
 from .sysprep import host_names
-from .windows_options import check_options
+from .windows_options import check_options, network_of
 from .windows_paths import path_problem
 from .windows_scripts import winrm_script
 
@@ -44,19 +44,20 @@ def build_cloudbase(customization: Customization, vm: MediaVm) -> Media:
         raise OpenNGTError("INVALID_INPUT", f"{field} {what}", {"field": field})
     user_data = _user_data(_parts(customization, vm))
     meta_data = _meta_data(customization, vm)
-    _bounded("user data", len(user_data), LIMIT)
-    _bounded("meta_data", len(meta_data), META_DATA_LIMIT)
+    _bounded("user_data", len(user_data), LIMIT, "have the guest fetch the rest by a script")
+    _bounded("meta_data", len(meta_data), META_DATA_LIMIT, "leave keys of meta_data out")
+    network = customization.network if customization.network is not None else network_of(customization.options)
     if customization.datasource == "config_drive":
         files = [
             MediaFile("openstack/latest/meta_data.json", meta_data),
             MediaFile("openstack/latest/user_data", user_data),
         ]
-        if customization.network is not None:
-            files.append(MediaFile("openstack/latest/network_data.json", _json(network_data(customization.network))))
+        if network is not None:
+            files.append(MediaFile("openstack/latest/network_data.json", _json(network_data(network))))
     else:
         files = [MediaFile("meta-data", meta_data), MediaFile("user-data", user_data)]
-        if customization.network is not None:
-            files.append(MediaFile("network-config", _json(unwrapped(customization.network))))
+        if network is not None:
+            files.append(MediaFile("network-config", _json(unwrapped(network))))
     return Media(LABELS[customization.datasource], tuple(files))
 
 
@@ -73,14 +74,16 @@ def cloudbase_problems(customization: Customization) -> Iterator[tuple[str, str]
         problem = path_problem(file.path)
         if problem is not None:
             yield f"files[{number}].path", problem
+    if customization.network is not None and customization.options.get("interfaces") is not None:
+        yield "options.interfaces", "is given beside network: one of them is enough"
     for key in customization.meta_data:
         if key in OWN_KEYS:
             yield f"meta_data.{key}", "is written by us; give instance_id"
 
 
 def _options_with_parts(customization: Customization) -> list[str]:
-    in_meta_data = ("computer_name", "administrator_password")
-    return [name for name, value in customization.options.items() if name not in in_meta_data and value is not None]
+    elsewhere = ("computer_name", "administrator_password", "interfaces")
+    return [name for name, value in customization.options.items() if name not in elsewhere and value is not None]
 
 
 def _parts(customization: Customization, vm: MediaVm) -> list[Script]:
@@ -164,7 +167,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
-def _bounded(field: str, size: int, most: int) -> None:
+def _bounded(field: str, size: int, most: int, remedy: str) -> None:
     if size > most:
-        message = f"{field}: {size} bytes come together; at most {most} are taken"
-        raise OpenNGTError("INVALID_INPUT", message, {"field": field})
+        message = f"{field} has {size} bytes once it is put together; at most {most} are taken"
+        raise OpenNGTError("INVALID_INPUT", message, {"field": field, "most_bytes": most}, remedy=remedy)

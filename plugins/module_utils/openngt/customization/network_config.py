@@ -10,7 +10,16 @@ from typing import Any
 
 from .options import Option, invalid
 
-__all__ = ["INTERFACE_OPTIONS", "network_data", "static_network", "unwrapped"]
+__all__ = [
+    "INTERFACE_OPTIONS",
+    "MAC",
+    "dns_of",
+    "macs_wanted",
+    "network_data",
+    "routes_of",
+    "static_network",
+    "unwrapped",
+]
 
 Json = dict[str, Any]
 
@@ -119,6 +128,21 @@ def unwrapped(network: Mapping[str, Any]) -> Json:
     return dict(inner) if set(network) == {"network"} and isinstance(inner, Mapping) else dict(network)
 
 
+def macs_wanted(network: Mapping[str, Any]) -> list[str]:
+    """The MACs (small letters, colons) by which a network config names interfaces, but for those that may be missing.
+
+    Where one is missing cloud-init sets up no network at all, and runs nothing.
+    """
+    ethernets = unwrapped(network).get("ethernets")
+    found = []
+    for interface in ethernets.values() if isinstance(ethernets, Mapping) else ():
+        match = interface.get("match") if isinstance(interface, Mapping) else None
+        mac = match.get("macaddress") if isinstance(match, Mapping) else None
+        if isinstance(mac, str) and MAC.fullmatch(mac) and not interface.get("optional"):
+            found.append(mac.lower().replace("-", ":"))
+    return found
+
+
 SAID_BY_A_CONFIG_DRIVE = frozenset(
     {"match", "set-name", "dhcp4", "dhcp6", "addresses", "gateway4", "gateway6", "routes", "nameservers", "mtu"}
 )
@@ -145,7 +169,7 @@ def network_data(network: Mapping[str, Any], *, gateways: bool = False) -> Json:
         found = _mapping(interface, field)
         links.append(_link(str(name), found, field))
         networks += _networks(str(name), found, field, gateways)
-        services += [{"type": "dns", "address": address} for address in _dns(found, field).get("dns_nameservers", ())]
+        services += [{"type": "dns", "address": address} for address in dns_of(found, field).get("dns_nameservers", ())]
     return {"links": links, "networks": networks, "services": services}
 
 
@@ -193,7 +217,7 @@ def _networks(name: str, interface: Mapping[str, Any], field: str, gateways: boo
         address = ipaddress.ip_interface(text)
         kind = f"ipv{address.version}"
         result.append({"type": kind, "ip_address": str(address.ip), "netmask": str(address.netmask)})
-    for version, route in _routes(interface, field):
+    for version, route in routes_of(interface, field):
         carrier = next((item for item in result if item["type"].startswith(f"ipv{version}")), None)
         if carrier is None:
             raise invalid(f"{field}.routes", f"holds a route of IPv{version}, but the interface has no such address")
@@ -201,13 +225,14 @@ def _networks(name: str, interface: Mapping[str, Any], field: str, gateways: boo
             carrier["gateway"] = route["gateway"]
         else:
             carrier.setdefault("routes", []).append(route)
-    dns = _dns(interface, field)
+    dns = dns_of(interface, field)
     if "dns_search" in dns and not result:
         raise invalid(f"{field}.nameservers.search", "needs an address or DHCP beside it on a config drive")
     return [{"id": f"{name}-{number}", "link": name, **item, **dns} for number, item in enumerate(result)]
 
 
-def _routes(interface: Mapping[str, Any], field: str) -> Iterator[tuple[int, Json]]:
+def routes_of(interface: Mapping[str, Any], field: str) -> Iterator[tuple[int, Json]]:
+    """The IP version, and `network`, `netmask` and `gateway`, of each route, the default ones first."""
     for version in (4, 6):
         if f"gateway{version}" in interface:
             yield _route(DEFAULT[version], interface[f"gateway{version}"], f"{field}.gateway{version}")
@@ -232,7 +257,8 @@ def _route(to: object, via: object, field: str) -> tuple[int, Json]:
     return gateway.version, route
 
 
-def _dns(interface: Mapping[str, Any], field: str) -> Json:
+def dns_of(interface: Mapping[str, Any], field: str) -> Json:
+    """`dns_nameservers` and `dns_search`, where there are any."""
     servers = _mapping(interface.get("nameservers", {}), f"{field}.nameservers")
     pairs = (("dns_nameservers", "addresses"), ("dns_search", "search"))
     found = {ours: _list(servers, theirs, f"{field}.nameservers") for ours, theirs in pairs}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from ..errors import OpenNGTError
+from ..install.fleet.shapes import nearest
 
 __all__ = ["Option", "checked", "invalid"]
 
@@ -53,7 +54,9 @@ def checked(given: object, table: tuple[Option, ...], field: str) -> dict[str, A
     for name in mapping:
         if name not in known:
             shown = name[:64] if isinstance(name, str) else type(name).__name__
-            raise invalid(field, f"has no option {shown!a}; there are: {', '.join(sorted(known))}")
+            meant = nearest(shown.replace("-", "_"), known)
+            there = f"did you mean {meant}?" if meant else f"there are: {', '.join(sorted(known))}"
+            raise invalid(field, f"has no option {shown!a}; {there}")
     result = {}
     for option in table:
         value = mapping.get(option.name)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
-__all__ = ["LOGS", "Log", "Outcome", "outcome", "read_log"]
+__all__ = ["LOGS", "PASSES", "Log", "Outcome", "outcome", "read_log"]
 
 
 class Log(NamedTuple):
@@ -33,6 +33,9 @@ LOGS = (
 )
 """In the order in which Windows writes them. `setuperr.log` has the errors alone, without their context."""
 
+PASSES = {"setup": "windowsPE", "sysprep": "generalize", "specialize": "specialize", "oobe": "oobeSystem"}
+"""Phase -> the pass of the answer file that is in force in it."""
+
 ENTRY = re.compile(
     r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\s+(?P<level>[A-Za-z]+)\s+(?:\[0x[0-9A-Fa-f]+\]\s*)?(?P<text>.*)"
 )
@@ -52,6 +55,7 @@ ENDINGS = (
 )
 SMI = re.compile(r"SMI data results dump: (?P<what>Source|Description) = (?P<value>.*)")
 SETTING = re.compile(r"/settings/\S+")
+COMPONENT = re.compile(r"\bName: (?P<name>[\w-]+),")
 SECRETS = re.compile(
     r"(?i)(<(?P<tag>[\w:]*Password|Key|ProductKey|Value)\b[^>]*>).*?(</(?P=tag)>|$)"
     r"|\b(?:[A-Z0-9]{5}-){4}[A-Z0-9]{5}\b"
@@ -67,10 +71,14 @@ class Outcome(NamedTuple):
     """`unknown`: no log has an entry. `running`: none has said an end."""
     phase: str
     """`setup`, `sysprep`, `specialize`, `oobe`; empty without entries."""
+    component: str | None
+    """Whose setting Windows has refused, as `Microsoft-Windows-Shell-Setup`, where it says so."""
     message: str
     """What Windows has said about it: the setting that it refused, else the entry that tells, else the last one."""
+    path: str
+    """The log that holds the entry that tells."""
     lines: tuple[str, ...]
-    """The last entries of the log that decided, at most 20."""
+    """The last entries of its phase, at most 20."""
 
 
 def read_log(content: bytes) -> list[str]:
@@ -86,44 +94,54 @@ def _hidden(line: str) -> str:
     return SECRETS.sub(lambda found: f"{found[1]}***{found[3]}" if found[1] else "***", line)
 
 
-def outcome(logs: Sequence[tuple[str, Sequence[str]]]) -> Outcome:
-    """What (phase, lines) of the logs come to, in the order of LOGS.
+def outcome(logs: Sequence[tuple[Log, Sequence[str]]]) -> Outcome:
+    """What the lines of the logs come to, in the order of LOGS.
 
     The last phase that has said anything decides: an error of an earlier one that Windows has gone on from is none. An
     error alone is no failure, as every good installation logs some; what ends it is in ENDINGS.
     """
-    said = [(phase, list(_entries(lines)), lines) for phase, lines in logs]
-    said = [one for one in said if one[1]]
+    said = [list(_entries(log, lines)) for log, lines in logs]
+    said = [entries for entries in said if entries]
     if not said:
-        return Outcome("unknown", "", "no log of Windows Setup has an entry", ())
-    last = max(said, key=lambda one: one[1][-1].time)[0]
-    of_last = [entry for phase, entries, _name in said if phase == last for entry in entries]
+        return Outcome("unknown", "", None, "no log of Windows Setup has an entry", "", ())
+    last = max(said, key=lambda entries: entries[-1].time)[0].log.phase
+    of_last = [entry for entries in said for entry in entries if entry.log.phase == last]
     of_last.sort(key=lambda entry: entry.time)
     lines = tuple(entry.line for entry in of_last[-LAST:])
-    state, message = _ending(of_last)
-    return Outcome(state, last, message, lines)
+    state, tells = _ending(of_last)
+    refused = _refused(of_last) if state == "failed" else None
+    if refused is None:
+        return Outcome(state, last, None, tells.text, tells.log.path, lines)
+    return Outcome(state, last, refused.component, refused.message, refused.log.path, lines)
 
 
 class _Entry(NamedTuple):
+    log: Log
     time: str
     level: str
     text: str
     line: str
 
 
-def _entries(lines: Sequence[str]) -> Iterator[_Entry]:
+class _Refused(NamedTuple):
+    log: Log
+    component: str | None
+    message: str
+
+
+def _entries(log: Log, lines: Sequence[str]) -> Iterator[_Entry]:
     for line in lines:
         found = ENTRY.match(line)
         if found:
-            yield _Entry(found["time"], found["level"].lower(), found["text"].strip(), line)
+            yield _Entry(log, found["time"], found["level"].lower(), found["text"].strip(), line)
 
 
-def _ending(entries: Sequence[_Entry]) -> tuple[Literal["running", "done", "failed"], str]:
+def _ending(entries: Sequence[_Entry]) -> tuple[Literal["running", "done", "failed"], _Entry]:
     failures = [entry for entry in entries if _says(entry) == "failed"]
     if failures:
-        return "failed", _refused_setting(entries) or _first(failures).text
+        return "failed", _first(failures)
     done = [entry for entry in entries if _says(entry) == "done"]
-    return ("done", done[-1].text) if done else ("running", entries[-1].text)
+    return ("done", done[-1]) if done else ("running", entries[-1])
 
 
 def _says(entry: _Entry) -> str | None:
@@ -136,14 +154,16 @@ def _first(failures: Sequence[_Entry]) -> _Entry:
     return (told or failures)[0]
 
 
-def _refused_setting(entries: Sequence[_Entry]) -> str | None:
-    """`/settings/FirstLogonCommands/…: Value is invalid.`, where Windows has named one."""
-    found: dict[str, str] = {}
+def _refused(entries: Sequence[_Entry]) -> _Refused | None:
+    """`/settings/FirstLogonCommands/…: Value is invalid.`, where Windows has named a setting."""
+    found: dict[str, tuple[_Entry, str]] = {}
     for entry in entries:
         dumped = SMI.search(entry.text)
         if dumped:
-            found.setdefault(dumped["what"], dumped["value"])
+            found.setdefault(dumped["what"], (entry, dumped["value"]))
     if len(found) < 2:
         return None
-    setting = SETTING.search(found["Source"])
-    return f"{setting[0] if setting else found['Source']}: {found['Description']}"
+    entry, source = found["Source"]
+    setting, component = SETTING.search(source), COMPONENT.search(source)
+    message = f"{setting[0] if setting else source}: {found['Description'][1]}"
+    return _Refused(entry.log, component["name"] if component else None, message)

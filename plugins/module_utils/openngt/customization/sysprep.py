@@ -17,7 +17,7 @@ from ..errors import OpenNGTError
 from .model import Customization, GuestFile, Media, MediaFile, MediaVm
 from .unattend import build_unattend
 from .unattend_merge import with_commands
-from .windows_options import check_options
+from .windows_options import check_options, network_of
 from .windows_paths import path_problem
 from .windows_scripts import (
     LABEL,
@@ -58,13 +58,16 @@ def build_sysprep(customization: Customization, vm: MediaVm) -> Media:
     else:
         field = "options"
         answer = build_unattend(
-            options, install_type=customization.install_type, specialize=specialize, first_logon=first_logon
+            options,
+            install_type=customization.install_type,
+            network=customization.network if customization.network is not None else network_of(options),
+            specialize=specialize,
+            first_logon=first_logon,
         )
     if len(answer) > LIMIT:
-        message = (
-            f"{field} makes an answer file of {len(answer)} bytes; at most {LIMIT} are taken: put commands in files"
-        )
-        raise OpenNGTError("INVALID_INPUT", message, {"field": field})
+        message = f"{field} makes an answer file of {len(answer)} bytes; at most {LIMIT} are taken"
+        remedy = "put commands into a script, give that as one of files, and run it by one command"
+        raise OpenNGTError("INVALID_INPUT", message, {"field": field, "most_bytes": LIMIT}, remedy=remedy)
     return Media(LABEL, (MediaFile(ANSWER_FILES[customization.install_type], answer), *staged))
 
 
@@ -78,12 +81,14 @@ def sysprep_problems(customization: Customization) -> Iterator[tuple[str, str]]:
     scripts, options = customization.scripts, customization.options
     if len(scripts) > 1:
         yield "scripts", f"holds {len(scripts)} answer files; Windows reads one"
-    if not scripts and not options:
+    if not scripts and not options and customization.network is None:
         yield "scripts", "has no answer file, and there are no options to build one from"
     if scripts and any(name not in BESIDE_A_FILE for name in options if options[name] is not None):
         yield "options", f"cannot be put into an answer file that is given, but for {' and '.join(BESIDE_A_FILE)}"
-    if customization.network is not None:
-        yield "network", "is not for sysprep; let DHCP do it, or set addresses by options.first_logon_commands"
+    if customization.network is not None and scripts:
+        yield "network", "cannot be put into an answer file that is given: set it there, in Microsoft-Windows-TCPIP"
+    if customization.network is not None and options.get("interfaces") is not None:
+        yield "options.interfaces", "is given beside network: one of them is enough"
     for number, file in enumerate(customization.files):
         problem = path_problem(file.path)
         if problem is not None:

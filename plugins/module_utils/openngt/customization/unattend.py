@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
-from .unattend_reference import NAMESPACE, PASSES, PUBLIC_KEY_TOKEN, WCM
+from .answer_tree import AnswerFile, add_item, child, set_texts, tag
+from .unattend_network import add_network
 from .windows_options import account_password, check_options
 
-__all__ = ["AnswerFile", "add_first_logon", "add_specialize", "build_unattend", "hidden_password"]
+__all__ = ["add_first_logon", "add_specialize", "build_unattend", "hidden_password"]
 
 ADMINISTRATOR = "Administrator"
 DEPLOYMENT = "Microsoft-Windows-Deployment"
@@ -47,18 +48,17 @@ PARTITIONS: Mapping[str, Sequence[tuple[str, int | None, str | None, str | None,
 for disks with sectors of 4 KB. Windows goes onto the last one.
 """
 
-ElementTree.register_namespace("", NAMESPACE)
-ElementTree.register_namespace("wcm", WCM)
-
 
 def build_unattend(
     options: Mapping[str, Any],
     *,
     install_type: str = "prepared",
+    network: Mapping[str, Any] | None = None,
     specialize: Sequence[str] = (),
     first_logon: Sequence[str] = (),
 ) -> bytes:
-    """An answer file in UTF-8. INVALID_INPUT names the first option that is wrong, as `options.computer_name`.
+    """An answer file in UTF-8. INVALID_INPUT names the first option that is wrong, as `options.computer_name`, or
+    what of the network an answer file cannot say.
 
     `specialize` are command lines of at most 259 characters that SYSTEM runs before the first logon; `first_logon`
     run after the options' own commands.
@@ -68,6 +68,8 @@ def build_unattend(
     if install_type == "fresh":
         _windows_pe(answers, options)
     _specialize(answers, options, fresh=install_type == "fresh")
+    if network is not None:
+        add_network(answers, network)
     for line in specialize:
         add_specialize(answers, line)
     _oobe(answers, options)
@@ -84,56 +86,18 @@ def hidden_password(value: str, element: str) -> str:
     return base64.b64encode((value + element).encode("utf-16-le")).decode("ascii")
 
 
-class AnswerFile:
-    """The tree of an answer file, new or read; passes and components are made as they are asked for."""
-
-    def __init__(self, root: ElementTree.Element | None = None, *, architecture: str = "amd64") -> None:
-        self.root = ElementTree.Element(_tag("unattend")) if root is None else root
-        self._architecture = architecture
-
-    def component(self, name: str, of: str) -> ElementTree.Element:
-        """The component of that name in the pass `of`."""
-        settings = self._pass(of)
-        for found in settings.findall(_tag("component")):
-            if (found.get("name"), found.get("processorArchitecture")) == (name, self._architecture):
-                return found
-        attributes = {
-            "name": name,
-            "processorArchitecture": self._architecture,
-            "publicKeyToken": PUBLIC_KEY_TOKEN,
-            "language": "neutral",
-            "versionScope": "nonSxS",
-        }
-        return ElementTree.SubElement(settings, _tag("component"), attributes)
-
-    def to_bytes(self) -> bytes:
-        ElementTree.indent(self.root)
-        text = ElementTree.tostring(self.root, encoding="unicode")
-        return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()
-
-    def _pass(self, name: str) -> ElementTree.Element:
-        there = self.root.findall(_tag("settings"))
-        for found in there:
-            if found.get("pass") == name:
-                return found
-        before = [found for found in there if found.get("pass") in PASSES[: PASSES.index(name)]]
-        made = ElementTree.Element(_tag("settings"), {"pass": name})
-        self.root.insert(list(self.root).index(before[-1]) + 1 if before else 0, made)
-        return made
-
-
 def add_specialize(answers: AnswerFile, command: str, description: str | None = None) -> None:
     """A command that SYSTEM runs after those that are there."""
-    commands = _child(answers.component(DEPLOYMENT, "specialize"), "RunSynchronous")
+    commands = child(answers.component(DEPLOYMENT, "specialize"), "RunSynchronous")
     added = _numbered(commands, "RunSynchronousCommand")
-    _set(added, Path=command, Description=description, WillReboot="Never")
+    set_texts(added, Path=command, Description=description, WillReboot="Never")
 
 
 def add_first_logon(answers: AnswerFile, command: str, description: str | None = None) -> None:
     """A command that who logs on first runs, after those that are there."""
-    commands = _child(answers.component(SHELL, "oobeSystem"), "FirstLogonCommands")
+    commands = child(answers.component(SHELL, "oobeSystem"), "FirstLogonCommands")
     added = _numbered(commands, "SynchronousCommand")
-    _set(added, CommandLine=command, Description=description, RequiresUserInput="false")
+    set_texts(added, CommandLine=command, Description=description, RequiresUserInput="false")
 
 
 def _own_commands(options: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
@@ -147,43 +111,43 @@ def _own_commands(options: Mapping[str, Any]) -> Iterator[tuple[str, str | None]
 def _windows_pe(answers: AnswerFile, options: Mapping[str, Any]) -> None:
     language = options.get("ui_language") or "en-US"
     international = answers.component("Microsoft-Windows-International-Core-WinPE", "windowsPE")
-    _set(_child(international, "SetupUILanguage"), UILanguage=language)
+    set_texts(child(international, "SetupUILanguage"), UILanguage=language)
     given = {element: options.get(option) for option, element in LOCALES.items()}
-    _set(international, **{**given, "UILanguage": language})
+    set_texts(international, **{**given, "UILanguage": language})
     if options.get("driver_paths"):
-        paths = _child(answers.component("Microsoft-Windows-PnpCustomizationsWinPE", "windowsPE"), "DriverPaths")
+        paths = child(answers.component("Microsoft-Windows-PnpCustomizationsWinPE", "windowsPE"), "DriverPaths")
         for number, path in enumerate(options["driver_paths"], 1):
-            _set(_added(paths, "PathAndCredentials", str(number)), Path=path)
+            set_texts(add_item(paths, "PathAndCredentials", str(number)), Path=path)
     setup = answers.component(SETUP, "windowsPE")
     _disk(setup, options.get("disk") or {})
     _image(setup, options)
-    user_data = _child(setup, "UserData")
+    user_data = child(setup, "UserData")
     if options.get("product_key"):
-        _set(_child(user_data, "ProductKey"), Key=options["product_key"], WillShowUI="OnError")
-    _set(user_data, AcceptEula="true", FullName=options.get("owner"), Organization=options.get("organization"))
+        set_texts(child(user_data, "ProductKey"), Key=options["product_key"], WillShowUI="OnError")
+    set_texts(user_data, AcceptEula="true", FullName=options.get("owner"), Organization=options.get("organization"))
 
 
 def _disk(setup: ElementTree.Element, wanted: Mapping[str, Any]) -> None:
-    configuration = _child(setup, "DiskConfiguration")
-    disk = _added(configuration, "Disk")
-    _set(disk, DiskID=wanted.get("number") or 0, WillWipeDisk="true")
-    created, modified = _child(disk, "CreatePartitions"), _child(disk, "ModifyPartitions")
+    configuration = child(setup, "DiskConfiguration")
+    disk = add_item(configuration, "Disk")
+    set_texts(disk, DiskID=wanted.get("number") or 0, WillWipeDisk="true")
+    created, modified = child(disk, "CreatePartitions"), child(disk, "ModifyPartitions")
     for number, (kind, size, form, label, letter, more) in enumerate(_partitions(wanted), 1):
         room = {"Extend": "true"} if size is None else {"Size": size}
-        _set(_added(created, "CreatePartition"), Order=number, Type=kind, **room)
+        set_texts(add_item(created, "CreatePartition"), Order=number, Type=kind, **room)
         rest = {"Format": form, "Label": label, "Letter": letter, **more}
-        _set(_added(modified, "ModifyPartition"), Order=number, PartitionID=number, **rest)
-    _set(configuration, WillShowUI="OnError")
+        set_texts(add_item(modified, "ModifyPartition"), Order=number, PartitionID=number, **rest)
+    set_texts(configuration, WillShowUI="OnError")
 
 
 def _image(setup: ElementTree.Element, options: Mapping[str, Any]) -> None:
     wanted, disk = options.get("image") or {}, options.get("disk") or {}
-    image = _child(_child(setup, "ImageInstall"), "OSImage")
+    image = child(child(setup, "ImageInstall"), "OSImage")
     if wanted:
         key, value = ("INDEX", wanted["index"]) if wanted.get("index") is not None else ("NAME", wanted["name"])
-        _set(_added(_child(image, "InstallFrom"), "MetaData"), Key=f"/IMAGE/{key}", Value=value)
-    _set(_child(image, "InstallTo"), DiskID=disk.get("number") or 0, PartitionID=len(_partitions(disk)))
-    _set(image, WillShowUI="OnError")
+        set_texts(add_item(child(image, "InstallFrom"), "MetaData"), Key=f"/IMAGE/{key}", Value=value)
+    set_texts(child(image, "InstallTo"), DiskID=disk.get("number") or 0, PartitionID=len(_partitions(disk)))
+    set_texts(image, WillShowUI="OnError")
 
 
 def _partitions(disk: Mapping[str, Any]) -> Sequence[Any]:
@@ -200,28 +164,28 @@ def _specialize(answers: AnswerFile, options: Mapping[str, Any], *, fresh: bool)
         "TimeZone": options.get("time_zone"),
     }
     if any(given.values()):
-        _set(answers.component(SHELL, "specialize"), **given)
+        set_texts(answers.component(SHELL, "specialize"), **given)
     domain = options.get("domain")
     if domain is not None:
-        joined = _child(answers.component("Microsoft-Windows-UnattendedJoin", "specialize"), "Identification")
-        credentials = _child(joined, "Credentials")
-        _set(credentials, Domain=domain.get("account_domain") or domain["name"], Username=domain["username"])
+        joined = child(answers.component("Microsoft-Windows-UnattendedJoin", "specialize"), "Identification")
+        credentials = child(joined, "Credentials")
+        set_texts(credentials, Domain=domain.get("account_domain") or domain["name"], Username=domain["username"])
         # This one has no hidden form.
-        _set(credentials, Password=domain["password"])
-        _set(joined, JoinDomain=domain["name"], MachineObjectOU=domain.get("ou"))
+        set_texts(credentials, Password=domain["password"])
+        set_texts(joined, JoinDomain=domain["name"], MachineObjectOU=domain.get("ou"))
     elif options.get("workgroup"):
-        joined = _child(answers.component("Microsoft-Windows-UnattendedJoin", "specialize"), "Identification")
-        _set(joined, JoinWorkgroup=options["workgroup"])
+        joined = child(answers.component("Microsoft-Windows-UnattendedJoin", "specialize"), "Identification")
+        set_texts(joined, JoinWorkgroup=options["workgroup"])
 
 
 def _oobe(answers: AnswerFile, options: Mapping[str, Any]) -> None:
     given = {element: options.get(option) for option, element in LOCALES.items()}
     if any(given.values()):
-        _set(answers.component("Microsoft-Windows-International-Core", "oobeSystem"), **given)
+        set_texts(answers.component("Microsoft-Windows-International-Core", "oobeSystem"), **given)
     if options.get("skip_oobe") is not False:
-        pages = _child(answers.component(SHELL, "oobeSystem"), "OOBE")
+        pages = child(answers.component(SHELL, "oobeSystem"), "OOBE")
         hidden = ("EULAPage", "LocalAccountScreen", "OEMRegistrationScreen", "OnlineAccountScreens")
-        _set(pages, **{f"Hide{page}": "true" for page in hidden}, HideWirelessSetupInOOBE="true", ProtectYourPC=3)
+        set_texts(pages, **{f"Hide{page}": "true" for page in hidden}, HideWirelessSetupInOOBE="true", ProtectYourPC=3)
     _accounts(answers, options)
     if options.get("autologon") is not None:
         _autologon(answers, options)
@@ -231,57 +195,35 @@ def _accounts(answers: AnswerFile, options: Mapping[str, Any]) -> None:
     administrator, accounts = options.get("administrator_password"), options.get("local_accounts") or ()
     if not administrator and not accounts:
         return
-    parent = _child(answers.component(SHELL, "oobeSystem"), "UserAccounts")
+    parent = child(answers.component(SHELL, "oobeSystem"), "UserAccounts")
     if administrator:
         _password(parent, "AdministratorPassword", administrator, options)
     for account in accounts:
-        added = _added(_child(parent, "LocalAccounts"), "LocalAccount")
+        added = add_item(child(parent, "LocalAccounts"), "LocalAccount")
         _password(added, "Password", account["password"], options)
-        _set(added, Description=account.get("description"), DisplayName=account.get("display_name"))
-        _set(added, Group=";".join(account.get("groups") or ["Users"]), Name=account["name"])
+        set_texts(added, Description=account.get("description"), DisplayName=account.get("display_name"))
+        set_texts(added, Group=";".join(account.get("groups") or ["Users"]), Name=account["name"])
 
 
 def _autologon(answers: AnswerFile, options: Mapping[str, Any]) -> None:
     wanted = options["autologon"]
     username, count = wanted.get("username") or ADMINISTRATOR, wanted.get("count") or 1
-    autologon = _child(answers.component(SHELL, "oobeSystem"), "AutoLogon")
+    autologon = child(answers.component(SHELL, "oobeSystem"), "AutoLogon")
     _password(autologon, "Password", wanted.get("password") or account_password(options, username) or "", options)
     # Windows adds one: see NO_MORE_AUTOLOGON, which makes the one that remains of a count of 1.
-    _set(autologon, Domain=wanted.get("domain"), Enabled="true", LogonCount=max(count - 1, 1), Username=username)
+    set_texts(autologon, Domain=wanted.get("domain"), Enabled="true", LogonCount=max(count - 1, 1), Username=username)
 
 
 def _password(parent: ElementTree.Element, element: str, value: str, options: Mapping[str, Any]) -> None:
     hidden = options.get("password_form") == "base64"
     text = hidden_password(value, element) if hidden else value
-    _set(_child(parent, element), Value=text, PlainText="false" if hidden else "true")
-
-
-def _tag(name: str) -> str:
-    return f"{{{NAMESPACE}}}{name}"
-
-
-def _child(parent: ElementTree.Element, name: str) -> ElementTree.Element:
-    found = parent.find(_tag(name))
-    return ElementTree.SubElement(parent, _tag(name)) if found is None else found
-
-
-def _added(parent: ElementTree.Element, name: str, key: str | None = None) -> ElementTree.Element:
-    """One more item of a list."""
-    attributes = {f"{{{WCM}}}action": "add"} | ({} if key is None else {f"{{{WCM}}}keyValue": key})
-    return ElementTree.SubElement(parent, _tag(name), attributes)
+    set_texts(child(parent, element), Value=text, PlainText="false" if hidden else "true")
 
 
 def _numbered(parent: ElementTree.Element, name: str) -> ElementTree.Element:
     """One more command, with an Order above those that are there."""
-    orders = [order.text or "" for order in parent.findall(f"{_tag(name)}/{_tag('Order')}")]
+    orders = [order.text or "" for order in parent.findall(f"{tag(name)}/{tag('Order')}")]
     last = max((int(order) for order in orders if order.strip().isdecimal()), default=0)
-    added = _added(parent, name)
-    _set(added, Order=last + 1)
+    added = add_item(parent, name)
+    set_texts(added, Order=last + 1)
     return added
-
-
-def _set(parent: ElementTree.Element, **texts: str | int | None) -> None:
-    """Elements with text; none for None, as most settings may not be empty."""
-    for name, text in texts.items():
-        if text is not None:
-            ElementTree.SubElement(parent, _tag(name)).text = str(text)

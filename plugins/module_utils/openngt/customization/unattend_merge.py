@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from ..errors import OpenNGTError
 from ._defusedxml import Refused, read
-from .unattend import AnswerFile, add_first_logon, add_specialize
+from .answer_tree import AnswerFile
+from .unattend import add_first_logon, add_specialize
 from .unattend_reference import NAMESPACE
 from .unattend_text import decoded
 

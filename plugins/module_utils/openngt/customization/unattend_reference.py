@@ -50,6 +50,7 @@ COMPONENTS = dict(
         _component(
             "Microsoft-Windows-Deployment", "generalize", "specialize", "auditSystem", "auditUser", "oobeSystem"
         ),
+        _component("Microsoft-Windows-DNS-Client", "specialize"),
         _component("Microsoft-Windows-International-Core", "specialize", "oobeSystem"),
         _component("Microsoft-Windows-International-Core-WinPE", "windowsPE"),
         _component("Microsoft-Windows-PnpCustomizationsNonWinPE", "offlineServicing", "auditSystem"),
@@ -65,6 +66,7 @@ COMPONENTS = dict(
             "auditUser",
             "oobeSystem",
         ),
+        _component("Microsoft-Windows-TCPIP", "windowsPE", "specialize"),
         _component("Microsoft-Windows-UnattendedJoin", "offlineServicing", "specialize"),
     ]
 )

@@ -38,8 +38,8 @@ def validate(customization: Customization, schemas: Schemas) -> list[Finding]:
         found += validate_network(customization.network, schemas)
     if linux:
         found += validate_files(customization.files)
-        if not any(item.severity == "error" for item in found):
-            found += validate_built(customization)
+    if not any(item.severity == "error" for item in found):
+        found += validate_built(customization)
     return found
 
 

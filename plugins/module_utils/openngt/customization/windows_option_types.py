@@ -8,9 +8,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from ..errors import OpenNGTError
 from ..install.fleet.shapes import nearest, shape_of
+from .network_config import INTERFACE_OPTIONS, static_network
+from .options import checked
 
-__all__ = ["Flag", "ListOf", "MappingOf", "Number", "OneOf", "Option", "OptionType", "Problem", "Text", "unknown"]
+__all__ = [
+    "INTERFACES",
+    "Flag",
+    "Interfaces",
+    "ListOf",
+    "MappingOf",
+    "Number",
+    "OneOf",
+    "Option",
+    "OptionType",
+    "Problem",
+    "Text",
+    "unknown",
+]
+
+INTERFACES = tuple(option for option in INTERFACE_OPTIONS if option.name not in ("name", "mtu"))
+"""As Linux guests have them, but for what no answer file can say."""
 
 
 class Problem(NamedTuple):
@@ -22,7 +41,8 @@ class Problem(NamedTuple):
 
 
 class OptionType(Protocol):
-    def problems(self, value: Any, key: str) -> Iterator[Problem]: ...
+    def problems(self, value: Any, key: str) -> Iterator[Problem]:
+        """All that is wrong with a value; nothing where it is right."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +119,21 @@ class MappingOf:
         for name, kind in self.fields.items():
             if value.get(name) is not None:
                 yield from kind.problems(value[name], f"{key}.{name}")
+
+
+@dataclass(frozen=True)
+class Interfaces:
+    """Addresses by MAC, by the table INTERFACES."""
+
+    def problems(self, value: Any, key: str) -> Iterator[Problem]:
+        if not isinstance(value, (list, tuple)):
+            yield Problem(key, f"is {shape_of(value)}; a list is wanted", "give a list, also for one")
+            return
+        try:
+            static_network([checked(item, INTERFACES, f"{key}.{number}") for number, item in enumerate(value)], key)
+        except OpenNGTError as exc:
+            field = str(exc.details["field"])
+            yield Problem(field, exc.message.removeprefix(field).strip(), "see the table of options: interfaces")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import OpenNGTError
-from .windows_option_types import Flag, ListOf, MappingOf, Number, OneOf, Option, Problem, Text, unknown
+from .network_config import static_network
+from .options import checked
+from .windows_option_types import (
+    INTERFACES,
+    Flag,
+    Interfaces,
+    ListOf,
+    MappingOf,
+    Number,
+    OneOf,
+    Option,
+    Problem,
+    Text,
+    unknown,
+)
 
-__all__ = ["OPTIONS", "account_password", "check_options", "holds_password", "option_problems"]
+__all__ = ["OPTIONS", "account_password", "check_options", "holds_password", "network_of", "option_problems"]
 
 ADMINISTRATOR = "administrator"
 _ALL = ("sysprep", "cloudbase_init")
@@ -130,6 +144,11 @@ OPTIONS: Mapping[str, Option] = {
     "organization": Option(_text(_LINE + "{1,63}", "one line of at most 63 characters"), "whose computer it is"),
     "owner": Option(_text(_LINE + "{1,63}", "one line of at most 63 characters"), "who uses it"),
     "skip_oobe": Option(Flag(), "skip the pages of the first start; true without being said"),
+    "interfaces": Option(
+        Interfaces(),
+        "addresses by MAC: a list with the fields that it has for Linux, but for `name` and `mtu`",
+        _ALL,
+    ),
     "winrm_prep": Option(
         _Either(Flag(), WINRM_PREP),
         "prepare WinRM: true, or `names`, `allowed_addresses`, `basic`, `local_account_token_filter_policy`",
@@ -183,6 +202,14 @@ def holds_password(options: Mapping[str, Any]) -> bool:
         isinstance(one, Mapping) and one.get("password")
         for one in [*_items(options.get("local_accounts")), options.get("autologon"), options.get("domain")]
     )
+
+
+def network_of(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The network config for the option `interfaces`, which was found to be good; None where it is not given."""
+    given = options.get("interfaces") or ()
+    field = "options.interfaces"
+    rows = [checked(item, INTERFACES, f"{field}[{number}]") for number, item in enumerate(given)]
+    return static_network(rows, field) if rows else None
 
 
 def account_password(options: Mapping[str, Any], name: str) -> str | None:

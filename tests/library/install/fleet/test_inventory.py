@@ -340,6 +340,13 @@ def test_the_way_to_log_in_to_windows(variables: dict[str, Any], auth: str) -> N
     assert winrm(**variables).auth == auth
 
 
+def test_a_ticket_is_got_with_the_password_unless_that_is_done_by_hand() -> None:
+    domain = {"ansible_user": "op@EXAMPLE.COM", "ansible_password": CANARY}
+    managed = winrm(**domain, ansible_winrm_kinit_mode="managed").password
+    assert managed is not None and managed.reveal() == CANARY
+    assert winrm(**domain, ansible_winrm_kinit_mode="manual").password is None
+
+
 @pytest.mark.parametrize("user", ["EXAMPLE\\op", "op@EXAMPLE.COM"])
 def test_a_domain_user_takes_kerberos(user: str) -> None:
     error = refused(**{**WINDOWS, "ansible_user": user, "ansible_winrm_transport": "ntlm"})

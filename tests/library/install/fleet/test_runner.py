@@ -171,6 +171,25 @@ def test_who_has_not_mounted_yet_stops_there(fleet: FleetOfScripts) -> None:
     assert fleet.verbs("web1") == ["vm.enable"] and fleet.guests["web1"].closed <= 1
 
 
+def test_a_second_signal_ends_the_wait_for_a_link_and_the_next_run_goes_on(fleet: FleetOfScripts) -> None:
+    """F31: the disc is out and the row says where it ended."""
+    target = fleet.add("web1", install=lambda _go: {"steps": ["agent"], "agent": {"agent_version": "0.1.0"}})
+
+    def on_event(event: Event) -> None:
+        if event.phase == "prove":
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    options = Options(journal=fleet.folder / "journal", wait_seconds=300)
+    report = install([target], options, fleet.service.client, on_event, connect=fleet.connect)
+    [row] = report.rows
+    assert (row.state, row.phase, row.code) == ("failed", "prove", "INSTALL_INTERRUPTED"), row
+    assert report.interrupted and fleet.service.hypervisor.media() == []
+
+    fleet.guests["web1"].install = lambda _go: fleet.run_agent("web1")
+    assert states(fleet.install(target)) == {"web1": "installed"}
+
+
 def test_a_defect_in_one_guests_thread_is_its_own(fleet: FleetOfScripts) -> None:
     def defect(_go: dict[str, Any]) -> dict[str, Any]:
         raise ZeroDivisionError("a value that must not be told")

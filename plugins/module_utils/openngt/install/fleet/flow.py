@@ -55,6 +55,7 @@ class Site(NamedTuple):
     """Those that are open now, of all guests."""
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
+    """Between two looks at the service; it may raise INSTALL_INTERRUPTED."""
 
 
 class GuestInstall:
@@ -214,6 +215,8 @@ class GuestInstall:
             min(seconds, self._left()),
             generation=generation,
             guest_saw=guest_saw,
+            clock=self._site.clock,
+            pause=self._site.pause,
         )
         self._message = f"version {record['agent_version']} runs and its link over {record['transport']} is active"
         failpoint("fleet.prove.proven")

@@ -193,7 +193,7 @@ def _winrm(name: str, found: Found, trust_new: bool) -> WinrmLogin:
         host=_host(name, found, None),
         port=found.get("port") or 5986,
         user=local_user(user),
-        password=found.secret("password"),
+        password=None if auth == "kerberos" and found.get("kinit_mode") == "manual" else found.secret("password"),
         auth=auth,
         ca_file=found.get("ca_file"),
         thumbprint=found.get("thumbprint"),

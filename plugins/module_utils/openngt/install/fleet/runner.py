@@ -59,6 +59,8 @@ class Run:
     connect: Connect
     journal: Journal | None
     stop: threading.Event
+    cut: threading.Event = field(default_factory=threading.Event)
+    """Nobody waits any longer for what may come about by itself."""
     holder: str = field(default_factory=lambda: holder.describe(os.getpid(), "fleet"))
     connections: set[Transport] = field(default_factory=set)
     clients: list[Client] = field(default_factory=list)
@@ -72,6 +74,11 @@ class Run:
             self.clients.append(self.own.client)
         client: Client = self.own.client
         return client
+
+    def pause(self, seconds: float) -> None:
+        """Sleep; INSTALL_INTERRUPTED once the run is cut."""
+        if self.cut.wait(seconds):
+            raise OpenNGTError("INSTALL_INTERRUPTED", "a second signal ended the wait")
 
     def close(self) -> None:
         for client in self.clients:
@@ -93,8 +100,8 @@ def install(
 
     `service` makes a client of the service; it is called once for each thread. Once `stop` is set, or by the first
     SIGINT or SIGTERM, no further guest is begun and those at work come to an orderly end; a second signal cuts their
-    connections. (Signals are looked after in the main thread alone.) `on_signal` is called after each of them, like
-    `on_event` in the caller's thread.
+    connections and ends what they wait for, the proof of a link too. (Signals are looked after in the main thread
+    alone.) `on_signal` is called after each of them, like `on_event` in the caller's thread.
 
     Raises only what concerns all: INVALID_INPUT, SERVICE_CONFLICT (another run has the journal), and what the service
     answers to the first question.
@@ -218,7 +225,7 @@ def _one(run: Run, index: int, target: Target, vm: Json) -> Row:
         elif run.journal is not None:
             run.journal.phase(target.name, phase, seconds)
 
-    site = Site(run.client(), run.connect, run.holder, run.stop, run.connections)
+    site = Site(run.client(), run.connect, run.holder, run.stop, run.connections, pause=run.pause)
     row = GuestInstall(target, vm, run.options, site, on_phase).run()
     if run.journal is not None:
         run.journal.row(row)
@@ -294,6 +301,7 @@ def _stopping_on_signals(run: Run) -> Iterator[None]:
 
     def end(_number: int, _frame: FrameType | None) -> None:
         if run.stop.is_set():
+            run.cut.set()
             for transport in list(run.connections):
                 transport.close()
         run.stop.set()

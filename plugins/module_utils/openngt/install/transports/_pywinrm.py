@@ -7,16 +7,20 @@ of a traceback.
 
 from __future__ import annotations
 
+import email.utils
 import ssl
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, NamedTuple
 
 from ...errors import OpenNGTError
 from ..fleet.target import WinrmLogin
+from ._pykerberos import using
 from .lines import printable
+from .winrm_kerberos import TICKETS, Ticket, refusal
 from .winrm_login import account
 from .winrm_trust import not_reached, thumbprint_seen, untrusted
 
@@ -57,6 +61,8 @@ BUSY_ATTEMPTS = 4
 BUSY_PAUSE_SECONDS = 2.0
 ACCESS_DENIED = 5
 BUSY = 170
+SKEW_SECONDS = 300
+"""More than this between two clocks, and Kerberos refuses: its default everywhere."""
 SHELL_NOT_FOUND = 2150858843
 """wsmerror.h: ERROR_WSMAN_INVALID_SELECTORS, what a shell that is gone answers."""
 
@@ -96,6 +102,9 @@ class Listener:
         self.lost = False
         """The guest does not answer any more, or the connection broke."""
         self._offered: str | None = None
+        self._ahead = 0.0
+        """Seconds by which the guest's clock was before this host's when it refused."""
+        self._ticket: Ticket | None = None
         with self._failures("log in"):
             self._protocol = _protocol(login)
             self._session = self._protocol.transport.build_session()
@@ -104,6 +113,9 @@ class Listener:
         self._session.max_redirects = 0
         self._session.mount("https://", self._adapter)
         self._session.hooks["response"].append(self._read)
+        if login.auth == "kerberos" and login.password is not None:
+            self._ticket = TICKETS.open(account(login), login.password.reveal())
+            _take_ticket(self._session.auth, self._ticket)
 
     def open_shell(self) -> str:
         """GUEST_LOGIN_FAILED, GUEST_REFUSED (a quota too), and what stands in the way of a first connection."""
@@ -159,6 +171,9 @@ class Listener:
     def close(self) -> None:
         """A message of another thread's fails, or goes over a connection that is verified as the first was."""
         self._session.close()
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ticket.close()
 
     def _limit(self, seconds: int) -> None:
         within = seconds + min(seconds, GRACE_SECONDS)
@@ -173,6 +188,7 @@ class Listener:
             # The first says what there is; a later one holds NTLM's challenge.
             offered = {part.split(" ")[0] for part in response.headers.get("WWW-Authenticate", "").split(", ") if part}
             self._offered = printable(", ".join(sorted(offered)).encode()) or None
+            self._ahead = _ahead(response.headers.get("Date"))
 
     def _read(self, response: requests.Response, **_: object) -> None:
         """Called for the last answer, after NTLM and Kerberos have taken the certificate from its open connection."""
@@ -227,10 +243,19 @@ class Listener:
                 self._details(auth=auth, offered=offered),
                 "choose one that is offered (ansible_winrm_transport), or allow this one in the guest: role winrm_prep",
             )
+        remedy = None
+        if auth == "kerberos":
+            if abs(self._ahead) > SKEW_SECONDS:
+                message = (
+                    f"the clock of {self._place} is {self._ahead:+.0f} s from this host's, and Kerberos wants one time"
+                )
+                return OpenNGTError("KERBEROS_CLOCK_SKEW", message, self._details(seconds=round(self._ahead)))
+            remedy = "see that the guest is still a member of its domain, and called by the name that it has there"
         return OpenNGTError(
             "GUEST_LOGIN_FAILED",
             f"{self._place} does not take this login ({auth})",
             self._details(auth=auth, offered=offered),
+            remedy,
         )
 
     def _fault(self, doing: str, exc: WSManFaultError) -> OpenNGTError:
@@ -297,11 +322,10 @@ class Listener:
 
     def _no_token(self, exc: Exception) -> OpenNGTError:
         """The two sides could not agree who they are."""
-        user, remedy = account(self._login), None
-        if self._login.auth == "kerberos":
-            remedy = f"get a ticket first: kinit {user}; the password of the login is not used for Kerberos"
-        message = f"{self._place}: no {self._login.auth} session came about: {exc}"
-        return OpenNGTError("GUEST_LOGIN_FAILED", message, self._details(auth=self._login.auth), remedy)
+        said = printable(" ".join(str(exc).split()).encode())
+        code, remedy = refusal(said) if self._login.auth == "kerberos" else ("GUEST_LOGIN_FAILED", None)
+        message = f"{self._place}: no {self._login.auth} session came about for {account(self._login)}: {said}"
+        return OpenNGTError(code, message, self._details(auth=self._login.auth), remedy)
 
 
 class _VerifyingAdapter(HTTPAdapter):
@@ -369,6 +393,26 @@ def _protocol(login: WinrmLogin) -> Protocol:
         message_encryption="auto",
         proxy=None,
     )
+
+
+def _take_ticket(auth: Any, ticket: Ticket) -> None:
+    """Have pywinrm's Kerberos log in with this ticket, in whichever thread and however often it does."""
+    generate = auth.generate_request_header
+
+    @wraps(generate)
+    def with_ticket(*args: Any, **kwargs: Any) -> Any:
+        with using(ticket.cache):
+            return generate(*args, **kwargs)
+
+    auth.generate_request_header = with_ticket
+
+
+def _ahead(date: str | None) -> float:
+    """By how many seconds an answer's Date is before this host's clock; 0 without one."""
+    try:
+        return email.utils.parsedate_to_datetime(date or "").timestamp() - time.time()
+    except ValueError:
+        return 0.0
 
 
 def _was_cut(exc: OSError) -> bool:

@@ -59,6 +59,8 @@ class Transport(Protocol):
     def close(self) -> None:
         """End the connection; what runs over it sees its input end. From any thread; never raises, never waits long."""
 
-    def __enter__(self) -> Transport: ...
+    def __enter__(self) -> Transport:
+        """The connection itself."""
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        """Close it."""

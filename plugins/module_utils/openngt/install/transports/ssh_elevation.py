@@ -75,7 +75,8 @@ class Fail(Protocol):
 
     def __call__(
         self, code: str, what: str, details: Mapping[str, object] | None = None, remedy: str | None = None, /
-    ) -> OpenNGTError: ...
+    ) -> OpenNGTError:
+        """To be raised by the caller."""
 
 
 def refusal(

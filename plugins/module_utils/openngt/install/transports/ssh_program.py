@@ -26,7 +26,8 @@ EXIT_STATUS_SECONDS = 2.0
 
 
 class Buffer(Protocol):
-    def set_event(self, event: threading.Event, /) -> None: ...
+    def set_event(self, event: threading.Event, /) -> None:
+        """Have it set whenever there is something to read, and at the end."""
 
 
 class Channel(Protocol):
@@ -37,35 +38,47 @@ class Channel(Protocol):
     closed: bool
 
     @property
-    def in_buffer(self) -> Buffer: ...
+    def in_buffer(self) -> Buffer:
+        """Of what the program prints."""
 
     @property
-    def in_stderr_buffer(self) -> Buffer: ...
+    def in_stderr_buffer(self) -> Buffer:
+        """Of its standard error."""
 
     @property
-    def status_event(self) -> threading.Event: ...
+    def status_event(self) -> threading.Event:
+        """Set when `exit_status` holds."""
 
-    def recv(self, size: int, /) -> bytes: ...
+    def recv(self, size: int, /) -> bytes:
+        """At most so much output; empty at its end."""
 
-    def recv_ready(self) -> bool: ...
+    def recv_ready(self) -> bool:
+        """Whether `recv` would not wait."""
 
-    def recv_stderr(self, size: int, /) -> bytes: ...
+    def recv_stderr(self, size: int, /) -> bytes:
+        """As `recv`, of standard error."""
 
-    def recv_stderr_ready(self) -> bool: ...
+    def recv_stderr_ready(self) -> bool:
+        """Whether `recv_stderr` would not wait."""
 
-    def send(self, data: bytes, /) -> int: ...
+    def send(self, data: bytes, /) -> int:
+        """How many bytes the guest has taken."""
 
-    def settimeout(self, seconds: float | None, /) -> None: ...
+    def settimeout(self, seconds: float | None, /) -> None:
+        """For each call from now on; None waits for ever."""
 
-    def shutdown_write(self) -> None: ...
+    def shutdown_write(self) -> None:
+        """End the program's input."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the channel up; the connection stays."""
 
 
 class Guard(Protocol):
     """A limit on what is done to the connection meanwhile; its failures become OpenNGTError."""
 
-    def __call__(self, what: str, seconds: float, /) -> contextlib.AbstractContextManager[None]: ...
+    def __call__(self, what: str, seconds: float, /) -> contextlib.AbstractContextManager[None]:
+        """`what` is done meanwhile, for its name in the failure."""
 
 
 class Bell(threading.Event):

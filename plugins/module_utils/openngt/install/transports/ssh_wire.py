@@ -22,13 +22,17 @@ FIRST_BYTES = 256
 class Stream(Protocol):
     """A socket, or a channel through a jump host."""
 
-    def recv(self, size: int, /) -> bytes: ...
+    def recv(self, size: int, /) -> bytes:
+        """At most so many bytes; empty at the end."""
 
-    def send(self, data: bytes, /) -> int: ...
+    def send(self, data: bytes, /) -> int:
+        """How many bytes were taken."""
 
-    def settimeout(self, seconds: float | None, /) -> None: ...
+    def settimeout(self, seconds: float | None, /) -> None:
+        """For each call from now on; None waits for ever."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """From any thread."""
 
 
 class Wire:

@@ -35,8 +35,9 @@ def connect(login: WinrmLogin, *, seconds: float = CONNECT_SECONDS) -> WinrmTran
 
     Refused before a byte is sent: plain HTTP (GUEST_LOGIN_UNSUPPORTED), a domain's user without Kerberos
     (DOMAIN_USER_UNSUPPORTED), a login that is not whole (INVALID_INPUT), LIBRARY_MISSING. The certificate is verified
-    before anything of the login is sent: GUEST_CERTIFICATE_UNTRUSTED. Kerberos takes its ticket from the caller's cache
-    (`kinit`), never the password. The others are those of base.py.
+    before anything of the login is sent: GUEST_CERTIFICATE_UNTRUSTED. Kerberos gets a ticket for the password, by kinit
+    and in a cache of its own, or without one takes the caller's: KERBEROS_TICKET_MISSING, KERBEROS_REALM_UNREACHABLE,
+    KERBEROS_HOST_UNKNOWN, KERBEROS_CLOCK_SKEW. The others are those of base.py.
     """
     check(login)
     require(login.auth)

@@ -44,7 +44,7 @@ def account(login: WinrmLogin) -> str:
                 "DOMAIN_USER_UNSUPPORTED",
                 f"Kerberos needs the user of {login.host} as user@REALM, with the realm's name in capitals",
                 {"field": "user", "host": login.host},
-                "write the user as user@REALM, and get a ticket first: kinit user@REALM",
+                "write the user as user@REALM",
             )
         return name
     if domain not in ("", ".") or "@" in name:

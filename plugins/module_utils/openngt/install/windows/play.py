@@ -20,7 +20,7 @@ from .guest_script import GUEST_PROGRAM
 from .program import understood
 from .removal_script import REMOVAL
 
-__all__ = ["PARTS", "judged", "parameters", "script"]
+__all__ = ["PARTS", "answer_of", "judged", "parameters", "script"]
 
 Json = dict[str, Any]
 CONVERSATION = "\nConverse\n"
@@ -72,18 +72,24 @@ def parameters(options: Options, version: str, go: Json | None = None) -> dict[s
     return given
 
 
-def judged(output: Sequence[Any], options: Options, version: str, *, present: bool = True) -> Json:
-    """What a script has answered, which stands on the last line that it put out.
-
-    Of `look`: findings, met, operation, reason, agent, before, after. Of `install`: steps, agent, warnings. Of
-    `remove`: steps, reboot_required. Raises what the guest tells as its error, and PROTOCOL_ERROR for anything else.
-    """
+def answer_of(output: Sequence[Any]) -> Json:
+    """The object that a script has answered, which stands on the last line that it put out. PROTOCOL_ERROR."""
     try:
         answer = json.loads(output[-1])
     except (IndexError, TypeError, ValueError):
         answer = None
     if not isinstance(answer, dict):
         raise OpenNGTError("PROTOCOL_ERROR", "the script in the guest gave no JSON object")
+    return answer
+
+
+def judged(output: Sequence[Any], options: Options, version: str, *, present: bool = True) -> Json:
+    """What a script has answered.
+
+    Of `look`: findings, met, operation, reason, agent, before, after. Of `install`: steps, agent, warnings. Of
+    `remove`: steps, reboot_required. Raises what the guest tells as its error, and PROTOCOL_ERROR for anything else.
+    """
+    answer = answer_of(output)
     told = {**header(options, version), "present": present}
     if "facts" in answer:
         found = understood({"phase": "prerequisites", "facts": answer["facts"]}, told)

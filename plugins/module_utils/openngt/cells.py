@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Values as cells of a table, and tables as CSV that is safe to open in a spreadsheet."""
 
+from __future__ import annotations
+
 import csv
 import datetime
 import io
@@ -27,9 +29,10 @@ def text(value: Any) -> str:
 
 def neutral(value: Any) -> str:
     """A cell that no spreadsheet takes for a formula: VM names come from others."""
-    cell = text(value)
+    # A return alone ends a line for who reads CSV, and Python's writer does not quote it.
+    cell = text(value).replace("\r", "\\r")
     is_number = isinstance(value, int | float)
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) and not is_number else cell
+    return f"'{cell}" if text(value).startswith(FORMULA_STARTS) and not is_number else cell
 
 
 def as_csv(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
