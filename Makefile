@@ -62,8 +62,7 @@ collections: venv ## other people's collections that ours calls or is measured w
 	@scripts/collections
 
 $(VENV)/.kerberos: $(VENV)/.stamp | system-packages
-	$(BIN)/pip install --quiet --editable '.[kerberos]'
-	@touch $@
+	@$(BIN)/pip install --quiet --editable '.[kerberos]' && touch $@ || echo "== Kerberos cannot be built here: its tests are skipped"
 
 kerberos: $(VENV)/.kerberos ## Kerberos for WinRM in that environment; the tests of it are skipped without
 
