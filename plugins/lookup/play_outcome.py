@@ -55,6 +55,7 @@ from ansible.plugins.lookup import LookupBase
 
 OURS = (
     "openngt_",
+    "awx_setup_",
     "guest_agent_",
     "guest_customization_",
     "guest_tools_service_",

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +19,20 @@ from .awx import Controller
 
 __all__ = ["World"]
 
-TYPES = Path(__file__).parent / "credential_types.yml"
+AWX = Path(__file__).resolve().parents[2] / "roles/awx_setup/vars/controller.yml"
+
+
+class Loader(yaml.SafeLoader):
+    """Also takes what Ansible shall not template."""
+
+
+Loader.add_constructor("!unsafe", lambda loader, node: loader.construct_scalar(node))
+
+
+def credential_types() -> list[dict[str, Any]]:
+    """As the role awx_setup gives them to an AWX, under their names without the prefix."""
+    found = yaml.load(AWX.read_text(encoding="utf-8"), Loader)["controller_credential_types"]
+    return [{**each, "name": each["name"].replace("{{ awx_setup_prefix }}", "openngt")} for each in found]
 
 
 @dataclass(frozen=True)
@@ -71,5 +85,4 @@ def controller(service: ServiceProcess, fleet: SimulatedFleet, collection: Path,
         },
         "openngt guest credentials": {"credentials": json.dumps(listed)},
     }
-    types = yaml.safe_load(TYPES.read_text(encoding="utf-8"))["controller_credential_types"]
-    return Controller(folder, collection, inventory, fields, types)
+    return Controller(folder, collection, inventory, fields, credential_types())
