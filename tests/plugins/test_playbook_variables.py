@@ -110,7 +110,9 @@ def test_a_data_file_has_the_shape_of_a_roles_arguments(playbook: str) -> None:
     for name, option in named["options"].items():
         keys = {"description", "type", "default", "choices", "required", "elements", "no_log", "options"}
         assert {"description", "type"} <= set(option) <= keys, name
-        assert option.get("default") in [*option.get("choices", [option.get("default")]), None], name
+        default = option.get("default", [])
+        chosen = default if isinstance(default, list) else [default]
+        assert set(map(str, chosen)) <= set(map(str, option.get("choices", chosen))), name
         for role in (role for role in ROLES if name.startswith(f"{role}_")):
             of_role = arguments(role)[name]
             empty = ({}, "")

@@ -5,7 +5,6 @@
 import contextlib
 import errno
 import os
-import re
 import subprocess
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -147,7 +146,7 @@ def replace_link(path: str, target: str) -> None:
 
 def sweep(folder: str) -> List[str]:
     """Remove what killed runs left half-written in a folder; their names. Only where no other writer can be."""
-    swept = [name for name in sorted(os.listdir(folder)) if re.match(re.escape(TEMPORARY), name)]
+    swept = [name for name in sorted(os.listdir(folder)) if name.startswith(TEMPORARY)]
     for name in swept:
         os.unlink(os.path.join(folder, name))
     return swept
