@@ -108,8 +108,8 @@ problems_total:
   type: int
 checks:
   description:
-    - One result for each check. What it is about stands in its key C(items), a list with one entry for each VM or part of
-      the service, the worst first.
+    - One result for each check. What it is about stands in its key C(items), a list with one entry for each VM or part
+      of the service, the worst first.
     - In Jinja write C(check['items']); C(check.items) is a method.
   returned: success
   type: list
