@@ -62,7 +62,7 @@ def run(command: Sequence[str], timeout: float = 60.0) -> Finished:
     COMMAND_NOT_FOUND or COMMAND_TIMED_OUT (`timeout` in seconds).
     """
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
