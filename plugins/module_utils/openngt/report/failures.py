@@ -45,7 +45,7 @@ def states_of_vms(failures: Iterable[Json]) -> dict[str, tuple[str, list[str]]]:
     for one in failures:
         for item in one["items"]:
             if item["vm_uuid"] is not None:
-                _, causes = found.setdefault(item["vm_uuid"], (one["state"], []))
+                _state, causes = found.setdefault(item["vm_uuid"], (one["state"], []))
                 if one["cause"] not in causes:
                     causes.append(one["cause"])
     return found

@@ -80,7 +80,8 @@ th[aria-sort="descending"] button::after { content: " \\2193"; }
 .filters[hidden] { display: none; }
 .filters p { margin: 0; }
 .filters label { display: block; font-size: .85rem; color: var(--quiet); }
-input, select { font: inherit; color: inherit; background: var(--ground); border: 1px solid var(--quiet); border-radius: .3rem; padding: .3rem .6rem; max-width: 100%; }
+input, select { font: inherit; color: inherit; background: var(--ground); border: 1px solid var(--quiet); border-radius: .3rem;
+  padding: .3rem .6rem; max-width: 100%; }
 
 .causes { padding: 0; margin: 0; list-style: none; display: grid; gap: .8rem; }
 .causes > li { padding: .8rem 1rem; border: 1px solid var(--line); border-left: 5px solid var(--edge); border-radius: .4rem; }

@@ -64,10 +64,10 @@ def versions_table(report: Json) -> str:
 
 def expiry_table(bars: Sequence[Bar]) -> str:
     rows = "\n".join(
-        f'<tr><th scope="row">{escaped(bar.title)}</th><td class="n">{bar.total:,}</td>'
-        + "".join(f'<td class="n">{bar.expiry.get(state, 0):,}</td>' for state in ("FAIL", "WARN", "INFO", "PASS"))
+        f'<tr><th scope="row">{escaped(month.title)}</th><td class="n">{month.total:,}</td>'
+        + "".join(f'<td class="n">{month.expiry.get(state, 0):,}</td>' for state in ("FAIL", "WARN", "INFO", "PASS"))
         + "</tr>"
-        for bar in bars
+        for month in bars
     )
     heads = "".join(
         f'<th scope="col" class="n">{text}</th>' for text in ("Certificates", "FAIL", "WARN", "INFO", "PASS")

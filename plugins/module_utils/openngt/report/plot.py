@@ -55,8 +55,8 @@ def bars_of(months: Sequence[Json], now: datetime.datetime) -> list[Bar]:
         number: Bar(name_of(number), NAMES[number % 12], str(number // 12), {}) for number in range(first, last + 1)
     }
     for number, one in found.items():
-        bar = past if number < first else later if number > last else bars[number]
-        bar.add(one["expiry"])
+        month = past if number < first else later if number > last else bars[number]
+        month.add(one["expiry"])
     return [*([past] if past.total else []), *bars.values(), *([later] if later.total else [])]
 
 
@@ -72,9 +72,9 @@ def summary_of(bars: Sequence[Bar]) -> str:
     """The plot in a sentence, for who cannot see it."""
     if not bars:
         return "There is no certificate."
-    most = max(bars, key=lambda bar: bar.total)
-    total = sum(bar.total for bar in bars)
-    urgent = sum(bar.expiry.get("FAIL", 0) for bar in bars)
+    most = max(bars, key=lambda month: month.total)
+    total = sum(month.total for month in bars)
+    urgent = sum(month.expiry.get("FAIL", 0) for month in bars)
     return (
         f"{plural(total, 'certificate')}, ending from {bars[0].title} to {bars[-1].title}; most of them, "
         f"{most.total:,}, in {most.title}; {urgent:,} expired or within days of it."
@@ -83,7 +83,7 @@ def summary_of(bars: Sequence[Bar]) -> str:
 
 def expiry_plot(bars: Sequence[Bar]) -> str:
     """Stacked by urgency; the numbers stand above the bars."""
-    most = max((bar.total for bar in bars), default=0)
+    most = max((month.total for month in bars), default=0)
     rise = step_of(most)
     lines = max(1, -(-most // rise))
     area, floor = HEIGHT - TOP - BOTTOM, HEIGHT - BOTTOM
@@ -100,29 +100,29 @@ def expiry_plot(bars: Sequence[Bar]) -> str:
         parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="axis" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{rise * number:,}</text>')
     shown_year = ""
-    for place, bar in enumerate(bars):
+    for place, month in enumerate(bars):
         middle = LEFT + 4 + step * (place + 0.5)
-        parts.append(drawn(bar, middle, width, floor, area / (lines * rise)))
-        new_year = bar.year and bar.year != shown_year
-        shown_year = bar.year or shown_year
-        parts.append(f'<text class="axis" x="{middle:.1f}" y="{floor + 18}" text-anchor="middle">{bar.label}</text>')
+        parts.append(drawn(month, middle, width, floor, area / (lines * rise)))
+        new_year = month.year and month.year != shown_year
+        shown_year = month.year or shown_year
+        parts.append(f'<text class="axis" x="{middle:.1f}" y="{floor + 18}" text-anchor="middle">{month.label}</text>')
         if new_year:
-            parts.append(f'<text x="{middle:.1f}" y="{floor + 36}" text-anchor="middle">{bar.year}</text>')
+            parts.append(f'<text x="{middle:.1f}" y="{floor + 36}" text-anchor="middle">{month.year}</text>')
     return "\n".join([*parts, "</svg>"])
 
 
-def drawn(bar: Bar, middle: float, width: float, floor: float, unit: float) -> str:
-    if not bar.total:
+def drawn(month: Bar, middle: float, width: float, floor: float, unit: float) -> str:
+    if not month.total:
         return ""
-    parts = [f"<g><title>{escaped(bar.title)}: {plural(bar.total, 'certificate')}</title>"]
+    parts = [f"<g><title>{escaped(month.title)}: {plural(month.total, 'certificate')}</title>"]
     y = floor
     for state in STACK:
-        height = bar.expiry.get(state, 0) * unit
+        height = month.expiry.get(state, 0) * unit
         if height:
             y -= height
             place = f'x="{middle - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
             parts.append(f'<rect class="bar {state}" {place}/>')
-    parts.append(f'<text x="{middle:.1f}" y="{y - 6:.1f}" text-anchor="middle">{bar.total:,}</text></g>')
+    parts.append(f'<text x="{middle:.1f}" y="{y - 6:.1f}" text-anchor="middle">{month.total:,}</text></g>')
     return "".join(parts)
 
 
@@ -138,7 +138,7 @@ def step_of(most: int) -> int:
 
 def share(parts: Sequence[tuple[str, int]]) -> str:
     """Parts of a whole side by side, by class and number. The same numbers stand in words beside it."""
-    total = sum(count for _, count in parts) or 1
+    total = sum(count for _name, count in parts) or 1
     x, drawn_parts = 0.0, []
     for name, count in parts:
         width = 1000 * count / total
