@@ -166,6 +166,8 @@ def main() -> None:
         *(sys.executable, "-m", "pytest", "-q", "tests/artefacts"),
         OPENNGT_TEST_BUNDLE=str(bundle),
     )
+    [tarball] = options.out.glob("openngt-guest_tools-*.tar.gz")
+    step("Have galaxy-importer judge the tarball", HERE / "scripts/importer", tarball)
     step("The main flow with the source tree out of sight", HERE / "scripts/smoke", bundle)
     files = "\n".join(f"  {path}" for path in sorted(options.out.iterdir()))
     sys.stdout.write(f"openngt {version} is built and judged; tag and uploads: docs/releasing.md\n{files}\n")

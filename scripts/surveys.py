@@ -180,7 +180,9 @@ def surveys() -> dict[str, str]:
     for name, playbook in playbooks().items():
         survey = survey_of(playbook)
         if survey:
-            text = yaml.dump({name: survey}, Dumper=Indented, sort_keys=False, width=120, allow_unicode=True)
+            text = yaml.dump(
+                {f"awx_setup_survey_{name}": survey}, Dumper=Indented, sort_keys=False, width=120, allow_unicode=True
+            )
             found[f"{name}.yml"] = HEAD + text
     return found
 

@@ -18,6 +18,7 @@ from ..module_utils.failure import told
 from ..module_utils.openngt.errors import OpenNGTError
 from ..module_utils.openngt.install.bare_guest import (
     Bare,
+    at_least,
     demand_brought,
     family_to_bring,
     probe,
@@ -66,7 +67,7 @@ class ActionModule(ActionBase):
 
     def _probe(self, task_vars: Json) -> Bare:
         minimum = parse_version(str(self._task.args.get("minimum_python", DEFAULT_MINIMUM)))
-        done = self._low_level_execute_command(probe(self._interpreters(task_vars), minimum), sudoable=True)
+        done = self._low_level_execute_command(probe(self._interpreters(task_vars), at_least(minimum)), sudoable=True)
         if done["rc"] != 0:
             said = (done["stderr"] or done["stdout"]).strip()
             raise OpenNGTError("COMMAND_FAILED", f"the guest's shell does not work: {said}", {"rc": done["rc"]})

@@ -107,7 +107,10 @@ problems_total:
   returned: success
   type: int
 checks:
-  description: One result for each check.
+  description:
+    - One result for each check. What it is about stands in its key C(items), a list with one entry for each VM or part
+      of the service, the worst first.
+    - In Jinja write C(check['items']); C(check.items) is a method.
   returned: success
   type: list
   elements: dict
@@ -124,10 +127,6 @@ checks:
     message:
       description: The result in one sentence.
       type: str
-    items:
-      description: What the result is about, one entry for each VM or part of the service, the worst first.
-      type: list
-      elements: dict
     items_total:
       description: How many there are.
       type: int

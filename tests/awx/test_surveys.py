@@ -40,7 +40,7 @@ def test_awx_takes_each_written_survey() -> None:
     assert len(written) > 10
     for path in written:
         [(name, survey)] = read(path).items()
-        assert name == path.stem
+        assert name == f"awx_setup_survey_{path.stem}"
         check_survey(survey)
 
 

@@ -15,7 +15,17 @@ from openngt_service.lab.service_process import clean_environment
 from .examples import ROOT
 from .session import UUIDS, copy_tree
 
-__all__ = ["BEFORE", "BEFORE_ON_GUESTS", "IDS", "VARIABLES", "environment", "inventory", "own_environment"]
+__all__ = [
+    "BEFORE",
+    "BEFORE_ON_GUESTS",
+    "IDS",
+    "ON_SIMULATED_GUESTS",
+    "VARIABLES",
+    "environment",
+    "inventory",
+    "own_environment",
+    "program_before_fake",
+]
 
 WEB1 = UUIDS["web1"]
 CLUSTER = "c1a57e12-4f0e-4c7d-9a55-5b1f6c0d7e42"
@@ -128,6 +138,20 @@ BEFORE_ON_GUESTS: Mapping[str, list[str]] = {
 }
 """Where it is something else, or only there."""
 
+ON_SIMULATED_GUESTS = {
+    "docs/diagnosis.md",
+    "docs/prerequisites.md",
+    "plugins/modules/agent.py",
+    "plugins/modules/link_info.py",
+    "plugins/modules/mount.py",
+    "plugins/modules/prerequisites.py",
+    "plugins/modules/vm_info.py",
+    "roles/guest_agent/README.md",
+    "roles/linux_prerequisites/README.md",
+}
+"""They ask of a guest no more than a login, a disc and an agent, so tests/simulated runs them where it can, in a
+fraction of the time. That their plays work on a real one is what the other tests of tests/e2e show."""
+
 IDS = {
     "5d0c0e0a6c9b4d0f8a3c1f2e4b6a8c0d": "openngt health alerts --output csv | sed -n 2p | cut -d, -f1",
     "78417249bc5e417e85f2aef127bc8bbb": "openngt task list --output csv | sed -n '/,fleet_refresh,/{s/,.*//p;q}'",
@@ -164,6 +188,18 @@ def environment(folder: Path, collection: Path, path: list[str]) -> dict[str, st
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_TIMEOUT": "60",
     }
+
+
+def program_before_fake(folder: Path) -> str:
+    """A folder for PATH with `openngt` itself, before the fake hypervisor of the file `hypervisor.json` in `folder`."""
+    place = folder / "bin"
+    place.mkdir()
+    (place / "openngt").write_text(
+        f"#!/bin/sh\nPYTHONPATH={ROOT} OPENNGT_TEST_HYPERVISOR={folder / 'hypervisor.json'} "
+        f'exec {sys.executable} -m tests.fakes.service "$@"\n'
+    )
+    (place / "openngt").chmod(0o755)
+    return str(place)
 
 
 def own_environment(folder: Path, tree: Path) -> dict[str, str]:

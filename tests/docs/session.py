@@ -9,11 +9,22 @@ from typing import Any
 
 import yaml
 
-from .examples import ROOT, Example, examples_of, files_of, tasks_of
+from .examples import MODULES, PAGES, ROOT, Example, examples_of, files_of, tasks_of
 from .shape import differences
 from .shell import Finished, Shell
 
-__all__ = ["NOT_RUN", "UNIT", "UUIDS", "Session", "copy_tree", "not_run", "on_guests", "page_name", "run_page"]
+__all__ = [
+    "NOT_RUN",
+    "UNIT",
+    "UUIDS",
+    "Session",
+    "copy_tree",
+    "not_run",
+    "on_guests",
+    "page_name",
+    "run_page",
+    "take_a_guest",
+]
 
 UUIDS = {"web1": "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21", "db1": "564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11"}
 """The VMs of all pages, where a page says which UUID."""
@@ -85,6 +96,13 @@ def on_guests(example: Example) -> bool:
             if any(map(plays_on_guests, played)) or ours - CONTROLLERS_PLAYBOOKS:
                 return True
     return False
+
+
+def take_a_guest() -> list[Path]:
+    """The pages with an example that does."""
+    return [
+        page for page in [*PAGES, *MODULES] if any(on_guests(one) and not not_run(one) for one in examples_of(page))
+    ]
 
 
 def asks_guests(words: Sequence[str]) -> bool:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every example that takes no guest is run, page by page, with the real service; the rest is in tests/e2e."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from tests.fakes.hypervisor import FakeHypervisor
 
 from ..conftest import program
 from .examples import MODULES, PAGES, ROOT, examples_of, files_of
-from .layouts import BEFORE, IDS, VARIABLES, environment, inventory, own_environment
+from .layouts import BEFORE, IDS, VARIABLES, environment, inventory, own_environment, program_before_fake
 from .session import NOT_RUN, UUIDS, Session, not_run, on_guests, page_name, run_page
 from .shell import Shell
 
@@ -22,31 +21,22 @@ SLOW = {"README.md"}
 REAL_HYPERVISOR = {"docs/lab.md"}
 LIMIT_SECONDS = 300.0
 
-OPENNGT = f"""\
-#!/bin/sh
-# The program itself, before the fake hypervisor.
-PYTHONPATH={ROOT} OPENNGT_TEST_HYPERVISOR="$(dirname "$0")/../hypervisor.json" \\
-    exec {sys.executable} -m tests.fakes.service "$@"
-"""
-
 
 @pytest.fixture
 def session_for(collection: Path, tmp_path: Path) -> Iterator[Callable[[Path], Session]]:
     shells: list[Shell] = []
 
     def make(page: Path) -> Session:
-        folder, bin_folder = tmp_path / "page", tmp_path / "bin"
+        folder = tmp_path / "page"
         folder.mkdir()
-        bin_folder.mkdir()
-        (bin_folder / "openngt").write_text(OPENNGT)
-        (bin_folder / "openngt").chmod(0o755)
+        bin_folder = program_before_fake(tmp_path)
         hypervisor = FakeHypervisor(tmp_path / "hypervisor.json")
         for name, vm_uuid in UUIDS.items():
             hypervisor.add(vm_uuid, name, {"cd0": None, "cd1": None})
         if page_name(page) == "README.md":
             outside = own_environment(tmp_path, folder)
         else:
-            fake = [] if page_name(page) in REAL_HYPERVISOR else [str(bin_folder)]
+            fake = [] if page_name(page) in REAL_HYPERVISOR else [bin_folder]
             outside = environment(tmp_path, collection, [*fake, str(Path(program("openngt")).parent)])
         shell = Shell(folder, outside, private=True, limit=LIMIT_SECONDS)
         shells.append(shell)

@@ -16,18 +16,17 @@ from openngt_service.lab.process import free_port
 from openngt_service.lab.service_process import HOST_SEEN_FROM_GUESTS, ServiceProcess
 
 from ..conftest import program
-from ..docs.examples import MODULES, PAGES, examples_of
-from ..docs.layouts import BEFORE, BEFORE_ON_GUESTS, IDS, VARIABLES, environment, own_environment
-from ..docs.session import UUIDS, Session, not_run, on_guests, page_name, run_page
+from ..docs.layouts import BEFORE, BEFORE_ON_GUESTS, IDS, ON_SIMULATED_GUESTS, VARIABLES, environment, own_environment
+from ..docs.session import UUIDS, Session, on_guests, page_name, run_page, take_a_guest
 from ..docs.shell import Finished, Shell
+from ..fakes.simulated_guests.fleet import MAY_SIMULATE
 from .conftest import Guests, WarmVm
 from .hands import insert, monitor, said, until
 
 pytestmark = pytest.mark.guest
 
-TAKE_A_GUEST = [
-    page for page in [*PAGES, *MODULES] if any(on_guests(one) and not not_run(one) for one in examples_of(page))
-]
+ELSEWHERE = ON_SIMULATED_GUESTS if MAY_SIMULATE else set()
+TAKE_A_GUEST = [page for page in take_a_guest() if page_name(page) not in ELSEWHERE]
 LIMIT_SECONDS = 900.0
 # Its other examples bring VMs of their own, which tests/docs runs.
 GUESTS_ONLY = {"docs/lab.md"}

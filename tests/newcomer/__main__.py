@@ -176,7 +176,8 @@ def main() -> None:
     sys.stdout.write(f"== Debian {SUITE} with {json.dumps(HAS)}, in {root}\n")
     sys.stdout.flush()
     if options.debian:
-        shutil.copytree(options.debian, root, symlinks=True)
+        root.parent.mkdir(parents=True)
+        subprocess.run(["cp", "-a", str(options.debian), str(root)], check=True)
     else:
         lay_debian(root)
     for name in FROM_HOST:

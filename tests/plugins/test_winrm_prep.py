@@ -17,7 +17,7 @@ from tests.conftest import program
 from tests.fakes import powershell
 from tests.fakes.powershell_run import Killed
 from tests.fakes.windows_guest import WindowsGuest
-from tests.fakes.winrm_server import Certificate, Run, WinrmServer, make_certificate
+from tests.fakes.winrm_server import Certificate, Drop, Run, WinrmServer, make_certificate
 from tests.fakes.winrm_server.ansible import modules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,17 +36,47 @@ class Prepared:
         self.first = make_certificate(folder)
         self.shown = self.first.thumbprint
         self.calls: list[dict[str, Any]] = []
+        self.asked_for_end = 0
+        self.job: dict[str, Any] | None = None
+        """What the guest does alone: the module's arguments."""
+        self.closes = False
+        """Without its own listener nobody reaches the guest any more, as behind a real one."""
         self.server = WinrmServer(self.play, users={"admin": PASSWORD}, certificate=self.first)
         self.pins = folder / "host_vars"
 
     def play(self, run: Run) -> int:
         try:
-            return modules({"ansible.windows.win_powershell": self.powershell})(run)
+            answers = {"ansible.windows.win_powershell": self.powershell}
+            answers |= {"ansible.legacy.async_status": self.async_status}
+            return modules(answers)(run)
         except Killed:
             return 1
 
     def powershell(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        self.calls.append(arguments["parameters"])
+        parameters = arguments["parameters"]
+        self.calls.append(parameters)
+        if parameters["State"] == "absent" and not parameters.get("Check") and self.job is None:
+            self.job = arguments  # as Ansible's wrapper of asynchronous tasks, which a simulator cannot start
+            return {"ansible_job_id": "j1.2", "started": 1, "finished": 0, "results_file": "C:\\j1.2"}
+        return self.done(arguments)
+
+    def async_status(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """At work when it is asked the first time, done the second."""
+        if arguments["mode"] == "cleanup":
+            self.job = None
+            return {}
+        self.asked_for_end += 1
+        assert self.job is not None
+        if self.asked_for_end == 1:
+            if self.closes:  # it is done with its listener before it is asked again
+                self.done(self.job)
+                assert self.guest.listeners == []
+                for action in ("Create", "Command", "Delete"):
+                    self.server.fail(action, Drop(), times=100)
+            return {"started": 1, "finished": 0}
+        return {**self.done(self.job), "started": 1, "finished": 1, "ansible_job_id": "j1.2"}
+
+    def done(self, arguments: dict[str, Any]) -> dict[str, Any]:
         answer = self.guest.run(arguments["script"], arguments["parameters"])
         self.follow()
         return {"output": [json.dumps(answer)], "changed": True, "error": []}
@@ -143,11 +173,30 @@ def test_first_run_again_renewal_and_back_over_the_pinned_certificate(prepared: 
     assert pem.read_text().count("BEGIN CERTIFICATE") == 1
     assert prepared.changes() == 0
 
-    assert prepared.changes("--check", state="absent") > 0
+    said = prepared.role("--check", state="absent")
+    assert RECAP.search(said)[1] != "0" and '"restored": "nothing"' in said, said  # type: ignore[index]
     assert guest.listeners
-    assert prepared.changes(state="absent") > 0
+    said = prepared.role(state="absent")
+    assert '"restored": "all"' in said and prepared.asked_for_end == 2, said
     assert guest.settings() == before
     assert list(prepared.pins.rglob("winrm_prep.*")) == []
+
+
+@pytest.mark.slow
+def test_putting_back_over_the_door_that_it_closes_says_what_was_seen(prepared: Prepared) -> None:
+    """The guest goes on alone; a failure that it can still tell is the role's."""
+    before = prepared.guest.settings()
+    prepared.role()
+    prepared.guest.refuses = lambda effect: "Access is denied." if effect.startswith("remove rule") else None
+    said = prepared.role(status=2, state="absent")
+    assert "Access is denied." in said and "[INTERNAL] remedy:" in said, said
+    assert (prepared.pins / "web1/winrm_prep.pem").exists(), "the door is as it was"
+
+    prepared.guest.refuses = lambda _effect: None
+    prepared.closes, prepared.asked_for_end = True, 0
+    said = prepared.role(state="absent")
+    assert '"restored": "unseen"' in said and "through another door" in said, said
+    assert prepared.guest.settings() == before and list(prepared.pins.rglob("winrm_prep.*")) == []
 
 
 @pytest.mark.slow

@@ -11,6 +11,9 @@ from ..fakes.simulated_guests.spec import ADMIN
 from ..fakes.waiting import until
 from .conftest import World
 
+MANY = 200
+GIB_FOR_MANY = 6
+
 
 @pytest.mark.slow
 def test_the_playbook_installs_and_the_agents_are_back_after_a_power_cut(world: World, tmp_path: Path) -> None:
@@ -34,6 +37,26 @@ def test_the_playbook_installs_and_the_agents_are_back_after_a_power_cut(world: 
     again = world.playbook("install", inventory)
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("changed=0") == 3, again.stdout
+
+
+@pytest.mark.slow
+def test_two_hundred_guests_end_with_as_many_serials_and_links(world: World) -> None:
+    """At the size that users have; the benchmark does it with five hundred, beside its peers."""
+    if (available := memory_available_gib()) < GIB_FOR_MANY:
+        pytest.skip(f"{MANY} agents take {GIB_FOR_MANY} GiB of memory; {available:.1f} are available")
+    names = {f"vm{number:03}" for number in range(MANY)}
+    world.fleet.add(*names)
+    world.fleet.start()
+    report = world.install(world.targets(), wait_seconds=300)
+    assert report.error is None, report.error.message
+    assert report.summary["counts"] == {"installed": MANY}
+    assert world.proven() == names
+    assert world.service.hypervisor.media() == []
+
+
+def memory_available_gib() -> float:
+    [line] = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable")]
+    return int(line.split()[1]) / 1024**2
 
 
 def test_guests_end_with_the_process_that_has_them(world: World) -> None:

@@ -9,10 +9,11 @@ sources are read through their loaders, and the zip stores them uncompressed, in
 import ast
 import importlib.util
 import io
+import marshal
 import zipfile
 from typing import Dict, List
 
-__all__ = ["agent_modules", "build_zipapp", "installer_source", "source_of"]
+__all__ = ["agent_modules", "build_zipapp", "compiled_modules", "installer_source", "source_of"]
 
 # Ansible sends along what a source imports by statement: these make it send the agent, and never run, for the agent is
 # meant for another machine. They are also the list of what goes into the zipapp: a new module is added here, once.
@@ -103,11 +104,16 @@ INSTALLER = "install_ngt"
 AGENT = "agent"
 PACKAGE = "openngt_agent"
 """The agent's name inside the zipapp."""
+ELSEWHERE = "windows"
+"""How the names begin of what a Linux guest never imports."""
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = b"""\
 # SPDX-License-Identifier: GPL-3.0-or-later
+import gc
 import sys
+
+gc.disable()  # what is imported stays: to look through it for garbage would take a tenth of the start
 
 from openngt_agent.compiled import use
 
@@ -115,6 +121,9 @@ use(sys.argv[0])
 
 from openngt_agent.cli import main
 
+if hasattr(gc, "freeze"):  # Python 3.7
+    gc.freeze()
+gc.enable()
 sys.exit(main())
 """
 
@@ -136,13 +145,31 @@ def build_zipapp() -> bytes:
     """The content of `ngt_agent.pyz`. LookupError names a module whose source did not come along."""
     files = {"__main__.py": MAIN}
     for name in agent_modules():
-        files["{0}/{1}.py".format(PACKAGE, name.replace(".", "/"))] = _agent_source(name)
+        files[_path(name)] = _agent_source(name)
     return _archive(files)
+
+
+def compiled_modules() -> bytes:
+    """The zipapp's modules for a Linux guest as this Python compiles them, for one with the same magic number.
+
+    marshal of {module's name in the zipapp: marshal of its code}.
+    """
+    codes = {}
+    for name in agent_modules():
+        if not name.startswith(ELSEWHERE):
+            code = compile(_agent_source(name), _path(name), "exec", dont_inherit=True)
+            module = "{0}.{1}".format(PACKAGE, name)
+            codes[module[: -len(".__init__")] if name == "__init__" else module] = marshal.dumps(code)
+    return marshal.dumps(codes)
 
 
 def installer_source() -> bytes:
     """The content of `install_ngt.py`. LookupError when it did not come along."""
     return _agent_source(INSTALLER)
+
+
+def _path(name: str) -> str:
+    return "{0}/{1}.py".format(PACKAGE, name.replace(".", "/"))
 
 
 def _archive(files: Dict[str, bytes]) -> bytes:

@@ -46,7 +46,7 @@ def run(
     Raises COMMAND_NOT_FOUND or COMMAND_TIMED_OUT (`timeout` in seconds).
     """
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             list(command),
             input=stdin,
             stdout=subprocess.PIPE,

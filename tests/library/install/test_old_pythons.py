@@ -41,10 +41,38 @@ except errors.OpenNGTError as error:
     print(error.code)
 """
 
+# What the installer keeps for the agent's start is the same, whoever has compiled it.
+COMPILED = """
+import sys
+from openngt.agent_bundle import build_zipapp, compiled_modules
+from openngt.install import agent_here
+from openngt import errors
+zipapp = build_zipapp()
+try:
+    agent_here.install(zipapp, "/nonexistent", None, 0.0, True, {compiled})
+except errors.OpenNGTError as error:
+    assert error.code in ("PERMISSION_DENIED", "PREREQUISITES_NOT_MET", "DISC_INVALID"), error
+import marshal
+content = sys.modules["openngt_agent.compiled"].content_for(zipapp)
+codes = marshal.loads(content[content.index(b"\\n") + 1 + 4 + 32 :])
+print(sorted((name, marshal.loads(code).co_code.hex()) for name, code in codes.items()))
+"""
+
+
+def said_by(python: str, program: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins/module_utils"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([python, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
 
 @pytest.mark.parametrize("python", interpreters().values(), ids=interpreters())
 def test_the_guest_side_runs(python: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins/module_utils"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([python, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "DISC_NOT_FOUND\n"
+    assert said_by(python, PROGRAM) == "DISC_NOT_FOUND\n"
+
+
+@pytest.mark.parametrize("python", interpreters().values(), ids=interpreters())
+def test_an_agent_that_was_sent_compiled_is_the_one_that_the_guest_would_have_compiled(python: str) -> None:
+    sent = said_by(python, COMPILED.format(compiled="compiled_modules()"))
+    assert "openngt_agent.service" in sent
+    assert sent == said_by(python, COMPILED.format(compiled=None))

@@ -120,7 +120,7 @@ def _run(program: Optional[str], arguments: List[str]) -> Optional[str]:
     if program is None:
         return None
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             [program] + arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -32,12 +32,13 @@ def path_beside(zipapp: str) -> str:
 def content_for(zipapp: bytes) -> bytes:
     """The file for a zipapp of these bytes and the Python that runs this; without what cannot be compiled.
 
-    What this very process was imported from is not compiled twice.
+    What this very process was imported from is not compiled twice; a loader that is `whole` has all there is.
     """
     digest = hashlib.sha256(zipapp).digest()
     loader: Any = getattr(sys.modules[PACKAGE], "__loader__", None)
-    codes: Dict[str, bytes] = dict(loader.codes) if getattr(loader, "digest", None) == digest else {}
-    for path, source in _sources(zipapp):
+    ours = getattr(loader, "digest", None) == digest
+    codes: Dict[str, bytes] = dict(loader.codes) if ours else {}
+    for path, source in () if ours and getattr(loader, "whole", False) else _sources(zipapp):
         name = _module(path)
         if name is not None and name not in codes:
             with contextlib.suppress(SyntaxError, ValueError):

@@ -5,7 +5,6 @@
 import os
 from typing import Any, Dict, Optional
 
-from . import cloud_init
 from .paths import Paths
 
 __all__ = ["shown"]
@@ -23,6 +22,8 @@ def shown(paths: Paths) -> Optional[Dict[str, Any]]:
     """
     if not os.path.exists(paths.at("run/cloud-init/status.json")):
         return None
+    from . import cloud_init  # here alone: most guests have none, and it costs each start of the agent
+
     found = cloud_init.read(paths.root, ask=False)
     status = SAID.get(found["state"])
     if status is None:

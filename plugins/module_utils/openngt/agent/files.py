@@ -5,7 +5,6 @@
 import contextlib
 import errno
 import os
-import re
 import subprocess
 from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -63,7 +62,7 @@ def run(command: Sequence[str], timeout: float = 60.0) -> Finished:
     COMMAND_NOT_FOUND or COMMAND_TIMED_OUT (`timeout` in seconds).
     """
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -147,7 +146,7 @@ def replace_link(path: str, target: str) -> None:
 
 def sweep(folder: str) -> List[str]:
     """Remove what killed runs left half-written in a folder; their names. Only where no other writer can be."""
-    swept = [name for name in sorted(os.listdir(folder)) if re.match(re.escape(TEMPORARY), name)]
+    swept = [name for name in sorted(os.listdir(folder)) if name.startswith(TEMPORARY)]
     for name in swept:
         os.unlink(os.path.join(folder, name))
     return swept

@@ -2,6 +2,7 @@
 # Runs in guests: Python 3.6, standard library only.
 """The identity in the guest: `identity.pem`, one file, so that one rename swaps it all (ARCHITECTURE.md, section 2)."""
 
+import functools
 import os
 import ssl
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -79,8 +80,12 @@ def render(identity: Identity) -> bytes:
 _HEADER = ("generation", "kind", "vm_uuid", "ngt_uuid", "cluster_uuid", "ca_sha256")
 
 
+@functools.lru_cache(maxsize=2)
 def parse(content: bytes) -> Identity:
-    """An identity from the bytes of identity.pem; ValueError when it is damaged. It may have expired."""
+    """An identity from the bytes of identity.pem; ValueError when it is damaged. It may have expired.
+
+    The same bytes are proven once: the agent asks for its identity at each try to connect.
+    """
     header, client_pem, ca_pem = _split(content)
     identity = make(
         str(header.get("kind")),

@@ -3,6 +3,7 @@
 """What an installation is on every system: what shall be there, what of it is, and the steps that need no system."""
 
 import contextlib
+import itertools
 import os
 import shutil
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
@@ -33,7 +34,8 @@ __all__ = [
     "wait_for_link",
 ]
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = (0.05, 0.1, 0.2, 0.5)
+"""Between two looks for the link, the last one over and over: most links are there in a moment."""
 # Beside the agent itself: folders, what starts it, the journal of its first start.
 SPARE_BYTES = 16 * 1024 * 1024
 
@@ -158,7 +160,7 @@ def wait_for_link(guest: Guest, target: Target) -> None:
     """LINK_NOT_ACTIVE with the agent's view unless it connects, with its long-lived identity, in time."""
     generation = load(guest.paths).generation
     end = guest.monotonic() + target.wait_seconds
-    while True:
+    for pause in itertools.chain(POLL_SECONDS, itertools.repeat(POLL_SECONDS[-1])):
         status = read_status(guest.paths) or {}
         if is_linked(status, generation):
             break
@@ -168,7 +170,7 @@ def wait_for_link(guest: Guest, target: Target) -> None:
                 "no link within {0:g} s; the agent says: {1}".format(target.wait_seconds, _in_words(status)),
                 {"guest": status},
             )
-        guest.sleep(POLL_SECONDS)
+        guest.sleep(pause)
 
 
 def is_linked(status: Dict[str, Any], generation: int) -> bool:

@@ -46,7 +46,7 @@ _UNSUITABLE = re.compile(r'[\x00-\x1f\x7f"*:<>?\\|]')
 MOST_LEVELS = 16
 # It becomes the name of a folder beside the link `current`: it starts with a digit.
 VERSION = re.compile(r"[0-9][0-9A-Za-z.+_-]{0,63}")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d{1,6})?(?:Z|([+-])(\d\d):([0-5]\d))")
 
 FileEntry = NamedTuple("FileEntry", [("path", str), ("size", int), ("sha256", str)])
 
@@ -165,9 +165,12 @@ def _number(found: Dict[str, Any], field: str, least: int, most: int) -> int:
 
 
 def parse_time(text: str) -> datetime.datetime:
-    """RFC 3339 to aware time; Python 3.6 has no fromisoformat."""
+    """RFC 3339 to aware time; Python 3.6 has no fromisoformat, and strptime takes milliseconds to get ready."""
     match = _TIME.fullmatch(text)
     if not match:
         raise ValueError("expires must be a time as RFC 3339 has it")
-    zone = match.group(2).replace("Z", "+00:00").replace(":", "")
-    return datetime.datetime.strptime(match.group(1) + zone, "%Y-%m-%dT%H:%M:%S%z")
+    year, month, day, hour, minute, second = (int(number) for number in match.groups()[:6])
+    sign, hours, minutes = match.groups()[6:]
+    east = datetime.timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    zone = datetime.timezone(-east if sign == "-" else east)
+    return datetime.datetime(year, month, day, hour, minute, second, tzinfo=zone)

@@ -2,7 +2,6 @@
 # Runs in guests: Python 3.6, standard library only.
 """`/run/openngt/status.json`: what the agent says of itself, for everybody in the guest. No secret is in it."""
 
-import logging
 import os
 from typing import Any, Dict, Optional
 
@@ -15,8 +14,6 @@ from .times import now_text, text_of
 from .version import __version__
 
 __all__ = ["RuntimeStatus", "identity_shown", "no_link", "read"]
-
-log = logging.getLogger("openngt.agent")
 
 MOST = 65536
 
@@ -110,7 +107,9 @@ class RuntimeStatus:
                 replace_file(self._paths.status, strict_json.dump(self._record) + b"\n", durable=False)
         except AgentError as exc:
             if not self._failed:
-                log.warning("status is not written: %s", exc.message)
+                import logging  # here alone: the installer reads what the agent has written, and has no log
+
+                logging.getLogger("openngt.agent").warning("status is not written: %s", exc.message)
             self._failed = True
         else:
             self._failed = False

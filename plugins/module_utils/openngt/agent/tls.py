@@ -12,6 +12,7 @@ import ssl
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from .files import anonymous_file
+from .times import seconds_of_certificate
 
 __all__ = [
     "Certificate",
@@ -153,8 +154,8 @@ def _certificate(found: Dict[str, Any]) -> Certificate:
         common_name=names[0] if len(names) == 1 else "",
         serial="{0:x}".format(int(found["serialNumber"], 16)),
         uris=tuple(uris),
-        not_before=float(ssl.cert_time_to_seconds(found["notBefore"])),
-        not_after=float(ssl.cert_time_to_seconds(found["notAfter"])),
+        not_before=seconds_of_certificate(found["notBefore"]),
+        not_after=seconds_of_certificate(found["notAfter"]),
     )
 
 

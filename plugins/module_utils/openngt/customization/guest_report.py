@@ -143,7 +143,10 @@ def _last_stage_failed() -> bool:
     """It was killed, and leaves no result."""
     with contextlib.suppress(OSError):
         command = ["systemctl", "is-failed", "--quiet", "cloud-final.service"]
-        return subprocess.call(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0
+        status = subprocess.call(  # pylint: disable=ansible-bad-function
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        return status == 0
     return False
 
 

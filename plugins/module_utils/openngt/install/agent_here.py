@@ -10,10 +10,9 @@ import marshal
 import os
 import signal
 import sys
-import zipfile
 from importlib.machinery import ModuleSpec
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 from ..errors import OpenNGTError
 from .agent_steps import INSTALL_SECONDS
@@ -26,17 +25,17 @@ PACKAGE = "openngt_agent"
 class Modules:
     """Finder and loader of a zipapp's modules, from memory.
 
-    The agent's own compiled.py takes `digest` and `codes` from here, so that nothing is compiled twice.
+    The agent's own compiled.py takes `digest`, `codes` and `whole` from here, so that nothing is compiled twice.
     """
 
-    def __init__(self, zipapp: bytes) -> None:
+    def __init__(self, zipapp: bytes, compiled: Optional[bytes]) -> None:
         self.digest = hashlib.sha256(zipapp).digest()
-        self.codes: Dict[str, bytes] = {}
-        self._zip = zipfile.ZipFile(io.BytesIO(zipapp))
-        self._paths = {_module(path): path for path in self._zip.namelist() if path.startswith(PACKAGE + "/")}
+        self.codes: Dict[str, bytes] = {} if compiled is None else marshal.loads(compiled)  # noqa: S302 - see install
+        self.whole = compiled is not None
+        self._sources = {} if self.whole else _sources(zipapp)
 
     def find_spec(self, name: str, _path: Any = None, _target: Any = None) -> Optional[ModuleSpec]:
-        if name not in self._paths:
+        if name not in self.codes and name not in self._sources:
             return None
         return ModuleSpec(name, self, is_package=name == PACKAGE)  # type: ignore[arg-type]
 
@@ -44,21 +43,28 @@ class Modules:
         return None
 
     def exec_module(self, module: Any) -> None:
-        path = self._paths[module.__name__]
-        code = compile(self._zip.read(path), path, "exec", dont_inherit=True)
-        self.codes[module.__name__] = marshal.dumps(code)
-        exec(code, module.__dict__)  # noqa: S102 - as every loader does
+        name = module.__name__
+        if name not in self.codes:
+            self.codes[name] = marshal.dumps(self._sources[name]())
+        exec(marshal.loads(self.codes[name]), module.__dict__)  # noqa: S102, S302 - as every loader does
 
 
 def install(
-    zipapp: bytes, source: str, ca_sha256: Optional[str], wait_seconds: float, allow_unsupported_distribution: bool
+    zipapp: bytes,
+    source: str,
+    ca_sha256: Optional[str],
+    wait_seconds: float,
+    allow_unsupported_distribution: bool,
+    compiled: Optional[bytes] = None,
 ) -> Dict[str, Any]:
     """What `ngt_agent.pyz install` answers. `zipapp` is the agent of this library's own version, and no other.
+
+    `compiled`: its modules for this very Python, as agent_bundle has them, from who has sent this program as well.
 
     A failure is raised with the code, message and remedy that it gave; COMMAND_TIMED_OUT. For a main thread that has
     no other use of SIGALRM meanwhile.
     """
-    sys.meta_path.insert(0, Modules(zipapp))
+    sys.meta_path.insert(0, Modules(zipapp, compiled))
     commands = importlib.import_module(PACKAGE + ".linux_commands")
     errors = importlib.import_module(PACKAGE + ".errors")
     options = SimpleNamespace(
@@ -91,6 +97,18 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 def _say(line: str) -> None:
     sys.stderr.write(line + "\n")
+
+
+def _sources(zipapp: bytes) -> Dict[str, Callable[[], Any]]:
+    """By a module's name what compiles it."""
+    import zipfile  # here alone: with compiled modules at hand nothing wants it
+
+    archive = zipfile.ZipFile(io.BytesIO(zipapp))
+
+    def compiling(path: str) -> Callable[[], Any]:
+        return lambda: compile(archive.read(path), path, "exec", dont_inherit=True)
+
+    return {_module(path): compiling(path) for path in archive.namelist() if path.startswith(PACKAGE + "/")}
 
 
 def _module(path: str) -> str:

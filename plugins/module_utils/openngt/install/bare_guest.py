@@ -11,6 +11,7 @@ from .support import FAMILIES, Family, Verdict, judge, parse
 
 __all__ = [
     "Bare",
+    "at_least",
     "demand_brought",
     "family_to_bring",
     "probe",
@@ -22,23 +23,28 @@ __all__ = [
 # It looks at nothing on its standard input, and prints `tar=<path>`, then the os-release file.
 PROBE = (
     "for python in {candidates}; do"
-    ' if "$python" -I -S -c "import sys; sys.exit(sys.version_info < {minimum})" </dev/null >/dev/null 2>&1;'
-    " then {found}; fi; done;"
+    " if {suits}; then {found}; fi; done;"
     ' echo "tar=$(command -v tar)";'
     " cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null || :"
 )
+SUITS = '"$python" -I -S -c "import sys; sys.exit(sys.version_info < {minimum})" </dev/null >/dev/null 2>&1'
 REPORT = 'echo "python=$(command -v "$python")"; break'
 
 Bare = NamedTuple("Bare", [("python", Optional[str]), ("tar", Optional[str]), ("distribution", Verdict)])
 
 
-def probe(candidates: Sequence[str], minimum: Tuple[int, ...], found: str = REPORT) -> str:
-    """Shell text that looks for a Python of at least `minimum` among programs and paths, the first one first.
+def at_least(minimum: Tuple[int, ...]) -> str:
+    """Shell text that asks `$python` itself whether it is of at least this version, and so whether it starts at all."""
+    return SUITS.format(minimum=tuple(minimum))
+
+
+def probe(candidates: Sequence[str], suits: str, found: str = REPORT) -> str:
+    """Shell text that looks for a Python that `suits` among programs and paths, the first one first.
 
     `found` is the shell text for it, in which `$python` is the one; after the default `read_probe` reads the output.
     """
     listed = " ".join(shlex.quote(each) for each in candidates)
-    return PROBE.format(candidates=listed, minimum=tuple(minimum), found=found)
+    return PROBE.format(candidates=listed, suits=suits, found=found)
 
 
 def read_probe(text: str) -> Bare:

@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
+from base64 import b64decode
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import pytest
 from tests.interpreters import interpreters
 
 from openngt.install.bare_guest import read_probe
-from openngt.install.fleet.guest_program import command_for, header
+from openngt.install.fleet.guest_program import Conversation, agent_package, command_for, header
 from openngt.install.fleet.report import Options
 from openngt.install.fleet.target import SshLogin, Target
+from openngt.install.transports.base import Ended
 
 Json = dict[str, Any]
 VERSION = "0.1.0"
@@ -117,6 +120,38 @@ def test_nothing_of_the_users_environment_gets_into_it(tmp_path: Path) -> None:
     assert guest.hear()["phase"] == "prerequisites"
     guest.process.kill()
     guest.process.wait()
+
+
+class Recorded:
+    """A GuestProgram that has said all it will, and keeps what it is told."""
+
+    def __init__(self, *answers: Json) -> None:
+        self.answers = [json.dumps(answer).encode() for answer in answers]
+        self.told: list[bytes] = []
+
+    def say(self, data: bytes) -> None:
+        self.told.append(data)
+
+    def hear(self, _seconds: float) -> bytes | None:
+        return self.answers.pop(0) if self.answers else None
+
+    def close_input(self) -> None:
+        pass
+
+    def end(self, _seconds: float) -> Ended:
+        return Ended(0, "")
+
+
+@pytest.mark.parametrize(("magic", "compiled"), [(MAGIC_NUMBER.hex(), True), ("00" * 4, False), (None, False)])
+def test_only_a_guest_with_this_very_python_is_sent_the_agent_compiled(magic: str | None, compiled: bool) -> None:
+    guest = Recorded({"phase": "prerequisites", "python_magic": magic}, {"phase": "install", "steps": []})
+    talk = Conversation(guest, lambda: 60.0)
+    talk.hear_first(1.0)
+    talk.go({"ca_sha256": "00"}, 1.0)
+    [word] = guest.told
+    sent = json.loads(word.removeprefix(b"go "))
+    assert sent["ca_sha256"] == "00"
+    assert (b64decode(sent["compiled"]) == b64decode(agent_package().compiled)) if compiled else "compiled" not in sent
 
 
 def test_it_is_small_and_holds_no_module_of_the_controller() -> None:

@@ -20,9 +20,11 @@ __all__ = ["BOOTSTRAP", "package"]
 LIBRARY = "openngt"
 """The library's name in the guest, whatever it is here (in a collection it is a longer one)."""
 
-# For `python -c`. File 0 is read through a copy: guest_side closes it for all others.
+# For `python -c`. File 0 is read through a copy: guest_side closes it for all others. Nearly all that the program makes
+# is imported and stays, so looking for garbage is work for nothing.
 BOOTSTRAP = (
-    'import os, zlib; stream = os.fdopen(os.dup(0), "rb"); exec(zlib.decompress(stream.read(int(stream.readline()))))'
+    "import gc, os, zlib; gc.disable(); "
+    'stream = os.fdopen(os.dup(0), "rb"); exec(zlib.decompress(stream.read(int(stream.readline()))))'
 )
 
 LOADER = """\
