@@ -153,7 +153,7 @@ def installing_floor(world: World) -> Spent:
 
 
 def compiled_bytes() -> int:
-    """Of the agent as it is sent compiled: to guests whose Python is this one's version, as a rule all or none of them."""
+    """Of the agent as it is sent compiled, to guests whose Python is of this one's version."""
     ask = "import importlib.util; print(importlib.util.MAGIC_NUMBER.hex())"
     guests = subprocess.run([PYTHON, "-I", "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
     return len(agent_package().compiled) if guests == MAGIC_NUMBER.hex() else 0
