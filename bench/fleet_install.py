@@ -7,9 +7,11 @@ apart.
 """
 
 import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 from tests.fakes.simulated_guests.fleet import MAY_SIMULATE
@@ -18,6 +20,7 @@ from tests.fakes.simulated_guests.spec import PORT
 from bench._fleet_world import ROOT, Spent, World, collection, run_measured, world_of
 from bench._rows import Row, not_measured, row
 from openngt.install.fleet.guest_bundle import package
+from openngt.install.fleet.guest_program import agent_package
 
 __all__ = ["rows"]
 
@@ -27,9 +30,11 @@ AT_ONCE = 20
 MITOGEN = ROOT / "build/peers/mitogen"
 """Where `make bench` puts it."""
 DISC = "/mnt/nutanix/ngt"
+PYTHON = "/usr/bin/python3"
+"""Of the guests, which see this machine's."""
 INSTALL = (
     f"cat >/dev/null; mkdir -p {DISC} && mount -t iso9660 -o ro,nodev,nosuid,noexec /dev/sr0 {DISC} && "
-    f"/usr/bin/python3 {DISC}/installer/linux/install_ngt.py --operation install --wait 90 --ca-sha256 "
+    f"{PYTHON} {DISC}/installer/linux/install_ngt.py --operation install --wait 90 --ca-sha256 "
 )
 HEADER_BYTES = 600
 """About what the controller says beside the program."""
@@ -147,9 +152,16 @@ def installing_floor(world: World) -> Spent:
     return _floor(world, INSTALL + world.insert_discs())
 
 
+def compiled_bytes() -> int:
+    """Of the agent as it is sent compiled, to guests whose Python is of this one's version."""
+    ask = "import importlib.util; print(importlib.util.MAGIC_NUMBER.hex())"
+    guests = subprocess.run([PYTHON, "-I", "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+    return len(agent_package().compiled) if guests == MAGIC_NUMBER.hex() else 0
+
+
 def _floor(world: World, command: str) -> Spent:
     plan = world.folder / "plan.json"
-    sent = len(package()) + HEADER_BYTES
+    sent = len(package()) + HEADER_BYTES + compiled_bytes()
     hosts = [guest.address for guest in world.guests]
     plan.write_text(
         json.dumps(

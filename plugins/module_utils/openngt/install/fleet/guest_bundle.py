@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import functools
+import marshal
 import threading
 import zlib
 from collections.abc import Iterator
+from importlib.util import MAGIC_NUMBER
 
 from ...agent_bundle import source_of
 from .. import guest_side
@@ -29,8 +31,15 @@ BOOTSTRAP = (
 
 LOADER = """\
 import importlib.machinery
+import importlib.util
+import marshal
 import sys
+import zlib
 
+magic, length = stream.readline().split()
+content = stream.read(int(length))
+fits = magic.decode() == importlib.util.MAGIC_NUMBER.hex()
+CODES = marshal.loads(zlib.decompress(content)) if fits else {{}}
 SOURCES = {sources!r}
 PACKAGES = {packages!r}
 
@@ -44,7 +53,9 @@ class Loader:
         return None
 
     def exec_module(self, module):
-        exec(compile(SOURCES[module.__name__], "<" + module.__name__ + ">", "exec"), module.__dict__)
+        name = module.__name__
+        code = marshal.loads(CODES[name]) if name in CODES else compile(SOURCES[name], "<" + name + ">", "exec")
+        exec(code, module.__dict__)
 
 
 sys.meta_path.insert(0, Loader())
@@ -59,7 +70,9 @@ _building = threading.Lock()
 
 
 def package() -> bytes:
-    """What BOOTSTRAP reads: a line with the length, then the program."""
+    """What BOOTSTRAP reads: a line with the length, then the program; and what that reads: a line with the magic number
+    of this Python and a length, then its modules as compiled here, for a guest's Python of the same.
+    """
     with _building:
         return _package()
 
@@ -73,7 +86,12 @@ def _package() -> bytes:
     packages = {name for name in sources if any(other.startswith(name + ".") for other in sources)}
     text = LOADER.format(sources=sources, packages=sorted(packages), start=f"{LIBRARY}.install.guest_side")
     content = zlib.compress(text.encode("utf-8"), 9)
-    return b"%d\n%s" % (len(content), content)
+    codes = {
+        name: marshal.dumps(compile(text, f"<{name}>", "exec", dont_inherit=True)) for name, text in sources.items()
+    }
+    compiled = zlib.compress(marshal.dumps(codes), 9)
+    magic = MAGIC_NUMBER.hex().encode("ascii")
+    return b"%d\n%s%s %d\n%s" % (len(content), content, magic, len(compiled), compiled)
 
 
 def _collect(library: str, name: str, found: dict[str, str]) -> None:
