@@ -30,12 +30,18 @@ venv: $(VENV)/.stamp ## the Python environment of all other targets
 
 # Two workers with guests: each boots two of its own, and one guest at work keeps one core busy. A file stays on one worker,
 # as its tests share what is installed; the longest files come first (tests/e2e/conftest.py).
-test: venv system-packages kerberos collections ## every test, real guests included (some 50 minutes on 2 cores without KVM)
+test: venv system-packages kerberos collections ## every test but the nightly ones, real guests included (some 50 minutes on 2 cores without KVM)
 	@echo "== 1/3 Tests that need no guest"
-	$(BIN)/pytest $(PARALLEL) -m 'not guest'
+	$(BIN)/pytest $(PARALLEL) -m 'not guest and not nightly'
 	@echo "== 2/3 Tests on real guests: two workers, two VMs each"
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -v -m guest
-	@echo "== 3/3 Molecule"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -v -m 'guest and not nightly'
+	@echo "== 3/3 Molecule: the whole flow, and customization"
+	PATH=$(abspath $(BIN)):$$PATH scripts/molecule -s default -s customize
+
+# A test is nightly when it takes minutes and what it promises is tested in `make test` as well, smaller or on another way.
+nightly: venv system-packages kerberos collections ## what make test leaves out: great sizes, bundles, all Molecule scenarios
+	$(BIN)/pytest $(PARALLEL) -m 'nightly and not guest'
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -v -m 'nightly and guest'
 	PATH=$(abspath $(BIN)):$$PATH scripts/molecule
 
 quick: venv collections ## the tests that need no guest
@@ -91,7 +97,7 @@ release: venv ## tarball, wheel and bundle in build/release, judged as users get
 clean: ## remove build/ (the guest image stays in the user's cache)
 	rm -rf $(BUILD)
 
-.PHONY: help venv kerberos test quick lint sanity-all docs collections bench dist bundle newcomer release clean
+.PHONY: help venv kerberos test nightly quick lint sanity-all docs collections bench dist bundle newcomer release clean
 
 # -- Real VMs -------------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,9 @@ LIMIT_SECONDS = 900.0
 # Its other examples bring VMs of their own, which tests/docs runs.
 GUESTS_ONLY = {"docs/lab.md"}
 
+# What their examples do, test_power and test_without_service do as well.
+NIGHTLY = {"docs/power.md", "docs/modules-without-service.md", "plugins/modules/power.py"}
+
 MakeSession = Callable[[Path], Session]
 
 
@@ -141,7 +144,13 @@ def attached(guests: Guests, tmp_path: Path) -> Iterator[None]:
     thread.join()
 
 
-@pytest.mark.parametrize("page", TAKE_A_GUEST, ids=page_name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page_name(page), marks=[pytest.mark.nightly] * (page_name(page) in NIGHTLY))
+        for page in TAKE_A_GUEST
+    ],
+)
 @pytest.mark.usefixtures("attached")
 def test_the_examples_of_a_page_run_in_its_order(page: Path, session_for: MakeSession, guests: Guests) -> None:
     name = page_name(page)

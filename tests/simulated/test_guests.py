@@ -40,6 +40,7 @@ def test_the_playbook_installs_and_the_agents_are_back_after_a_power_cut(world: 
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_two_hundred_guests_end_with_as_many_serials_and_links(world: World) -> None:
     """At the size that users have; the benchmark does it with five hundred, beside its peers."""
     if (available := memory_available_gib()) < GIB_FOR_MANY:

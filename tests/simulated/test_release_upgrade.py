@@ -21,6 +21,7 @@ def agent_versions(world: World) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_what_the_earlier_release_has_left_goes_on_and_is_upgraded(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
