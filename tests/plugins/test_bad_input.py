@@ -81,6 +81,7 @@ BAD: list[Row] = [
     ("windows_agent", {"minimum_free_mb": "much"}, "INVALID_INPUT", "minimum_free_mb"),
     ("vm_info", {"filters": ["colour=red"]}, "INVALID_INPUT", "filter"),
     ("vm_info", {"sort": "colour"}, "INVALID_INPUT", "sort"),
+    ("report", {"failure_days": 0}, "INVALID_INPUT", "failure_days"),
     ("health_info", {"checks": ["no_such_check"]}, "INVALID_INPUT", "no_such_check"),
     ("health_info", {"run": False, "history_days": 0}, "INVALID_INPUT", "days"),
 ]
@@ -98,7 +99,7 @@ FORBIDDEN_TO_VIEWERS: list[tuple[str, dict[str, Any]]] = [
     ("customization", {"vm": "plain"}),
     ("ca_rollover", {"step": "prepare", "force": True}),
 ]
-LOOK_ONLY = {"customization_info", "vm_info", "diagnosis_info", "health_info", "windows_agent"}
+LOOK_ONLY = {"customization_info", "vm_info", "diagnosis_info", "health_info", "report", "windows_agent"}
 
 
 @pytest.fixture(scope="module")

@@ -129,6 +129,7 @@ WAYS = (by_disc, by_link, by_own_key)
 def lines_of(refresh):
     """The functions of the agent's lines that a refresh runs through, in order."""
     lines = []
+    identity.parse.cache_clear()  # a refresh after a restart proves the identity anew, and runs through the most lines
 
     def trace(frame, event, _argument):
         if event == "line":
@@ -150,6 +151,7 @@ def killed_at(refresh, line):
         _pid, status = os.waitpid(child, 0)
         return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     left = [line]
+    identity.parse.cache_clear()
 
     def trace(frame, event, _argument):
         if not frame.f_code.co_filename.startswith(SOURCE):

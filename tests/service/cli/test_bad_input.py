@@ -59,6 +59,7 @@ CALLS: dict[str, tuple[list[str], str]] = {
     "ca rollover activate": ([], "admin"),
     "ca rollover retire": ([], "admin"),
     "ca rollover abort": ([], "admin"),
+    "report": ([], "viewer"),
     "health run": ([], "operator"),
     "health report": ([], "viewer"),
     "health checks": ([], "viewer"),

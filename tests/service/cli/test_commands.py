@@ -97,9 +97,13 @@ def test_a_diagnosis_is_cause_and_remedy_in_one_line_with_the_evidence_under_it(
     assert (row["Cause"], row["Communication Link Active"]) == ("AGENT_NOT_INSTALLED", "false")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
 def test_a_cell_that_could_be_a_formula_is_neutralised(text: str) -> None:
     assert neutral(text) == "'" + text
+
+
+def test_a_return_before_a_formula_begins_no_row_either() -> None:
+    assert neutral("\r=1") == "'\\r=1"
 
 
 @pytest.mark.parametrize("value", ["web01", "a=b", "", None, -5, True, {"a": 1}])
