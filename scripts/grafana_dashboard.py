@@ -121,18 +121,8 @@ def numbers() -> list[stat.Panel]:
     ]
 
 
-def build() -> Dashboard:
-    made = (
-        Dashboard("Guest tools")
-        .uid("openngt-guest-tools")
-        .tags(["openngt"])
-        .editable()
-        .refresh("1m")
-        .time("now-24h", "now")
-        .with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
-    )
-    panels = [
-        *numbers(),
+def charts() -> list[timeseries.Panel]:
+    return [
         lines("Links by transport", "Live links.", Query("openngt_links", "{{transport}}"), stacked=True),
         lines("Agents by version", "Linked agents.", Query("openngt_agents", "{{version}}"), stacked=True),
         lines(
@@ -174,6 +164,11 @@ def build() -> Dashboard:
             ),
             unit="s",
         ),
+    ]
+
+
+def tables() -> list[table.Panel]:
+    return [
         rows(
             "Certificates that end first",
             "Needs a scrape with a token.",
@@ -187,7 +182,19 @@ def build() -> Dashboard:
             unit="short",
         ),
     ]
-    for panel in panels:
+
+
+def build() -> Dashboard:
+    made = (
+        Dashboard("Guest tools")
+        .uid("openngt-guest-tools")
+        .tags(["openngt"])
+        .editable()
+        .refresh("1m")
+        .time("now-24h", "now")
+        .with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    )
+    for panel in [*numbers(), *charts(), *tables()]:
         made.with_panel(panel)
     return made
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from .client_answers import service_error, succeeded, timed_out
 from .client_transport import BACKOFF_CAP, Answer, Request, Transport, check_token, parse_endpoint
 from .errors import OpenNGTError
 from .version import __version__
@@ -476,33 +477,3 @@ class Client:
 def _given(**values: Any) -> list[tuple[str, Any]]:
     """Those that are not None."""
     return [(name, value) for name, value in values.items() if value is not None]
-
-
-def service_error(error: Json) -> OpenNGTError:
-    """The service's own error; a code that this library does not know yet is kept."""
-    details = dict(error.get("details") or {})
-    if error.get("request_id"):
-        details["request_id"] = error["request_id"]
-    remedy = error.get("remedy")
-    return OpenNGTError(str(error["code"]), str(error.get("message")), details, "" if remedy is None else str(remedy))
-
-
-def succeeded(task: Json) -> Json:
-    if task["state"] == "succeeded":
-        return task
-    error = task.get("error")
-    if isinstance(error, dict) and "code" in error:
-        raise service_error({**error, "details": {**(error.get("details") or {}), "task_id": task["task_id"]}})
-    raise OpenNGTError(
-        "TASK_FAILED",
-        f"task {task['task_id']} ({task['kind']}) ended as {task['state']} at step {task['step']!r}",
-        {"task": task},
-    )
-
-
-def timed_out(task: Json, timeout: float) -> OpenNGTError:
-    return OpenNGTError(
-        "TASK_TIMED_OUT",
-        f"task {task['task_id']} ({task['kind']}) did not end within {timeout:g} s; it is at step {task['step']!r}",
-        {"task": task},
-    )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.customized_workshop import apply
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
 from openngt.errors import OpenNGTError
@@ -25,12 +26,6 @@ def add_vm(workshop: Workshop, cards: list[str] | None) -> None:
     workshop.hypervisor.add(VM, "web1", {"ide1": None}, "off")
     if cards is not None:
         workshop.hypervisor.guest(VM, cards=cards)
-
-
-async def apply(workshop: Workshop, spec: dict[str, Any]) -> dict[str, Any]:
-    work = workshop.operations.customizations.apply
-    record = await work(VM, spec, power_on=False, wait_seconds=None, actor="test")
-    return await workshop.result({"task_id": record.task_id})
 
 
 REFUSED = {

@@ -6,6 +6,7 @@ import datetime
 from pathlib import Path
 
 import pytest
+from tests.fakes.customized_workshop import apply, settle, state
 from tests.fakes.two_clocks import TwoClocks
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
@@ -19,15 +20,13 @@ LIMIT = 600
 
 async def customized(workshop: Workshop) -> None:
     workshop.hypervisor.add(VM, "web1", {"ide1": None})
-    apply = workshop.operations.customizations.apply
-    record = await apply(VM, SPEC, power_on=False, wait_seconds=LIMIT, actor="test")
-    await workshop.result({"task_id": record.task_id})
-    await workshop.background.customization_watch.settle_all()
+    await apply(workshop, SPEC, wait_seconds=LIMIT)
+    await settle(workshop)
 
 
-async def state(workshop: Workshop) -> str:
-    await workshop.background.customization_watch.settle_all()
-    return str((await workshop.operations.customizations.show(VM))["state"])
+async def settled_as(workshop: Workshop) -> str:
+    await settle(workshop)
+    return await state(workshop)
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR, YEARS, -YEARS], ids=str)
@@ -41,11 +40,11 @@ def test_a_jump_of_the_clock_neither_ends_a_customization_nor_gives_it_more_time
             await customized(workshop)
             clocks.wall += jump
             clocks.pass_by(LIMIT - 10)
-            assert await state(workshop) == "running"
+            assert await settled_as(workshop) == "running"
             [shown] = workshop.operations.customizations.list(limit=1, page_token=None)["items"]
             assert shown["deadline"] - clocks.wall == datetime.timedelta(seconds=10)
             clocks.pass_by(11)
-            assert await state(workshop) == "timed_out"
+            assert await settled_as(workshop) == "timed_out"
 
     asyncio.run(main())
 
@@ -60,9 +59,9 @@ def test_an_end_whose_disc_stays_is_not_kept_back_until_a_clock_that_was_set_bac
             await customized(workshop)
             workshop.hypervisor.faults["eject"] = "refused"
             clocks.pass_by(LIMIT)
-            assert await state(workshop) == "running", "its disc is being taken away"
+            assert await settled_as(workshop) == "running", "its disc is being taken away"
             clocks.wall -= HOUR
-            assert await state(workshop) == "timed_out"
+            assert await settled_as(workshop) == "timed_out"
 
     asyncio.run(main())
 
@@ -77,12 +76,12 @@ def test_a_guest_that_says_its_end_after_its_time_is_believed(
             clocks.of(workshop.store.customizations)
             await customized(workshop)
             clocks.pass_by(LIMIT)
-            assert await state(workshop) == "timed_out"
+            assert await settled_as(workshop) == "timed_out"
             session = SessionInfo(VM, VM, "session", 1, 1, "link", "peer", "serial", clocks.wall, "0.1.0", "b2")
             said = {"boot_id": "b2", "customization": {"instance_id": f"i-{VM}", "status": status}}
             await workshop.links.link_up(session, said)
             async with asyncio.timeout(10):
-                while await state(workshop) != ends:
+                while await settled_as(workshop) != ends:
                     await asyncio.sleep(0.005)
             row = workshop.store.customizations.get(VM)
             assert row is not None and row.phase == "clean"

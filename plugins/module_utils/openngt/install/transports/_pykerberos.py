@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one file of the library that imports `kerberos` (pykerberos), which pywinrm speaks Kerberos with.
 
-Where the package is missing, importing this file still works; pywinrm then knows no Kerberos, and `require` says so.
+Where the package is missing, importing this file still works; pywinrm then knows no Kerberos, and `require` of
+_pywinrm.py says so.
 """
 
 from __future__ import annotations
