@@ -38,7 +38,7 @@ test: venv system-packages kerberos collections ## every test but the nightly on
 	@echo "== 3/3 Molecule: the whole flow, and customization"
 	PATH=$(abspath $(BIN)):$$PATH scripts/molecule -s default -s customize
 
-# A test is nightly when it takes minutes and what it promises is tested in `make test` as well, smaller or on another way.
+# A test is nightly when what it promises is tested in `make test` as well, smaller or on another way, and it takes its time.
 nightly: venv system-packages kerberos collections ## what make test leaves out: great sizes, bundles, all Molecule scenarios
 	$(BIN)/pytest $(PARALLEL) -m 'nightly and not guest'
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -v -m 'nightly and guest'

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fakes.hypervisor import FakeHypervisor
@@ -17,6 +18,8 @@ ALL = [*PAGES, *MODULES]
 HERE = [page for page in ALL if any(not on_guests(one) and not not_run(one) for one in examples_of(page))]
 # Builds and installs what users install.
 SLOW = {"README.md"}
+# `make test` runs these from first to last where they have guests; what is left of them here is for who has none.
+WITH_GUESTS = {"README.md", "docs/diagnosis.md", "docs/guide.md", "docs/refresh.md"}
 # Its VM is a QEMU process without an operating system.
 REAL_HYPERVISOR = {"docs/lab.md"}
 LIMIT_SECONDS = 300.0
@@ -47,10 +50,13 @@ def session_for(collection: Path, tmp_path: Path) -> Iterator[Callable[[Path], S
         shell.close()
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, id=page_name(page), marks=[pytest.mark.slow] * (page_name(page) in SLOW)) for page in HERE],
-)
+def parameter(page: Path) -> Any:
+    name = page_name(page)
+    marks = [pytest.mark.slow] * (name in SLOW) + [pytest.mark.nightly] * (name in WITH_GUESTS)
+    return pytest.param(page, id=name, marks=marks)
+
+
+@pytest.mark.parametrize("page", map(parameter, HERE))
 def test_the_examples_of_a_page_run_in_its_order(page: Path, session_for: Callable[[Path], Session]) -> None:
     session = session_for(page)
     session.lay_out(inventory(UUIDS), BEFORE.get(page_name(page), ()))
