@@ -56,7 +56,7 @@ def parameter(page: Path) -> Any:
     return pytest.param(page, id=name, marks=marks)
 
 
-@pytest.mark.parametrize("page", map(parameter, HERE))
+@pytest.mark.parametrize("page", [*map(parameter, HERE)])
 def test_the_examples_of_a_page_run_in_its_order(page: Path, session_for: Callable[[Path], Session]) -> None:
     session = session_for(page)
     session.lay_out(inventory(UUIDS), BEFORE.get(page_name(page), ()))
