@@ -42,7 +42,7 @@ true"""
 
 
 # In minutes what others take in seconds. They come first, so that at the end no worker has one of them to itself.
-LONGEST = ("test_pages", "test_service_role", "test_life", "test_template_to_fleet", "test_customization", "test_power")
+LONGEST = ("test_life", "test_template_to_fleet", "test_pages", "test_service_role", "test_customization", "test_power")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

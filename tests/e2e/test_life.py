@@ -29,7 +29,7 @@ from .hands import LIMIT_SECONDS, monitor, said, shelved, until
 from .plays import prepare
 from .record import Record
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.nightly]
 
 VM, COPY = "alice", "alice-copy"
 NEXT = "0.1.1"

@@ -24,7 +24,7 @@ from .hands import drives, isos, said, until
 from .plays import Ansible, prepare
 from .systemd_host import packages_layer, require_containers
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.nightly]
 
 PAGE = ROOT / "docs/template-to-fleet.md"
 FLEET = ("web1", "web2", "web3")
