@@ -27,6 +27,7 @@ SPEC = service_spec(
     version={"type": "str"},
     label={"type": "str", "default": "NUTANIX_TOOLS"},
     ca_sha256={"type": "str"},
+    generation={"type": "int", "default": 0},
     wait_seconds={"type": "float", "default": 60.0},
     minimum_free_mb={"type": "int", "default": 550},
     gateway_host={"type": "str"},
@@ -55,7 +56,8 @@ class ActionModule(ActionBase):
         options, version = options_of(params), params["version"] or __version__
         present = params["state"] == "present"
         given = parameters(options, version)
-        seen = judged(self._powershell("look", given, task_vars), options, version, present=present)
+        looked = self._powershell("look", given, task_vars)
+        seen = judged(looked, options, version, present=present, generation=params["generation"])
         result["agent"] = seen["agent"]  # for who only wants to know, whatever is found to be in the way
         plan = {name: seen[name] for name in ("operation", "reason", "agent", "findings", "met")}
         plan.update(changed=seen["operation"] != "none", steps=[])

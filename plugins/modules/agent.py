@@ -56,6 +56,13 @@ options:
       - Fingerprint of the CA that the disc must be signed by.
       - Without it, the CA that the disc names is trusted on first use, and the result warns.
     type: str
+  generation:
+    description:
+      - Generation of the identity that the agent must have at least, as M(openngt.guest_tools.mount) returns it for the
+        disc. An agent that runs with an older one takes the disc's.
+      - By default any will do.
+    type: int
+    default: 0
   mount_point:
     description:
       - Where the disc is mounted meanwhile.
@@ -152,6 +159,7 @@ def define_module() -> AnsibleModule:
         "source": {"type": "path"},
         "label": {"type": "str", "default": "NUTANIX_TOOLS"},
         "ca_sha256": {"type": "str"},
+        "generation": {"type": "int", "default": 0},
         "mount_point": {"type": "path", "default": "/mnt/nutanix/ngt"},
         "wait_seconds": {"type": "float", "default": 60.0},
         "allow_unsupported_distribution": {"type": "bool", "default": False},
@@ -166,6 +174,7 @@ def run(params: Dict[str, Any], check_mode: bool, warn: Warn) -> Dict[str, Any]:
         version=params["version"] or __version__,
         ca_sha256=params["ca_sha256"],
         linked=params["wait_seconds"] > 0,
+        generation=params["generation"],
     )
     observed = agent_steps.observe(wanted)
     plan = agent_plan.plan(observed, wanted)

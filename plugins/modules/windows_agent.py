@@ -55,6 +55,13 @@ options:
       - Fingerprint of the CA that the disc must be signed by, as M(openngt.guest_tools.mount) returns it.
       - Required to install.
     type: str
+  generation:
+    description:
+      - Generation of the identity that the agent must have at least, as M(openngt.guest_tools.mount) returns it for the
+        disc. An agent that runs with an older one takes the disc's.
+      - By default any will do.
+    type: int
+    default: 0
   wait_seconds:
     description:
       - How long the agent has to connect and take its long-lived identity.

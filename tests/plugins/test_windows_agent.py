@@ -55,6 +55,12 @@ def test_a_guest_that_shall_have_no_agent_is_judged_by_what_is_left_in_it() -> N
     assert judged(damaged, Options(), "0.1.0", present=False)["operation"] == "uninstall"
 
 
+@pytest.mark.parametrize(("generation", "operation"), [(0, "none"), (3, "none"), (4, "install")])
+def test_an_agent_with_an_older_identity_than_the_disc_has_takes_the_discs(generation: int, operation: str) -> None:
+    output = [json.dumps({"facts": FACTS, "agent": linked("aa", 3), "leftovers": ["C:\\Program Files\\openngt"]})]
+    assert judged(output, Options(), "0.1.0", generation=generation)["operation"] == operation
+
+
 @pytest.mark.parametrize("output", [[], ["no JSON"], ["[]"], [None]])
 def test_what_is_no_answer_is_told(output: list[Any]) -> None:
     with pytest.raises(OpenNGTError, match="no JSON object") as caught:
@@ -75,6 +81,16 @@ def test_what_is_given_to_look_holds_neither_agent_nor_word_to_go() -> None:
     assert set(given) == {"Header", "Go", "Agent"}
 
 
+def linked(ca_sha256: str, generation: int) -> dict[str, Any]:
+    """What `ngtcli status` says of an agent that is well."""
+    return {
+        "agent_version": "0.1.0",
+        "service": {"active": "active"},
+        "identity": {"kind": "link", "ca_sha256": ca_sha256, "generation": generation},
+        "link": {"active": True},
+    }
+
+
 class WindowsHost:
     """A host of an inventory, its VM, and what answers in its guest."""
 
@@ -84,6 +100,8 @@ class WindowsHost:
         self.agent = AgentProcess(folder / "guest")
         self.facts = dict(FACTS)
         self.status: dict[str, Any] | None = None
+        self.links_itself = False
+        """With what a killed run has left it, once it was looked at."""
         self.failure: dict[str, str] | None = None
         self.parts: list[str] = []
         self.gone: dict[str, Any] = {}
@@ -101,6 +119,8 @@ class WindowsHost:
             answer = self.install(json.loads(arguments["parameters"]["Go"]))
         elif part == "remove":
             answer = self.remove()
+        elif self.links_itself:
+            self.status = linked("", 1)
         return {"output": [json.dumps(answer)], "error": []}
 
     def install(self, go: dict[str, Any]) -> dict[str, Any]:
@@ -110,14 +130,8 @@ class WindowsHost:
         with self.service.client() as client:
             self.agent.folder.mkdir()
             self.agent.install(self.service, client, VM)
-            ca = client.ca()["ca_sha256"]
+            self.status = linked(client.ca()["ca_sha256"], client.vm(VM)["generation"])
         self.agent.start()
-        self.status = {
-            "agent_version": "0.1.0",
-            "service": {"active": "active"},
-            "identity": {"kind": "link", "ca_sha256": ca},
-            "link": {"active": True},
-        }
         return {"phase": "install", "steps": ["files", "service"], "agent": self.status, "warnings": []}
 
     def remove(self) -> dict[str, Any]:
@@ -218,6 +232,14 @@ def test_a_windows_host_goes_from_nothing_to_a_proven_link_and_back(host: Window
     host.parts.clear()
     status, said, counts = host.play("uninstall")
     assert status == 0 and counts["changed"] == 0 and host.parts == ["look"], said
+
+
+@pytest.mark.slow
+def test_an_agent_that_links_itself_while_its_disc_is_mounted_takes_that_disc(host: WindowsHost) -> None:
+    """A play proves the link by the disc that it has mounted: an agent of an earlier one would never satisfy it."""
+    host.links_itself = True
+    status, said, _ = host.play("install")
+    assert status == 0 and host.parts == ["look", "look", "install"], said
 
 
 @pytest.mark.slow

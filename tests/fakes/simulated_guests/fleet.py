@@ -156,12 +156,11 @@ class SimulatedFleet:
         self.guests: list[SimulatedGuest] = []
         self.folder = folder
         self._hypervisor = hypervisor
-        # Sessions beside this one have networks of their own, in all likelihood.
-        network = f"127.{random.randint(1, 254)}"
-        self._addresses = (f"{network}.{high}.{low}" for high in itertools.count(1) for low in range(1, 251))
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
+        self._network, network = _reserve_network()
+        self._addresses = (f"{network}.{high}.{low}" for high in itertools.count(1) for low in range(1, 251))
         self.hub = Hub(self.folder)
         return self
 
@@ -169,6 +168,7 @@ class SimulatedFleet:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.hub.end()
+        self._network.close()
 
     def add(self, *names: str, drives: Iterable[str] = ("cd0",), on_hypervisor: bool = True, **fields: Any) -> None:
         """Guests that are off. `fields` are those of Spec, for each of them."""
@@ -244,6 +244,21 @@ class SimulatedFleet:
         path.write_text(json.dumps({"all": {"hosts": hosts, "vars": shared}}, indent=1))
         path.chmod(0o600)
         return path
+
+
+def _reserve_network() -> tuple[socket.socket, str]:
+    """A /16 of loopback that no other fleet has, of whatever process: `127.N`, ours until the socket is closed."""
+    numbers = list(range(1, 255))
+    random.shuffle(numbers)
+    for number in numbers:
+        holder = socket.socket()
+        try:
+            holder.bind((f"127.{number}.0.1", PORT))
+        except OSError:
+            holder.close()
+            continue
+        return holder, f"127.{number}"
+    raise OSError(f"other fleets hold port {PORT} of every loopback network")
 
 
 def _hashes(passwords: list[str]) -> list[str]:

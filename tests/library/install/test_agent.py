@@ -19,13 +19,13 @@ from openngt.install.turn import turn
 
 UUID = "564d5a10-9d5c-4b1e-8f0e-0d6a1f6f3c11"
 OTHER = "00000000-0000-4000-8000-000000000000"
-PRESENT = Wanted(True, "0.1.0", None, True)
-ABSENT = Wanted(False, "0.1.0", None, True)
+PRESENT = Wanted(True, "0.1.0", None, True, 0)
+ABSENT = Wanted(False, "0.1.0", None, True, 0)
 UNLINKED = PRESENT._replace(linked=False)
 WELL: dict[str, Any] = {
     "agent_version": "0.1.0",
     "service": {"active": "active"},
-    "identity": {"kind": "link", "ca_sha256": "aa"},
+    "identity": {"kind": "link", "ca_sha256": "aa", "generation": 13},
     "link": {"active": True},
 }
 HERE = ["/usr/local/openngt"]
@@ -48,6 +48,9 @@ def seen(**changes: Any) -> Observed:
         (seen(link={"active": False}), PRESENT, "install", "its link is not active"),
         (seen(), PRESENT._replace(ca_sha256="aa"), "none", "version 0.1.0 runs and its link is active"),
         (seen(), PRESENT._replace(ca_sha256="bb"), "install", "it trusts another CA"),
+        (seen(), PRESENT._replace(generation=13), "none", "version 0.1.0 runs and its link is active"),
+        (seen(), PRESENT._replace(generation=14), "install", "its identity is of generation 13, the disc's of 14"),
+        (seen(identity=None), PRESENT._replace(generation=14), "install", "it has no identity"),
         (seen(link=None, identity={"kind": "bootstrap"}), UNLINKED, "none", "version 0.1.0 runs"),
         (seen(link=None, identity=None), UNLINKED, "install", "it has no identity"),
         (Observed(None, []), ABSENT, "none", "nothing of the agent is here"),

@@ -19,7 +19,7 @@ found = prerequisites.findings(
 )
 assert len(found) == 13
 assert dict((f.name, f.state) for f in found)["python"] == "ok"
-wanted = agent_plan.Wanted(True, "0.1.0", None, True)
+wanted = agent_plan.Wanted(True, "0.1.0", None, True, 0)
 assert agent_plan.plan(agent_plan.Observed(None, []), wanted).operation == "install"
 with agent_steps.private_zipapp(b"import json; print(json.dumps({'ok': True}))") as path:
     assert agent_steps.call_zipapp(path, ["verify"]) == {"ok": True}

@@ -21,6 +21,7 @@ Wanted = NamedTuple(
         ("version", str),
         ("ca_sha256", Optional[str]),
         ("linked", bool),  # also connected, with its long-lived identity; False: there may be no service yet
+        ("generation", int),  # of the disc that was mounted for it: with an older identity it does not count; 0: any
     ],
 )
 
@@ -53,6 +54,8 @@ def plan(observed: Observed, wanted: Wanted) -> Plan:
         after["link_active"] = True
     if wanted.ca_sha256:
         after["ca_sha256"] = wanted.ca_sha256
+    if wanted.generation > (before.get("generation") or 0):
+        after["generation"] = "{0} or later".format(wanted.generation)
     return Plan("install", "; ".join(reasons), before, after)
 
 
@@ -78,6 +81,9 @@ def _shortcomings(observed: Observed, wanted: Wanted) -> List[str]:
         reasons.append("it has no identity")
     elif wanted.linked and identity["kind"] == "bootstrap":
         reasons.append("it has no long-lived identity")
+    if identity.get("kind") and int(identity.get("generation") or 0) < wanted.generation:
+        words = "its identity is of generation {0}, the disc's of {1}"
+        reasons.append(words.format(identity.get("generation"), wanted.generation))
     if wanted.ca_sha256 and identity.get("ca_sha256") not in (None, wanted.ca_sha256):
         reasons.append("it trusts another CA")
     if wanted.linked and not (status.get("link") or {}).get("active"):
@@ -97,5 +103,6 @@ def _shown(observed: Observed) -> Dict[str, Any]:
         "service": (status.get("service") or {}).get("active"),
         "identity": identity.get("kind"),
         "ca_sha256": identity.get("ca_sha256"),
+        "generation": identity.get("generation"),
         "link_active": bool((status.get("link") or {}).get("active")),
     }

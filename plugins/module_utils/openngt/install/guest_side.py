@@ -93,7 +93,7 @@ def converse(hear: Hear, say: Say) -> None:
         answer = {"phase": phase, "findings": told, "met": is_met(found), "installed": installed}
         say(dict(answer, python=sys.executable, python_magic=MAGIC_NUMBER.hex()))
         phase = "plan"
-        wanted = agent_plan.Wanted(True, header["version"], None, header["wait_seconds"] > 0)
+        wanted = agent_plan.Wanted(True, header["version"], None, header["wait_seconds"] > 0, 0)
         observed = agent_steps.observe(wanted)
         plan = agent_plan.plan(observed, wanted)
         say(dict(plan._asdict(), phase=phase, agent=observed.status))

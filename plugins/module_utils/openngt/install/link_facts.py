@@ -57,7 +57,7 @@ Asked = NamedTuple(
 
 def collect(asked: Asked) -> Answer:
     """The guest's half of a diagnosis (`GuestSaw` in diagnosis/evidence.py); what root alone may read is None."""
-    observed = agent_steps.observe(Wanted(False, "", None, False), settle=False)
+    observed = agent_steps.observe(Wanted(False, "", None, False, 0), settle=False)
     unit = _unit()
     config = _config()
     authorities = _authorities()

@@ -83,14 +83,14 @@ def answer_of(output: Sequence[Any]) -> Json:
     return answer
 
 
-def judged(output: Sequence[Any], options: Options, version: str, *, present: bool = True) -> Json:
-    """What a script has answered.
+def judged(output: Sequence[Any], options: Options, version: str, *, present: bool = True, generation: int = 0) -> Json:
+    """What a script has answered; `generation` is the one that the agent must have at least.
 
     Of `look`: findings, met, operation, reason, agent, before, after. Of `install`: steps, agent, warnings. Of
     `remove`: steps, reboot_required. Raises what the guest tells as its error, and PROTOCOL_ERROR for anything else.
     """
     answer = answer_of(output)
-    told = {**header(options, version), "present": present}
+    told = {**header(options, version), "present": present, "generation": generation}
     if "facts" in answer:
         found = understood({"phase": "prerequisites", "facts": answer["facts"]}, told)
         made = understood(

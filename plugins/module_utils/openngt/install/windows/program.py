@@ -42,7 +42,8 @@ def understood(answer: Json, header: Json) -> Json:
         observed = Observed(
             status if isinstance(status, dict) else None, [str(each) for each in answer["leftovers"] or []]
         )
-        wanted = Wanted(header.get("present", True), header["version"], None, header["wait_seconds"] > 0)
+        linked, generation = header["wait_seconds"] > 0, header.get("generation", 0)
+        wanted = Wanted(header.get("present", True), header["version"], None, linked, generation)
         made = plan(observed, wanted)
         return {**made._asdict(), "phase": "plan", "agent": observed.status}
     return answer
