@@ -89,6 +89,22 @@ def test_each_entry_is_what_the_module_of_awx_takes(
         assert validator.validate(entry).error_messages == [], entry["name"]
 
 
+def test_infra_aap_configuration_takes_each_key_of_each_entry(data: Mapping[str, list[Json]]) -> None:
+    """Its roles pass over what they do not know, so a key too many would be lost without a word."""
+    known = read(ROOT / "tests/awx/aap_configuration.yml")
+    assert set(known) == set(MODULES)
+    for variable, entries in data.items():
+        for entry in entries:
+            assert set(entry) <= set(known[variable]), (variable, entry["name"])
+
+
+def test_an_answer_of_a_node_keeps_its_type_on_every_ansible_core() -> None:
+    """Before 2.19 an expression that stands alone in a mapping is text, and AWX refuses text for a number."""
+    text = (ROOT / "roles/awx_setup/vars/controller.yml").read_text(encoding="utf-8")
+    answers = [line.partition(":")[2].strip() for line in text.splitlines() if line.strip().startswith("extra_data:")]
+    assert answers and all(answer.startswith('"{{ {') for answer in answers)
+
+
 def written_by() -> Iterator[tuple[str, set[str]]]:
     """Each module that the role calls to write something, with the options that it hands over."""
     for path in (ROOT / "roles/awx_setup/tasks").glob("*.yml"):
