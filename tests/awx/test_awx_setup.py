@@ -195,6 +195,6 @@ def test_a_notification_reaches_the_templates_and_its_secret_nothing_else(awx: A
 def test_a_credential_that_awx_refuses_is_told_without_its_secret(awx: Awx) -> None:
     kind = {"name": "openngt service", "kind": "cloud", "inputs": {"fields": [{"id": "endpoint"}]}, "injectors": {}}
     awx.controller.create("credential_types", kind)
-    done = awx.setup(controller_credential_types=[])
+    done = awx.setup(controller_credential_types=[], controller_templates=FEW)
     assert done.status != 0
     assert "unknown field" in done.output
