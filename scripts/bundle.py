@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from collection_tarball import settle
 from sbom import write_sbom
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,11 +63,13 @@ def lay_wheels(wheel: Path, folder: Path, pythons: Sequence[str], machine: str) 
 
 
 def lay_collections(tarball: Path, folder: Path) -> None:
-    """Ours, and as tarballs those that it depends on."""
+    """Ours, and as tarballs those that it depends on; each the same for the same files and the same commit."""
     shutil.copy(tarball, folder)
     run(ROOT / "scripts/collections")
     for name in yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["dependencies"]:
         pack_collection(ROOT / "build/collections/ansible_collections" / name.replace(".", "/"), folder)
+    for laid in folder.iterdir():
+        settle(laid, commit_time())
 
 
 def pack_collection(installed: Path, folder: Path) -> None:

@@ -25,6 +25,8 @@ from packaging.version import InvalidVersion, Version
 HERE = Path(__file__).resolve().parents[1]
 LIBRARY = "plugins/module_utils/openngt/version.py"
 AGENT = "plugins/module_utils/openngt/agent/version.py"
+# As our tarballs, wheel, bundle and packages are called.
+OF_A_FILE = re.compile(r"openngt-(?:guest_tools-|agent_)?(\d+\.\d+\.\d+)")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Tree:
 
     versions: dict[str, str]
     """By the file that says so."""
+    named: dict[str, set[str]]
+    """Versions in the names of our files, by the page that has them."""
     released: dict[str, Any]
     """Of changelogs/changelog.yaml, by version."""
     fragments: list[str]
@@ -47,13 +51,26 @@ class Tree:
     commit: str
 
 
-def read(root: Path) -> Tree:
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
+def pages(root: Path) -> list[Path]:
+    return sorted(path for pattern in ("README.md", "docs/*.md", "roles/*/README.md") for path in root.glob(pattern))
 
+
+def said_versions(root: Path) -> dict[str, str]:
     def python_version(name: str) -> str:
         found = re.search(r'^__version__ = "(.+)"$', (root / name).read_text(encoding="utf-8"), re.M)
         return found[1] if found else "none"
+
+    return {
+        "galaxy.yml": str(yaml.safe_load((root / "galaxy.yml").read_text(encoding="utf-8"))["version"]),
+        "pyproject.toml": tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"],
+        LIBRARY: python_version(LIBRARY),
+        AGENT: python_version(AGENT),
+    }
+
+
+def read(root: Path) -> Tree:
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True).stdout
 
     def load(name: str) -> Any:
         return yaml.safe_load((root / name).read_text(encoding="utf-8"))
@@ -62,13 +79,10 @@ def read(root: Path) -> Tree:
     commits = "%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)"
     refs = git("for-each-ref", f"--format=%(refname:short) {commits}", "refs/tags")
     return Tree(
-        versions={
-            "galaxy.yml": str(load("galaxy.yml")["version"]),
-            "pyproject.toml": tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"][
-                "version"
-            ],
-            LIBRARY: python_version(LIBRARY),
-            AGENT: python_version(AGENT),
+        versions=said_versions(root),
+        named={
+            str(page.relative_to(root)): set(OF_A_FILE.findall(page.read_text(encoding="utf-8")))
+            for page in pages(root)
         },
         released=load("changelogs/changelog.yaml")["releases"],
         fragments=sorted(path.name for path in (root / "changelogs/fragments").glob("*.y*ml")),
@@ -85,10 +99,13 @@ def refusals(tree: Tree) -> Iterator[str]:
     version = tree.versions["galaxy.yml"]
     if set(tree.versions.values()) != {version}:
         told = ", ".join(f"{name} {said}" for name, said in tree.versions.items())
-        yield f"versions differ ({told}): write the same into all of them"
+        yield f"versions differ ({told}): scripts/set_version.py {version} writes the same into all of them"
     if not released(version):
         yield f"{version} is no version of a release: MAJOR.MINOR.PATCH"
         return
+    others = [name for name, named in tree.named.items() if named - {version}]
+    if others:
+        yield f"pages name files of another version ({', '.join(others)}): scripts/set_version.py {version}"
     yield from changelog_refusals(tree, version)
     if ".".join(version.split(".")[:2]) not in tree.lines:
         yield f"compatibility/versions.json has no row for {version}: add it, then run scripts/generated"
@@ -97,8 +114,8 @@ def refusals(tree: Tree) -> Iterator[str]:
         yield f"the tree differs from its commit ({some}): commit or remove it"
     if tree.tags.get(f"v{version}", tree.commit) != tree.commit:
         yield f"v{version} is the tag of another commit: raise the version"
-    others = [tag[1:] for tag in tree.tags if tag.startswith("v") and released(tag[1:])]
-    newest = max(others, key=Version, default=version)
+    tagged = [tag[1:] for tag in tree.tags if tag.startswith("v") and released(tag[1:])]
+    newest = max(tagged, key=Version, default=version)
     if Version(newest) > Version(version):
         yield f"v{newest} is released already and is later than {version}: raise the version"
 
@@ -169,6 +186,10 @@ def main() -> None:
     [tarball] = options.out.glob("openngt-guest_tools-*.tar.gz")
     step("Have galaxy-importer judge the tarball", HERE / "scripts/importer", tarball)
     step("The main flow with the source tree out of sight", HERE / "scripts/smoke", bundle)
+    step(
+        "The release before leaves its database and its agents to this one",
+        *(sys.executable, "-m", "pytest", "-q", "tests/simulated/test_release_upgrade.py"),
+    )
     files = "\n".join(f"  {path}" for path in sorted(options.out.iterdir()))
     sys.stdout.write(f"openngt {version} is built and judged; tag and uploads: docs/releasing.md\n{files}\n")
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The bundle for sites without a network: its page is followed where there is none, and what was altered is refused."""
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -75,6 +77,63 @@ def test_the_bill_of_materials_names_every_wheel_and_collection(unpacked: Path) 
     needs = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
     [openngt] = [ref for ref in listed if ref.startswith("openngt-") and ref.endswith(".whl")]
     assert {"cryptography", "paramiko", "pycdlib"} <= {need.split("-")[0] for need in needs[openngt]}
+
+
+def test_licences_are_named_as_spdx_names_them_where_that_is_certain(unpacked: Path) -> None:
+    bill = json.loads((unpacked / "sbom.cdx.json").read_text())
+    told = {one["name"]: one.get("licenses") for one in bill["components"]}
+    # By an expression, by an identifier in the older field, by a name that is no other's, and by one that is several's.
+    assert told["cryptography"] == [{"expression": "Apache-2.0 OR BSD-3-Clause"}]
+    assert told["bcrypt"] == [{"license": {"id": "Apache-2.0"}}]
+    assert told["pywinrm"] == [{"license": {"id": "MIT"}}]
+    assert told["jinja2"] == [{"license": {"name": "BSD License"}}]
+
+
+def test_the_bill_of_materials_says_what_the_collection_needs(unpacked: Path) -> None:
+    bill = json.loads((unpacked / "sbom.cdx.json").read_text())
+    names = {one["bom-ref"]: one["name"] for one in bill["components"]}
+    needs = {names.get(one["ref"], one["ref"]): one.get("dependsOn", []) for one in bill["dependencies"]}
+    assert {names[ref] for ref in needs["openngt.guest_tools"]} == {"ansible.windows", "openngt"}
+    assert {names[ref] for ref in needs["openngt-bundle"]} == {"ansible-core", "openngt", "openngt.guest_tools"}
+
+
+MAKE_AGAIN = """\
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from bundle import commit_time, version
+from collection_tarball import settle
+from sbom import write_sbom
+stage = Path(sys.argv[2])
+for tarball in (stage / "collections").iterdir():
+    settle(tarball, commit_time())
+write_sbom(stage, version(), commit_time())
+"""
+
+
+def test_collections_built_elsewhere_and_the_bill_of_them_are_the_same_bytes(unpacked: Path, tmp_path: Path) -> None:
+    stage = tmp_path / "bundle"
+    shutil.copytree(unpacked, stage)
+    for tarball in (stage / "collections").iterdir():
+        build_elsewhere(tarball)
+        assert tarball.read_bytes() != (unpacked / "collections" / tarball.name).read_bytes()
+    subprocess.run([sys.executable, "-c", MAKE_AGAIN, ROOT / "scripts", stage], check=True)
+    for path in [*(stage / "collections").iterdir(), stage / "sbom.cdx.json"]:
+        assert path.read_bytes() == (unpacked / path.relative_to(stage)).read_bytes(), path.name
+
+
+def build_elsewhere(tarball: Path) -> None:
+    """As another disk orders its files, at another time."""
+    with tarfile.open(tarball) as archive:
+        content = [(one, (archive.extractfile(one) or io.BytesIO()).read()) for one in archive.getmembers()[::-1]]
+    with gzip.open(tarball, "wb") as packed, tarfile.open(fileobj=packed, mode="w") as archive:
+        for member, data in content:
+            told = data
+            if member.name == "FILES.json":
+                listed = json.loads(data)
+                told = json.dumps({**listed, "files": listed["files"][::-1]}).encode()
+            member.mtime, member.size = 1, len(told)
+            archive.addfile(member, io.BytesIO(told))
 
 
 def alter_a_wheel(folder: Path) -> None:

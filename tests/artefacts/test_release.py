@@ -19,6 +19,7 @@ VERSIONED = {
 }
 FILES = {
     **VERSIONED,
+    "docs/page.md": "$ tar -xf openngt-1.2.3-bundle.tar.gz\nopenngt 1.2.3 for 192.1.2.3 and 1.2.3.4, since 1.2.2.\n",
     "changelogs/changelog.yaml": "releases:\n  1.2.3:\n    release_date: '2026-11-20'\n",
     "CHANGELOG.rst": "v1.2.3\n======\n",
     "src/openngt_service/compatibility/versions.json": json.dumps({"services": [{"service": "1.2"}]}),
@@ -105,6 +106,11 @@ def unknown(tree: Path) -> None:
     write(tree, "new.txt", "")
 
 
+def on_a_page(tree: Path) -> None:
+    write(tree, "docs/page.md", "the wheel openngt-1.2.2-py3-none-any.whl, the package openngt-agent_1.2.3-1_all.deb\n")
+    commit(tree)
+
+
 def tagged_elsewhere(tree: Path) -> None:
     git(tree, "tag", "v1.2.3")
     commit(tree)
@@ -122,6 +128,7 @@ def after_a_later_one(tree: Path) -> None:
         (not_in_the_page, "CHANGELOG.rst has no section v1.2.3"),
         (with_a_fragment, "stand in no release (later.yml)"),
         (without_a_row, "has no row for 1.2.3"),
+        (on_a_page, "(docs/page.md): scripts/set_version.py 1.2.3"),
         (changed, "(galaxy.yml)"),
         (unknown, "(new.txt)"),
         (tagged_elsewhere, "v1.2.3 is the tag of another commit"),
@@ -133,3 +140,32 @@ def test_what_does_not_agree_is_refused(tree: Path, alter: Callable[[Path], None
     done = check(tree)
     assert done.returncode == 1 and done.stdout == ""
     assert told in done.stderr and done.stderr.count("\n- ") == 1, done.stderr
+
+
+def set_version(tree: Path, version: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, ROOT / "scripts/set_version.py", version, "--root", tree]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_version_is_written_where_it_is_compared_and_on_pages_and_nowhere_else(tree: Path) -> None:
+    write(tree, "plugins/modules/vm.py", "version_added: 1.2.3\n")
+    assert set_version(tree, "1.3.0").stdout.split() == [*VERSIONED, "docs/page.md"]
+    for name, text in VERSIONED.items():
+        assert (tree / name).read_text() == text.replace("1.2.3", "1.3.0")
+    page = "$ tar -xf openngt-1.3.0-bundle.tar.gz\nopenngt 1.3.0 for 192.1.2.3 and 1.2.3.4, since 1.2.2.\n"
+    assert (tree / "docs/page.md").read_text() == page
+    assert (tree / "plugins/modules/vm.py").read_text() == "version_added: 1.2.3\n"
+    assert set_version(tree, "1.3.0").stdout == ""
+
+
+def test_a_page_that_was_left_behind_is_brought_along(tree: Path) -> None:
+    on_a_page(tree)
+    assert set_version(tree, "1.2.3").stdout == "docs/page.md\n"
+    commit(tree)
+    assert check(tree).stdout == "1.2.3 can be released\n"
+
+
+def test_what_is_no_version_of_a_release_is_written_nowhere(tree: Path) -> None:
+    done = set_version(tree, "1.3")
+    assert done.returncode == 1 and "MAJOR.MINOR.PATCH" in done.stderr
+    assert (tree / "galaxy.yml").read_text() == FILES["galaxy.yml"]
