@@ -163,9 +163,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import refreshing
 from ..module_utils.argspec import client_of, service_spec
 from ..module_utils.failure import fail
+from ..module_utils.fleet_work import FleetWork
+from ..module_utils.openngt.client import Client
 from ..module_utils.openngt.errors import OpenNGTError
 
 ASK = (
@@ -201,30 +202,23 @@ def define_module() -> AnsibleModule:
     )
 
 
-def run(params: dict[str, Any], *, check_mode: bool) -> refreshing.Outcome:
-    """Plan, apply unless `check_mode`."""
-    ask = {name: params[name] for name in ASK}
-    with client_of(params) as client:
-        if params["task_id"]:
-            outcome = refreshing.look(client, params["task_id"])
-        elif check_mode:
-            outcome = refreshing.predict(client, ask)
-        else:
-            outcome = refreshing.begin(client, ask)
-        return refreshing.wait(client, outcome) if params["wait"] and not check_mode else outcome
+def shown(row: dict[str, Any], age: str) -> dict[str, Any]:
+    """Days, for people: when the VM's certificate ends."""
+    return {"certificate_ends": (row[f"{age}_not_after"] or "")[:10] or None}
+
+
+WORK = FleetWork(Client.plan_refresh, Client.refresh, Client.refresh_rows, done="refreshed", ask=ASK, shown=shown)
 
 
 def main() -> None:
     module = define_module()
     try:
-        outcome = run(module.params, check_mode=module.check_mode)
+        with client_of(module.params) as client:
+            outcome = WORK.run(client, module.params, check_mode=module.check_mode)
     except OpenNGTError as error:
         fail(module, error)
     else:
-        result, failure = refreshing.result_of(outcome), refreshing.failure_of(outcome)
-        if failure is not None and outcome.finished:
-            fail(module, failure, **result)
-        module.exit_json(**result)
+        WORK.end(module, outcome)
 
 
 if __name__ == "__main__":

@@ -169,9 +169,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import upgrading
 from ..module_utils.argspec import client_of, service_spec
 from ..module_utils.failure import fail
+from ..module_utils.fleet_work import FleetWork
+from ..module_utils.openngt.client import Client
 from ..module_utils.openngt.errors import OpenNGTError
 
 ASK = (
@@ -210,30 +211,23 @@ def define_module() -> AnsibleModule:
     )
 
 
-def run(params: dict[str, Any], *, check_mode: bool) -> upgrading.Outcome:
-    """Plan, apply unless `check_mode`."""
-    ask = {name: params[name] for name in ASK}
-    with client_of(params) as client:
-        if params["task_id"]:
-            outcome = upgrading.look(client, params["task_id"])
-        elif check_mode:
-            outcome = upgrading.predict(client, ask)
-        else:
-            outcome = upgrading.begin(client, ask)
-        return upgrading.wait(client, outcome) if params["wait"] and not check_mode else outcome
+def shown(row: dict[str, Any], age: str) -> dict[str, Any]:
+    """The agent that the VM runs."""
+    return {"agent_version": row[f"{age}_version"]}
+
+
+WORK = FleetWork(Client.plan_upgrade, Client.upgrade, Client.upgrade_rows, done="upgraded", ask=ASK, shown=shown)
 
 
 def main() -> None:
     module = define_module()
     try:
-        outcome = run(module.params, check_mode=module.check_mode)
+        with client_of(module.params) as client:
+            outcome = WORK.run(client, module.params, check_mode=module.check_mode)
     except OpenNGTError as error:
         fail(module, error)
     else:
-        result, failure = upgrading.result_of(outcome), upgrading.failure_of(outcome)
-        if failure is not None and outcome.finished:
-            fail(module, failure, **result)
-        module.exit_json(**result)
+        WORK.end(module, outcome)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import LOGIN, SERVICE_TOKEN, Awx, read
+from .conftest import LOGIN, SERVICE_TOKEN, Awx, data_of, read
 
 FEW = [
     {
@@ -26,25 +26,56 @@ FEW = [
 """For what is the same with one template as with all of them."""
 
 
+SOME = {
+    "openngt install",
+    "openngt fleet_install",
+    "openngt health",
+    "openngt refresh",
+    "openngt report",
+    "openngt nightly",
+}
+WAYS = {
+    "openngt install_fleet": {
+        "openngt preflight": ["install"],
+        "openngt install": ["prove"],
+        "openngt prove": ["report"],
+        "openngt report": [],
+    },
+    "openngt nightly": {"openngt health": ["refresh"], "openngt refresh": ["report"], "openngt report": []},
+}
+"""What runs after what, by workflow and template."""
+
+
 def shape_of(awx: Awx) -> dict[str, list[str]]:
     return {kind: sorted(awx.controller.named(kind)) for kind in awx.controller.objects}
 
 
+def some_of_it(awx: Awx) -> dict[str, Any]:
+    """A template of each shape, and one workflow: of each kind what has another way, as each module takes its time."""
+    lists = ["controller_templates", "controller_workflows"]
+    variables = {name.removeprefix("awx_setup_"): value for name, value in awx.variables().items()}
+    data = data_of(awx.collection, awx.folder, lists, **variables, guest_list=True)
+    return {name: [one for one in data[name] if one["name"] in SOME] for name in lists}
+
+
 @pytest.mark.slow
-def test_an_empty_awx_is_set_up_once_and_left_alone_then_and_emptied_again(awx: Awx) -> None:
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.nightly)], ids=["some", "all"])
+def test_an_empty_awx_is_set_up_once_and_left_alone_then_and_emptied_again(awx: Awx, whole: bool) -> None:
     before = shape_of(awx)
     guests = {"guest_list": True, "guest_list_file": str(awx.folder / "guests.json")}
-    first = awx.setup(**guests)
+    given = {} if whole else some_of_it(awx)
+    first = awx.setup(**guests, **given)
     assert first.status == 0, first.output
     assert first.changed > 0
+    assert len(awx.controller.named("job_templates")) == (18 if whole else len(SOME) - 1)
     look_at_templates(awx)
     look_at_credentials(awx)
-    look_at_workflows(awx)
-    again = awx.setup(**guests)
+    look_at_workflows(awx, WAYS if whole else {name: WAYS[name] for name in WAYS if name in SOME})
+    again = awx.setup(**guests, **given)
     assert again.status == 0, again.output
     assert again.changed == 0
     assert awx.server.writes() == []
-    gone = awx.setup(state="absent")
+    gone = awx.setup(state="absent", **given)
     assert gone.status == 0, gone.output
     # AWX removes labels that nothing has by itself.
     assert shape_of(awx) == {**before, "labels": ["openngt"]}
@@ -52,7 +83,6 @@ def test_an_empty_awx_is_set_up_once_and_left_alone_then_and_emptied_again(awx: 
 
 def look_at_templates(awx: Awx) -> None:
     found = awx.controller.named("job_templates")
-    assert len(found) == 18
     install = found["openngt install"]
     assert install["project"] == awx.controller.named("projects")["openngt"]["id"]
     assert install["inventory"] == awx.controller.named("inventories")["openngt all VMs"]["id"]
@@ -81,7 +111,7 @@ def look_at_credentials(awx: Awx) -> None:
     assert LOGIN in found["openngt guest credentials"]["inputs"]["credentials"]
 
 
-def look_at_workflows(awx: Awx) -> None:
+def look_at_workflows(awx: Awx, wanted: dict[str, dict[str, list[str]]]) -> None:
     """Each node runs a template and leads to the next node."""
     templates = {one["id"]: name for name, one in awx.controller.named("job_templates").items()}
     ways: dict[str, dict[str, list[str]]] = {}
@@ -93,15 +123,7 @@ def look_at_workflows(awx: Awx) -> None:
             )
             for node in nodes
         }
-    assert ways == {
-        "openngt install_fleet": {
-            "openngt preflight": ["install"],
-            "openngt install": ["prove"],
-            "openngt prove": ["report"],
-            "openngt report": [],
-        },
-        "openngt nightly": {"openngt health": ["refresh"], "openngt refresh": ["report"], "openngt report": []},
-    }
+    assert ways == wanted
     [schedule] = awx.controller.objects["schedules"].values()
     nightly = awx.controller.named("workflow_job_templates")["openngt nightly"]
     assert schedule["unified_job_template"] == nightly["id"] and schedule["enabled"] is True
@@ -150,12 +172,15 @@ def test_all_that_is_wrong_with_the_variables_is_said_before_awx_is_asked(awx: A
         nightly_rrule="daily",
         notification={"notification_type": "email"},
         unasked=["openngt_threshold_days", "openngt_mispelt"],
+        answers={"openngt_mistyped": 1, "openngt_via": "canary-way", "openngt_max_in_flight": "canary-many"},
     )
     assert done.status != 0
     assert awx.server.calls == []
     for name in ("prefix", "project_url", "image", "endpoint", "slices", "nightly_rrule", "notification", "unasked"):
         assert re.search(rf"awx_setup_{name}\b", done.output), name
     assert "openngt_mispelt is asked for by no survey" in done.output
+    assert "openngt_mistyped is asked for by no survey" in done.output
+    assert re.search(r"awx_setup_answers: openngt_\w+, openngt_\w+ has no answer that its survey takes", done.output)
 
 
 def test_a_notification_reaches_the_templates_and_its_secret_nothing_else(awx: Awx) -> None:
@@ -173,6 +198,6 @@ def test_a_notification_reaches_the_templates_and_its_secret_nothing_else(awx: A
 def test_a_credential_that_awx_refuses_is_told_without_its_secret(awx: Awx) -> None:
     kind = {"name": "openngt service", "kind": "cloud", "inputs": {"fields": [{"id": "endpoint"}]}, "injectors": {}}
     awx.controller.create("credential_types", kind)
-    done = awx.setup(controller_credential_types=[])
+    done = awx.setup(controller_credential_types=[], controller_templates=FEW)
     assert done.status != 0
     assert "unknown field" in done.output

@@ -116,7 +116,7 @@ def test_log_in_filter_enable_mount_and_refresh(fleet: Fleet, browser: Browser, 
     browser.driver.back()
     browser.driver.refresh()
     assert browser.path == "/console/login"
-    wrong = [line for line in browser_complaints(browser) if "401" in line]
+    wrong = [line for line in browser_complaints(browser) if "status of 401" in line]
     assert len(wrong) == 1, "the wrong token"
     browser.complaints = [line for line in browser.complaints if line not in wrong]
 

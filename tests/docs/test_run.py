@@ -19,7 +19,7 @@ HERE = [page for page in ALL if any(not on_guests(one) and not not_run(one) for 
 # Builds and installs what users install.
 SLOW = {"README.md"}
 # `make test` runs these from first to last where they have guests; what is left of them here is for who has none.
-WITH_GUESTS = {"README.md", "docs/diagnosis.md", "docs/guide.md", "docs/refresh.md"}
+WITH_GUESTS = {"README.md", "docs/diagnosis.md", "docs/guide.md"}
 # Its VM is a QEMU process without an operating system.
 REAL_HYPERVISOR = {"docs/lab.md"}
 LIMIT_SECONDS = 300.0

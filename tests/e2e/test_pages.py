@@ -31,8 +31,14 @@ LIMIT_SECONDS = 900.0
 # Its other examples bring VMs of their own, which tests/docs runs.
 GUESTS_ONLY = {"docs/lab.md"}
 
-# What their examples do, test_power and test_without_service do as well.
-NIGHTLY = {"docs/power.md", "docs/modules-without-service.md", "plugins/modules/power.py"}
+# What their examples do, test_power, test_without_service, test_refresh and test_refresh_legacy do as well.
+NIGHTLY = {
+    "docs/power.md",
+    "docs/modules-without-service.md",
+    "docs/refresh.md",
+    "plugins/modules/power.py",
+    "plugins/modules/refresh.py",
+}
 
 MakeSession = Callable[[Path], Session]
 

@@ -107,7 +107,10 @@ try: SerialPort('/dev/ttyS1')
 except AgentError as exc: print(exc.code)\""""
 
 
-@pytest.mark.parametrize("alone", ["serial port 1", "virtio port"], indirect=True)
+# What is installed, told and asked over serial port 1 is so in the tests above, which have a network beside it.
+@pytest.mark.parametrize(
+    "alone", [pytest.param("serial port 1", marks=pytest.mark.nightly), "virtio port"], indirect=True
+)
 def test_a_vm_without_a_network_is_installed_from_its_disc_and_managed_over_its_port_alone(
     alone: LabVm, guests: Guests, client: Client, service: ServiceProcess
 ) -> None:

@@ -74,7 +74,7 @@ class FakeAgents:
 
     async def install(self, vm_uuid: str, name: str, drives: dict[str, str | None] | None = None) -> SessionInfo:
         """Enrol a VM and connect its agent with a long-lived identity."""
-        if not self.workshop.hypervisor.path.exists() or name not in self.workshop.hypervisor.path.read_text():
+        if not self.workshop.hypervisor.path.exists() or vm_uuid not in self.workshop.hypervisor.path.read_text():
             self.workshop.hypervisor.add(vm_uuid, name, drives or {"cd0": None})
         await self.workshop.operations.enable(vm_uuid, {}, actor="test")
         [issued] = await self.workshop.operations.issue_batch([{"vm_uuid": vm_uuid}], actor="test")

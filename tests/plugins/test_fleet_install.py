@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleError
-from plugins.action.fleet_install import SPEC
+from plugins.action.fleet_install import SPEC, chosen
 from plugins.module_utils.argspec import SERVICE
+from plugins.module_utils.openngt.errors import OpenNGTError
+from plugins.module_utils.openngt.install.fleet.report import Refused
+from plugins.module_utils.openngt.install.fleet.target import SshLogin, Target
 from plugins.plugin_utils.fleet_hosts import guests_of
 
 from .conftest import Fleet
@@ -18,6 +21,7 @@ RunTasks = Callable[..., list[dict[str, Any]]]
 INSTALL = "openngt.guest_tools.fleet_install"
 MODULE = Path(__file__).resolve().parents[2] / "plugins/modules/fleet_install.py"
 CANARY = "canary-71d0"
+VM = "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21"
 
 
 def test_the_plugin_takes_what_the_module_documents() -> None:
@@ -56,6 +60,40 @@ def test_a_variable_that_cannot_be_evaluated_is_its_hosts_alone_and_is_named() -
         "ansible_password",
     )
     assert CANARY not in broken.error.message
+
+
+@pytest.mark.parametrize(
+    ("only", "wanted"),
+    [
+        (None, ["web1", "db1", "odd"]),
+        (["WEB1"], ["web1"]),
+        ([VM.upper()], ["db1"]),
+        (["odd", "db1"], ["db1", "odd"]),
+        (["web"], []),
+        ([], []),
+    ],
+)
+def test_only_chooses_by_name_or_uuid_whatever_the_case(only: list[str] | None, wanted: list[str]) -> None:
+    """Of those that can be installed and of those that are refused alike."""
+    login = SshLogin("192.0.2.1")
+    guests: list[Target | Refused] = [
+        Target("web1", "web1", login),
+        Target("db1", VM, login),
+        Refused("odd", "odd", OpenNGTError("INVALID_INPUT", "no login")),
+    ]
+    assert [guest.name for guest in chosen(guests, only)] == wanted
+
+
+@pytest.mark.slow
+def test_of_a_list_only_the_named_guests_are_done_and_have_a_row(fleet: Fleet, run_tasks: RunTasks) -> None:
+    known = {name: fleet.add_vm(name) for name in ("web1", "db1", "far")}
+    login = {"host": "127.0.0.1", "port": 1, "credentials": {"username": "root", "password": CANARY}}
+    listed = [{"vmname": name, "uuid": known[name], **login} for name in known]
+    asked = [{"credentials": listed, "only": [known["db1"].upper(), "far"]}, {"credentials": listed, "only": ["web2"]}]
+    named, nobody = run_tasks([{INSTALL: task} for task in asked], check=True, environment=fleet.environment)
+    assert [(row["name"], row["code"]) for row in named["rows"]] == [("db1", "GUEST_REFUSED"), ("far", "GUEST_REFUSED")]
+    assert nobody["rows"] == [] and not nobody.get("failed"), nobody
+    assert CANARY not in str(named)
 
 
 @pytest.mark.slow

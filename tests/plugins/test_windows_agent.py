@@ -25,6 +25,8 @@ from tests.fakes.windows_python import embeddable
 from tests.fakes.winrm_server import Run, WinrmServer, make_certificate
 from tests.fakes.winrm_server.ansible import modules
 
+from openngt.agent.identity import load
+
 PASSWORD = "Pa55-canary"
 VM = "6f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e21"
 FACTS: dict[str, Any] = {**READY, "vm_uuid": VM}
@@ -81,12 +83,12 @@ def test_what_is_given_to_look_holds_neither_agent_nor_word_to_go() -> None:
     assert set(given) == {"Header", "Go", "Agent"}
 
 
-def linked(ca_sha256: str, generation: int) -> dict[str, Any]:
+def linked(ca_sha256: str, generation: int, serial: str | None = None) -> dict[str, Any]:
     """What `ngtcli status` says of an agent that is well."""
     return {
         "agent_version": "0.1.0",
         "service": {"active": "active"},
-        "identity": {"kind": "link", "ca_sha256": ca_sha256, "generation": generation},
+        "identity": {"kind": "link", "ca_sha256": ca_sha256, "generation": generation, "serial": serial},
         "link": {"active": True},
     }
 
@@ -130,7 +132,8 @@ class WindowsHost:
         with self.service.client() as client:
             self.agent.folder.mkdir()
             self.agent.install(self.service, client, VM)
-            self.status = linked(client.ca()["ca_sha256"], client.vm(VM)["generation"])
+            held = load(self.agent.paths).certificate
+            self.status = linked(client.ca()["ca_sha256"], client.vm(VM)["generation"], held.serial)
         self.agent.start()
         return {"phase": "install", "steps": ["files", "service"], "agent": self.status, "warnings": []}
 
@@ -220,6 +223,15 @@ def test_a_windows_host_goes_from_nothing_to_a_proven_link_and_back(host: Window
     assert said.count("0.1.0") >= 2, "as the service and as the guest itself sees it"
 
     host.parts.clear()
+    status, said, counts = host.play("prove")
+    assert status == 0 and counts["changed"] == 0 and host.parts == ["look"], said
+    assert re.search(r"proven: generation \d+ over \w+", said), said
+    well, host.status = host.status, linked("aa", 1, "0a")
+    status, said, _ = host.play("prove")
+    assert status == 2 and "the guest's agent holds the certificate 0a" in said and "LINK_NOT_ACTIVE" in said, said
+    host.status = well
+
+    host.parts.clear()
     status, said, counts = host.play("uninstall", "--check")
     assert status == 0 and counts["changed"] == 2 and host.parts == ["look"], said
     host.failure = {"code": "PERMISSION_DENIED", "message": "to remove the agent needs an administrator, elevated"}
@@ -240,6 +252,21 @@ def test_an_agent_that_links_itself_while_its_disc_is_mounted_takes_that_disc(ho
     host.links_itself = True
     status, said, _ = host.play("install")
     assert status == 0 and host.parts == ["look", "look", "install"], said
+
+
+@pytest.mark.slow
+def test_preflight_and_prove_say_of_a_bare_host_what_is_missing_and_change_nothing(host: WindowsHost) -> None:
+    status, said, counts = host.play("preflight")
+    assert status == 0 and counts["changed"] == 0 and "ready: no agent is installed" in said, said
+    status, said, counts = host.play("prove", "-e", "openngt_wait_seconds=0.1")
+    assert status == 2 and counts["changed"] == 0 and re.search(r"\[[A-Z_]+\] remedy: ", said), said
+    host.facts["elevated"] = False
+    status, said, counts = host.play("preflight", "--check")
+    assert status == 2 and counts["changed"] == 0, said
+    assert "PREREQUISITES_NOT_MET" in said and "log in as a local administrator" in said
+    assert host.parts == ["look"] * 3
+    with host.service.client() as client:
+        assert client.vms([VM]) == [], "it was not enrolled for that"
 
 
 @pytest.mark.slow

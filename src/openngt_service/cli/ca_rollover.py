@@ -14,10 +14,6 @@ from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.pki.rollover import Succession, activate_next, load_succession, prepare_next
 
-from ..config import load_settings
-from ..store.audit import AuditEntry
-from ..store.lock import state_lock
-from ..store.opening import open_store
 from .connect import Connection, connect
 from .output import Column, Form, Output, print_json, show, show_list
 
@@ -119,6 +115,12 @@ def recover(context: typer.Context) -> None:
 
 def recovered(state_dir: Path) -> Succession:
     """SERVICE_CONFLICT while the service runs, or when the CA is not over: then the steps lose nobody."""
+    # The service's libraries take a second to load, which no other command should wait for.
+    from ..config import load_settings
+    from ..store.audit import AuditEntry
+    from ..store.lock import state_lock
+    from ..store.opening import open_store
+
     os.umask(0o077)
     settings = load_settings(overrides={"state_dir": state_dir})
     with state_lock(state_dir):

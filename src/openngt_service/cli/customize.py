@@ -17,10 +17,8 @@ from openngt.customization.media import build as build_media
 from openngt.customization.model import Finding, Media, MediaVm
 from openngt.customization.sources import needs_datastore, read_beside, resolve
 from openngt.customization.spec import parse
-from openngt.customization.validation import validate as find_faults
 from openngt.errors import OpenNGTError
 
-from ..customization.schema_files import published_schemas
 from .connect import Connection, connect
 from .endings import no_longer_waiting
 from .fleet import WaitForEnd
@@ -190,6 +188,10 @@ def build(
 
 def made(spec: Json, vm: MediaVm) -> tuple[list[Finding], Media | None]:
     """What is wrong with it, and unless something is the VM's media."""
+    from openngt.customization.validation import validate as find_faults
+
+    from ..customization.schema_files import published_schemas
+
     customization = parse(spec, no_datastore)
     findings = find_faults(customization, published_schemas())
     if any(finding.severity == "error" for finding in findings):

@@ -10,7 +10,6 @@ import typer
 
 from openngt.errors import OpenNGTError
 from openngt.install.fleet.report import Options, Report
-from openngt.install.fleet.runner import install as install_fleet
 
 from .connect import Connection
 from .fleet import MaxInFlight
@@ -154,6 +153,9 @@ def read(connection: Connection, credentials: str | None, inventory: Path | None
 
 
 def run(connection: Connection, guests: Guests, options: Options) -> Report:
+    # What logs in to guests takes half a second to load, which no other command should wait for.
+    from openngt.install.fleet.runner import install as install_fleet
+
     with progress(check=options.check) as shown:
         return install_fleet(
             guests.targets,

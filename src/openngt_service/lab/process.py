@@ -21,6 +21,7 @@ __all__ = ["END_SIGNALS", "end_process", "free_port", "processes_naming", "run_l
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Below those that Linux gives to whoever connects (ip_local_port_range), which come and go all the time.
 PORTS = range(20000, 32000)
+SHARES = 16
 
 
 @contextlib.contextmanager
@@ -113,10 +114,20 @@ def _end_started(process: "subprocess.Popen[str]") -> None:
     process.stdout.close()
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A loopback port that nobody uses at this moment, and that no outgoing connection is given meanwhile."""
-    for port in random.sample(PORTS, len(PORTS)):
+    """A loopback port that nobody uses at this moment, and that no outgoing connection is given meanwhile.
+
+    It is used a moment later, so one process is never given the same again, and those that ask at once look into other
+    shares of the ports first: their ids are neighbours.
+    """
+    share = os.getpid() % SHARES
+    ports = sorted(random.sample(PORTS, len(PORTS)), key=lambda port: (port in _given, port % SHARES != share))
+    for port in ports:
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _given.add(port)
             return port
     raise OpenNGTError("COMMAND_FAILED", f"all ports from {PORTS[0]} to {PORTS[-1]} are in use")
 

@@ -24,8 +24,8 @@ from ..store.audit import AuditEntry
 from ..store.customizations import Customized
 from .customization_plan import Fault, Outcome, ejected, fault_of, outcome_of, timed_out
 from .customize import clear_disc, finish, put_back
+from .iso_folder import vm_of_iso
 from .links import Links
-from .media import vm_of_iso
 from .parts import Parts
 
 __all__ = ["CustomizationWatch"]

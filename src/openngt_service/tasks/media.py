@@ -1,47 +1,30 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ISO files of the service: one template for each kind, one file a VM, named by its UUID."""
 
-import asyncio
 import datetime
 import json
-import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.iso.layout import CONFIG
 from openngt.iso.manifest import Upgrade
 from openngt.iso.payload import config_payload, tools_payload
 from openngt.iso.template import Template, ensure_template
-from openngt.iso.tools_iso import Cluster, Unsigned, prepare, sweep, write_iso
+from openngt.iso.tools_iso import Cluster, Unsigned, prepare, write_iso
 from openngt.iso.tools_iso import Vm as IsoVm
 from openngt.version import __version__
 
 from ..config import Settings
 from ..store.registry import Vm
+from .iso_folder import IsoFolder
 
-__all__ = ["Media", "PreparedIso", "vm_of_iso"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
+__all__ = ["Media", "PreparedIso"]
 
 SPARE_BYTES = 64 * 1024 * 1024
 """Left free on the ISO's file system, which the database may share."""
-
-FILE_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.iso")
-
-
-def vm_of_iso(folder: Path, holds: str | None) -> str | None:
-    """The VM whose ISO of ours this medium is; None for anybody else's medium, which is nobody's business here."""
-    if holds is None:
-        return None
-    path = Path(holds)
-    match = FILE_NAME.fullmatch(path.name)
-    return match[1] if match is not None and path.parent == folder else None
 
 
 @dataclass(frozen=True)
@@ -56,11 +39,11 @@ class PreparedIso:
         return self.unsigned.manifest_sha256
 
 
-class Media:
-    """Blocking file work is done in threads. What the system says about files is raised by its code (`file_errors`)."""
+class Media(IsoFolder):
+    """Tools ISOs. A kind's template is made once, and each VM's ISO is written from it."""
 
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
-        self.folder = settings.iso_directory
+        super().__init__(settings.iso_directory)
         self.cluster = cluster
         self._extras = settings.payload_extras
         self._windows_python = settings.inspect_windows_python()
@@ -71,9 +54,6 @@ class Media:
         """What tools ISOs carry, for those who install from them."""
         python = self._windows_python
         return {"agent_version": __version__, "windows_python": None if python is None else python.to_dict()}
-
-    def path(self, vm_uuid: str) -> Path:
-        return self.folder / f"{vm_uuid}.iso"
 
     async def prepare(
         self,
@@ -116,31 +96,15 @@ class Media:
         config: dict[str, Any] = json.loads(iso.unsigned.slots[CONFIG])
         return config
 
-    async def remove(self, vm_uuid: str) -> bool:
-        """Delete the VM's ISO file; False when there is none."""
-        return await self._on_disk(self._remove, vm_uuid)
-
-    async def of_vms(self) -> set[str]:
-        """The VMs that have an ISO file."""
-        return await self._on_disk(self._of_vms)
-
-    async def sweep(self) -> None:
-        """Remove unfinished files whose writer was killed; safe beside living writers."""
-        await self._on_disk(self._sweep)
-
     async def _template(self, config_only: bool) -> Template:
         known = self._templates.get(config_only)
         if known is None:
             known = self._templates[config_only] = await self._on_disk(self._ensure, config_only)
         return known
 
-    async def _on_disk(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with effects.file_errors(str(self.folder)):
-            return await asyncio.to_thread(work, *args, **kwargs)
-
     def _ensure(self, config_only: bool) -> Template:
         folder = self.folder / "templates"
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make()
         if config_only:
             return ensure_template(folder, config_payload(), kind="config", label=self._label)
         return ensure_template(
@@ -155,20 +119,3 @@ class Media:
                 f"{self.folder}: {free >> 20} MiB are free, an ISO needs {(needed + SPARE_BYTES) >> 20} MiB",
                 {"path": str(self.folder)},
             )
-
-    def _remove(self, vm_uuid: str) -> bool:
-        try:
-            self.path(vm_uuid).unlink()
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _of_vms(self) -> set[str]:
-        if not self.folder.is_dir():
-            return set()
-        matches = (FILE_NAME.fullmatch(path.name) for path in self.folder.iterdir())
-        return {match[1] for match in matches if match is not None}
-
-    def _sweep(self) -> None:
-        if self.folder.is_dir():
-            sweep(self.folder)

@@ -20,7 +20,7 @@ from openngt.errors import OpenNGTError
 from ..hypervisors.base import HypervisorVm
 from ..store.mounts import Mount
 from .eject import clear
-from .media import vm_of_iso
+from .iso_folder import vm_of_iso
 from .parts import Parts
 
 __all__ = ["Picture", "Reconciler", "fault_of", "known_of"]

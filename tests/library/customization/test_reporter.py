@@ -240,13 +240,15 @@ def test_the_script_returns_at_once_and_fails_for_no_reason(tmp_path: Path) -> N
     for name in ("cat", "mkdir", "setsid", "sleep", "touch"):
         (fake / name).symlink_to(shutil.which(name) or name)
     python = fake / "python3"
-    python.write_text(f"#!/bin/sh\nsleep 1\ntouch {tmp_path}/began\n", encoding="utf-8")
+    waits = f"until [ -e {tmp_path}/returned ]; do sleep 0.1; done"
+    python.write_text(f"#!/bin/sh\n{waits}\ntouch {tmp_path}/began\n", encoding="utf-8")
     python.chmod(0o755)
     done = subprocess.run(
         ["/bin/sh"], input=script, text=True, capture_output=True, env={"PATH": str(fake)}, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "")
     assert not (tmp_path / "began").exists(), "without systemd it goes on in the background"
+    (tmp_path / "returned").touch()
     deadline = time.monotonic() + LIMIT_SECONDS
     while not (tmp_path / "began").exists():
         assert time.monotonic() < deadline

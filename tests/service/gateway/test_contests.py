@@ -356,8 +356,11 @@ async def interleaving(w: World, folder: Path, chance: random.Random, way: str) 
     return parent.asked, misrouted
 
 
+@pytest.mark.parametrize("many", [120, pytest.param(500, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("way", ["serial", "tls"])
-def test_in_a_thousand_interleavings_no_operation_reaches_the_copy(world: Any, tmp_path: Path, way: str) -> None:
+def test_in_hundreds_of_interleavings_no_operation_reaches_the_copy(
+    world: Any, tmp_path: Path, way: str, many: int
+) -> None:
     """T1, M18: parent first, copy first, both at once; over the parent's port and over the network alone.
 
     The copies here are those that no agent of ours is: they hide that their firmware names another VM.
@@ -367,7 +370,7 @@ def test_in_a_thousand_interleavings_no_operation_reaches_the_copy(world: Any, t
     async def scenario() -> None:
         async with world(heartbeat_seconds=30, accepts_per_second=1e6, accepts_burst=1_000_000) as w:
             asked = 0
-            for number in range(500):
+            for number in range(many):
                 folder = tmp_path / str(number)
                 folder.mkdir()
                 routed, misrouted = await interleaving(w, folder, chance, way)
@@ -375,6 +378,6 @@ def test_in_a_thousand_interleavings_no_operation_reaches_the_copy(world: Any, t
                 asked += routed
             assert w.events.of("used_twice"), "copies were noticed"
             if way == "serial":
-                assert asked > 300, "the VM itself went on doing its work"
+                assert asked > many * 3 / 5, "the VM itself went on doing its work"
 
     asyncio.run(scenario())

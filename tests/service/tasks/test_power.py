@@ -342,8 +342,10 @@ def test_a_refresh_at_work_has_its_turn_before_the_plug_is_pulled(run: Run) -> N
     async def scenario(workshop: Workshop) -> None:
         async with workshop.parts.engine.exclusive(VM):  # as a task that rotates the agent's identity has it
             task = await workshop.operations.power(VM, verb="off", actor="test")
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (await workshop.operations.task(task["task_id"]))["state"] != "running":
+                    await asyncio.sleep(0.005)
             await asyncio.sleep(0.1)
-            assert (await workshop.operations.task(task["task_id"]))["state"] == "running"
             assert workshop.hypervisor.done == []
         await workshop.result(task)
         assert workshop.hypervisor.done == ["off"]

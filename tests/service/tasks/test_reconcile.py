@@ -14,7 +14,7 @@ from openngt.errors import OpenNGTError
 from openngt_service.hypervisors.base import Drive, HypervisorVm
 from openngt_service.store.clocks import since_boot
 from openngt_service.store.mounts import Mount
-from openngt_service.tasks.media import vm_of_iso
+from openngt_service.tasks.iso_folder import vm_of_iso
 from openngt_service.tasks.reconcile import Picture, fault_of, known_of
 
 USERS = "/isos/debian.iso"

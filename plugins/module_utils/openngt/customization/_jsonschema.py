@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import OpenNGTError
+from .schema_findings import Violation
 
 try:
     from jsonschema import Draft4Validator, FormatChecker, ValidationError
@@ -22,22 +23,11 @@ except ImportError as exc:
 else:
     MISSING = None
 
-__all__ = ["Violation", "violations"]
+__all__ = ["violations"]
 
 MOST_VIOLATIONS = 50
 LONGEST_FOR_PATTERNS = 1024
 """Some patterns of the schema take quadratic time."""
-
-
-class Violation(NamedTuple):
-    path: tuple[str | int, ...]
-    keyword: str
-    """`additionalProperties`, `type`, …; `deprecated` for what is right and on its way out."""
-    wanted: Any
-    """The keyword's value in the schema."""
-    value: Any
-    schema: Mapping[str, Any]
-    """Where the keyword stands."""
 
 
 class _Deprecated(ValidationError):

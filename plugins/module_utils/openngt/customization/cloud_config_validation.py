@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ._jsonschema import violations
 from .findings import finding
 from .model import Finding
 from .safe_yaml import Document, key_of, load
@@ -39,6 +38,9 @@ def validate_document(document: Document, part: str, schemas: Schemas) -> list[F
     if not isinstance(document.value, dict):
         line = document.line(())
         return [*document.findings, finding("NOT_A_MAPPING", part, "is no mapping of keys to values", line=line)]
+    # The library takes longer to load than all the rest; who judges nothing should not wait for it.
+    from ._jsonschema import violations
+
     found = list(document.findings)
     for violation in violations(document.value, schemas.cloud_config):
         found += finding_of(violation, document, part)

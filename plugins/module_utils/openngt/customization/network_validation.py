@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ._jsonschema import violations
 from .findings import finding
 from .model import Finding
 from .safe_yaml import Document, key_of
@@ -32,6 +31,9 @@ def validate_network(network: Mapping[str, Any], schemas: Schemas) -> list[Findi
         remedy = "write version: 2; version 1 is not taken here"
         code = "BAD_VALUE" if "version" in config else "MISSING_KEY"
         return [finding(code, PART, "is no network config of version 2", remedy=remedy, key="version")]
+    # As in cloud_config_validation: loaded by who judges.
+    from ._jsonschema import violations
+
     document = Document(config, [], None)
     wanted = schemas.network.get("$defs", {})
     schema = {"$ref": "#/$defs/network_config_version2", "$defs": wanted}

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..install.fleet.shapes import nearest, shape_of
-from ._jsonschema import Violation
 from .findings import finding
 from .model import Finding
 from .safe_yaml import Document, key_of
 
-__all__ = ["finding_of"]
+__all__ = ["Violation", "finding_of"]
 
 TYPES = {
     "array": "a list",
@@ -37,6 +36,17 @@ SIZES = {
 INSTEAD = re.compile(r"\*\*([a-z0-9_]+)\*\*")
 MOST_CHOICES = 12
 MOST_KEYS = 10
+
+
+class Violation(NamedTuple):
+    path: tuple[str | int, ...]
+    keyword: str
+    """`additionalProperties`, `type`, …; `deprecated` for what is right and on its way out."""
+    wanted: Any
+    """The keyword's value in the schema."""
+    value: Any
+    schema: Mapping[str, Any]
+    """Where the keyword stands."""
 
 
 def finding_of(violation: Violation, document: Document, part: str) -> list[Finding]:

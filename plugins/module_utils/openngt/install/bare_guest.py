@@ -6,7 +6,7 @@ import shlex
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import OpenNGTError
-from .prerequisites import Finding, missing_program
+from .prerequisites import Finding, broken_python, missing_program
 from .support import FAMILIES, Family, Verdict, judge, parse
 
 __all__ = [
@@ -16,26 +16,39 @@ __all__ = [
     "family_to_bring",
     "probe",
     "read_probe",
+    "starts",
     "without_python",
 ]
 
 # Plain sh, since nothing else can be relied on, and one line without single quotes, so that any shell can hand it on.
-# It looks at nothing on its standard input, and prints `tar=<path>`, then the os-release file.
+# It looks at nothing on its standard input, and prints `tar=<path>`, `broken=<path>: <reason>` and the os-release file.
 PROBE = (
-    "for python in {candidates}; do"
+    "broken=; for python in {candidates}; do"
     " if {suits}; then {found}; fi; done;"
-    ' echo "tar=$(command -v tar)";'
+    ' echo "tar=$(command -v tar)"; echo "broken=$broken";'
     " cat /etc/os-release 2>/dev/null || cat /usr/lib/os-release 2>/dev/null || :"
 )
 SUITS = '"$python" -I -S -c "import sys; sys.exit(sys.version_info < {minimum})" </dev/null >/dev/null 2>&1'
+# The first one that does not start is told, with the last line that it says of that.
+STARTS = (
+    '{{ "$python" -I -S -B -c "{trial}" </dev/null >/dev/null 2>&1 || {{ broken="${{broken:-$(command -v "$python"):'
+    ' $("$python" -I -S -B -c "{trial}" </dev/null 2>&1 | tail -n 1)}}"; false; }}; }}'
+)
 REPORT = 'echo "python=$(command -v "$python")"; break'
 
-Bare = NamedTuple("Bare", [("python", Optional[str]), ("tar", Optional[str]), ("distribution", Verdict)])
+Bare = NamedTuple(
+    "Bare", [("python", Optional[str]), ("tar", Optional[str]), ("broken", Optional[str]), ("distribution", Verdict)]
+)
 
 
 def at_least(minimum: Tuple[int, ...]) -> str:
     """Shell text that asks `$python` itself whether it is of at least this version, and so whether it starts at all."""
     return SUITS.format(minimum=tuple(minimum))
+
+
+def starts(modules: Sequence[str]) -> str:
+    """Shell text that asks whether `$python` starts and has these modules; `read_probe` has the first that does not."""
+    return STARTS.format(trial="import {0}".format(", ".join(modules)))
 
 
 def probe(candidates: Sequence[str], suits: str, found: str = REPORT) -> str:
@@ -50,12 +63,15 @@ def probe(candidates: Sequence[str], suits: str, found: str = REPORT) -> str:
 def read_probe(text: str) -> Bare:
     """What the shell has found."""
     lines = parse(text)
-    return Bare(lines.pop("python", None), lines.pop("tar", "") or None, judge(lines))
+    # As it stands: what a Python says when it ends is no shell assignment.
+    broken = [line.partition("=")[2].strip() for line in text.splitlines() if line.startswith("broken=")]
+    return Bare(lines.pop("python", None), lines.pop("tar", "") or None, "".join(broken[:1]) or None, judge(lines))
 
 
 def without_python(bare: Bare, minimum: str) -> List[Finding]:
     """The findings of a guest in which nothing could run that finds out more."""
-    found = [missing_program("python", "{0} or newer".format(minimum))]
+    wanted = "{0} or newer".format(minimum)
+    found = [broken_python(bare.broken, wanted) if bare.broken else missing_program("python", wanted)]
     if bare.tar is None:
         found.append(missing_program("tar", "on PATH"))
     return found

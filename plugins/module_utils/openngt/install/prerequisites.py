@@ -82,6 +82,12 @@ def missing_program(name: str, wanted: str) -> Finding:
     return Finding(name, "failed", "not found", wanted, "install it, or {0}".format(INSTALL_OPTION))
 
 
+def broken_python(said: str, wanted: str) -> Finding:
+    """The finding for a Python that tells its version and then does not start; `said` is its path and why."""
+    remedy = "install that Python's standard library, or name another one in ansible_python_interpreter"
+    return Finding("python", "failed", "{0} (it does not start)".format(said), wanted, remedy)
+
+
 def _ok(name: str, found: str, wanted: str) -> Finding:
     return Finding(name, "ok", found, wanted, "")
 

@@ -77,6 +77,19 @@ def test_a_guest_without_python_is_judged_by_its_shell(fleet: FleetOfScripts) ->
     assert [finding["name"] for finding in row.details["findings"]] == ["python"]
 
 
+def test_a_python_that_does_not_start_is_passed_over_for_another(fleet: FleetOfScripts) -> None:
+    row = one(fleet, fleet.add("web1", shell=[""]))
+    assert row.state == "installed", row
+    assert len(fleet.guests["web1"].commands) == 2
+
+
+def test_where_no_python_starts_it_is_named_with_what_it_says(fleet: FleetOfScripts) -> None:
+    row = one(fleet, fleet.add("web1", shell=["", f"broken=/usr/bin/python3: No module named 'json'\n{DEBIAN}"]))
+    assert (row.phase, row.code) == ("prerequisites", "PREREQUISITES_NOT_MET"), row
+    assert "python: /usr/bin/python3: No module named 'json' (it does not start)" in row.message
+    assert "ansible_python_interpreter" in row.message
+
+
 def test_python_is_brought_when_asked_and_the_same_connection_goes_on(fleet: FleetOfScripts) -> None:
     target = fleet.add("web1", shell=[DEBIAN])
     guest = fleet.guests["web1"]

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from base64 import b64decode
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -15,7 +16,16 @@ import pytest
 from tests.interpreters import interpreters
 
 from openngt.install.bare_guest import read_probe
-from openngt.install.fleet.guest_program import Conversation, agent_package, command_for, header
+from openngt.install.fleet import guest_program
+from openngt.install.fleet.guest_bundle import standard_modules
+from openngt.install.fleet.guest_program import (
+    Conversation,
+    Program,
+    agent_package,
+    careful_command_for,
+    command_for,
+    header,
+)
 from openngt.install.fleet.report import Options
 from openngt.install.fleet.target import SshLogin, Target
 from openngt.install.transports.base import Ended
@@ -27,9 +37,12 @@ VERSION = "0.1.0"
 class Guest:
     """This machine as the guest: the command run by sh as a transport does. Nothing that it is told makes it change."""
 
-    def __init__(self, python: str | None, tmp: Path, **environment: str) -> None:
+    def __init__(self, program: Program | str | None, tmp: Path, **environment: str) -> None:
+        """A program, or the Python to name for the usual one."""
         self.tmp = tmp
-        self._program = command_for(Target("here", "here", SshLogin("here"), python))
+        if not isinstance(program, Program):
+            program = command_for(Target("here", "here", SshLogin("here"), program))
+        self._program = program
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", self._program.command],
             stdin=subprocess.PIPE,
@@ -120,6 +133,61 @@ def test_nothing_of_the_users_environment_gets_into_it(tmp_path: Path) -> None:
     assert guest.hear()["phase"] == "prerequisites"
     guest.process.kill()
     guest.process.wait()
+
+
+BROKEN = """\
+#!/bin/sh
+case "$*" in
+    -V) echo Python 3.11.2 ;;
+    *) echo "ModuleNotFoundError: No module named 'json'" >&2; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A Python without its standard library, as python3-minimal leaves one."""
+    path = tmp_path / "minimal/python3"
+    path.parent.mkdir()
+    path.write_text(BROKEN)
+    path.chmod(0o755)
+    return path
+
+
+def careful(target: Target) -> Program:
+    program = careful_command_for(target)
+    assert program is not None
+    return program
+
+
+def test_a_python_that_does_not_start_is_passed_over_when_each_is_tried(
+    broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest_program, "INTERPRETERS", (str(broken), sys.executable))
+    home = tmp_path / "home"
+    home.mkdir()
+    target = Target("here", "here", SshLogin("here"))
+    guest = Guest(command_for(target), home)
+    assert guest.process.wait(60) == 1, "the first that says its version"
+    guest = Guest(careful(target), home)
+    guest.begin()
+    assert guest.hear()["phase"] == "prerequisites" and guest.hear()["phase"] == "plan"
+    assert guest.end() == 0
+
+
+def test_a_named_python_that_does_not_start_is_told_with_its_last_words(broken: Path, tmp_path: Path) -> None:
+    guest = Guest(careful(Target("here", "here", SshLogin("here"), str(broken))), tmp_path)
+    stdout, _ = guest.process.communicate(timeout=60)
+    bare = read_probe(stdout.decode())
+    assert bare.broken == f"{broken}: ModuleNotFoundError: No module named 'json'"
+    assert bare.python is None and bare.tar and bare.distribution.label != "unknown"
+
+
+def test_each_python_has_all_that_the_program_imports() -> None:
+    """Or a good one would be passed over."""
+    trial = f"import {', '.join(standard_modules())}"
+    for python in interpreters().values():
+        assert subprocess.run([python, "-I", "-S", "-c", trial], check=False).returncode == 0, python
 
 
 class Recorded:

@@ -23,7 +23,7 @@ from ..agent_steps import INSTALL_SECONDS
 from ..transports.base import Transport
 from ..windows.carried_python import windows_python
 from . import readiness
-from .guest_program import Conversation, command_for, header
+from .guest_program import Conversation, Program, careful_command_for, command_for, header
 from .report import Options, Phase, Row, RowState
 from .target import SshLogin, Target, WinrmLogin
 
@@ -260,7 +260,16 @@ class GuestInstall:
         self._will_change()
 
     def _converse(self, first: Json) -> tuple[Conversation, Json | str]:
-        program = command_for(self._target)
+        talk, answer = self._start(command_for(self._target), first)
+        # A Python may tell its version and still not start; another one that does may be there.
+        careful = careful_command_for(self._target) if answer is None else None
+        if careful is not None:
+            talk, answer = self._start(careful, first)
+        if answer is None:
+            raise talk.ended()
+        return talk, answer
+
+    def _start(self, program: Program, first: Json) -> tuple[Conversation, Json | str | None]:
         talk = Conversation(self._open().start(program.command), self._left)
         talk.begin(program, first)
         return talk, talk.hear_first(readiness.patience(self._options, PREREQUISITES_SECONDS))

@@ -17,7 +17,7 @@ from importlib.util import MAGIC_NUMBER
 from ...agent_bundle import source_of
 from .. import guest_side
 
-__all__ = ["BOOTSTRAP", "package"]
+__all__ = ["BOOTSTRAP", "package", "standard_modules"]
 
 LIBRARY = "openngt"
 """The library's name in the guest, whatever it is here (in a collection it is a longer one)."""
@@ -92,6 +92,19 @@ def _package() -> bytes:
     compiled = zlib.compress(marshal.dumps(codes), 9)
     magic = MAGIC_NUMBER.hex().encode("ascii")
     return b"%d\n%s%s %d\n%s" % (len(content), content, magic, len(compiled), compiled)
+
+
+@functools.cache
+def standard_modules() -> tuple[str, ...]:
+    """What the program imports of the standard library before it says anything; a Python of the guest may lack some."""
+    here = guest_side.__name__.rpartition(".install.")[0]
+    found: dict[str, str] = {}
+    _collect(here, guest_side.__name__.removeprefix(here + "."), found)
+    bodies = [ast.parse(BOOTSTRAP).body, *(ast.parse(text).body for text in found.values())]
+    imported = [node for body in bodies for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in imported if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return tuple(sorted(names - {"__future__"}))
 
 
 def _collect(library: str, name: str, found: dict[str, str]) -> None:

@@ -22,6 +22,7 @@ Instead of any of these {"phase": ..., "error": {"code", "message", "remedy", "d
 The program ends by itself when its input ends or is silent for the header's `silence_seconds`.
 
 A first line that is no JSON is from a Linux guest without Python: all that comes is then what `bare_guest` reads.
+A program that ends without a word there is started once more, in the first Python that shows to have all that it needs.
 
 A Windows guest tells `facts` in place of findings, and `leftovers` in place of a plan: `Program.understood` judges them
 here. To install it needs the digest of the Python that its disc carries: `go {"ca_sha256": ..., "python_sha256": ...}`.
@@ -42,7 +43,7 @@ from typing import Any, NamedTuple
 
 from ...agent_bundle import build_zipapp, compiled_modules
 from ...errors import REMEDIES, OpenNGTError
-from ..bare_guest import probe
+from ..bare_guest import probe, starts
 from ..transports.base import GuestProgram
 from ..windows import program as windows_program
 from . import guest_bundle
@@ -55,6 +56,7 @@ __all__ = [
     "Conversation",
     "Program",
     "agent_package",
+    "careful_command_for",
     "command_for",
     "header",
 ]
@@ -119,6 +121,13 @@ def command_for(target: Target) -> Program:
     return PROGRAMS[target.platform](target)
 
 
+def careful_command_for(target: Target) -> Program | None:
+    """For a guest whose program ended without a word: each Python is tried before it is taken. None: no other way."""
+    if target.platform != "linux":
+        return None
+    return _linux(target, f"{SUITS} && {starts(guest_bundle.standard_modules())}")
+
+
 def header(options: Options, version: str) -> Json:
     """The conversation's first line; `version` of the agent is wanted."""
     gateway = options.gateway and {"host": options.gateway[0], "port": options.gateway[1]}
@@ -153,11 +162,11 @@ class Conversation:
         self._understood = lambda answer: program.understood(answer, first)
         self._program.say(program.before + _line(first))
 
-    def hear_first(self, seconds: float) -> Json | str:
-        """The first answer; a guest without Python: what its shell has printed."""
+    def hear_first(self, seconds: float) -> Json | str | None:
+        """The first answer; a guest without Python: what its shell has printed. None: it has ended without a word."""
         line = self._hear(seconds)
         if line is None:
-            raise self._ended()
+            return None
         if line.lstrip().startswith(b"{"):
             answer = self._read(line)
             self._python_magic = answer.get("python_magic")
@@ -171,7 +180,7 @@ class Conversation:
         """The next answer, which has to be of that phase. Raises what the guest tells as its error."""
         line = self._hear(seconds)
         if line is None:
-            raise self._ended()
+            raise self.ended()
         answer = self._read(line)
         if answer.get("phase") != phase:
             raise OpenNGTError("PROTOCOL_ERROR", f"the guest's program speaks of {answer.get('phase')!r}, not {phase}")
@@ -207,7 +216,8 @@ class Conversation:
             raise _error_of(answer["error"])
         return answer
 
-    def _ended(self) -> OpenNGTError:
+    def ended(self) -> OpenNGTError:
+        """How the program ended that says nothing any more: COMMAND_FAILED with its last words."""
         ended = self._program.end(ENDED_SECONDS)
         said = ended.stderr.strip().splitlines()[-20:]
         message = f"the program in the guest ended with status {ended.exit_status}: {said[-1] if said else 'silent'}"
@@ -233,11 +243,11 @@ def _line(message: Json) -> bytes:
     return json.dumps(message).encode("ascii") + b"\n"
 
 
-def _linux(target: Target) -> Program:
+def _linux(target: Target, suits: str = SUITS) -> Program:
     candidates = [target.python] if target.python else list(INTERPRETERS)
     # Stands in double quotes there; single ones are for whatever hands the whole command on.
     found = FOUND.format(bootstrap=guest_bundle.BOOTSTRAP.replace('"', r"\""))
-    script = probe(candidates, SUITS, found)
+    script = probe(candidates, suits, found)
     return Program(f"exec sh -c {shlex.quote(script)}", guest_bundle.package())
 
 
