@@ -41,15 +41,32 @@ LEFT_OUT: Mapping[str, str] = {
     "guest_agent_mount_point": PER_HOST,
     "guest_agent_vm": PER_HOST,
     "winrm_prep_names": PER_HOST,
+    "openngt_limit_file": "the file ends with the job, and AWX relaunches a job on the hosts that failed",
 }
 """Variables that no survey asks for -> why."""
+
+LABELS: Mapping[str, str] = {
+    "openngt_fail": "Fail where a link is not active",
+    "openngt_fail_on": "Fail from which state on",
+    "openngt_host_seconds": "Seconds for one guest",
+    "openngt_max_in_flight": "How many at a time",
+    "openngt_power": "What to do",
+    "openngt_power_fallback": "When a guest does not shut down",
+    "openngt_replace": "Replace a state that is there",
+    "openngt_serial": "Hosts of one batch",
+    "openngt_version": "Version of the agent",
+    "openngt_via": "Over the link or by a disc",
+    "openngt_wait": "Wait for the guests",
+}
+"""Questions of variables whose names alone say too little."""
 
 RANGES = (
     (re.compile(r"_port$"), 1, 65535),
     (re.compile(r"_percentage$"), 0, 100),
     (re.compile(r"_max_in_flight$"), 1, None),
     (re.compile(r"_validity_days$"), 1, None),
-    (re.compile(r"_(seconds|days|mb)$"), 0, None),
+    (re.compile(r"_failure_days$"), 1, 30),
+    (re.compile(r"_(seconds|timeout|days|mb)$"), 0, None),
 )
 """Numbers whose names say between what they lie."""
 
@@ -163,6 +180,8 @@ def plain(text: str) -> str:
 
 def label(variable: str) -> str:
     """`openngt_ca_save` is "CA save", `guest_agent_label` is "Guest agent: label"."""
+    if variable in LABELS:
+        return LABELS[variable]
     for role in sorted(path.name for path in (ROOT / "roles").iterdir()):
         if variable.startswith(f"{role}_"):
             return f"{spoken(role).capitalize()}: {spoken(variable.removeprefix(f'{role}_'))}"

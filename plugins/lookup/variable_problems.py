@@ -14,6 +14,8 @@ description:
   - An extra variable that begins as ours do and that no playbook and no role of this collection takes is a problem,
     too, with the nearest right name. In the inventory it may belong to something else, and is a warning where a right
     name is near.
+  - A playbook that asks the service needs its address and a token, from a variable or from the environment. Where one
+    is missing that is a problem, told once and not by each task.
   - No value is ever quoted, only what it is like.
 options:
   _terms:
@@ -46,6 +48,7 @@ _raw:
 """
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -60,6 +63,7 @@ from ..plugin_utils.playbook_variables import Catalogue, problem_of
 display = Display()
 
 FEW = 3
+SERVICE = {"openngt_endpoint": "OPENNGT_ENDPOINT", "openngt_token": "OPENNGT_TOKEN"}
 SLIP = 0.92
 """How like a right name one of the inventory is that is a slip, and not somebody's own."""
 
@@ -80,7 +84,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core ships no t
         for host in hosts:
             given = variables["hostvars"][host]
             names |= {str(name) for name in given}
-            for problem in problems_of(options, given):
+            for problem in [*problems_of(options, given), *without_service(options, given, variables)]:
                 seen.setdefault(problem, []).append(host)
         self._warn(catalogue, names - extra)
         return problems + [text + of_hosts(at, len(hosts)) for text, at in seen.items()]
@@ -102,6 +106,20 @@ def problems_of(options: Mapping[str, Any], given: Mapping[str, Any]) -> Iterato
             problem = f"{name} cannot be evaluated ({type(exc).__name__})"
         if problem:
             yield problem
+
+
+def without_service(options: Mapping[str, Any], *given: Mapping[str, Any]) -> Iterator[str]:
+    """What a playbook that asks the service was not told: not by a host's variables, the play's or the environment."""
+    for name, variable in SERVICE.items():
+        if name in options and not os.environ.get(variable) and not any(has(each, name) for each in given):
+            yield f"{name} is not given and {variable} is not set; in AWX the template lacks the service's credential"
+
+
+def has(given: Mapping[str, Any], name: str) -> bool:
+    try:
+        return name in given and bool(given[name])
+    except AnsibleError:  # it was given, and what is wrong with it is told elsewhere
+        return True
 
 
 def of_hosts(hosts: Sequence[str], total: int) -> str:

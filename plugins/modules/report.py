@@ -91,6 +91,12 @@ failures:
   returned: success
   type: dict
   sample: {"ngt_link_check": 1}
+summary:
+  description: The fleet in one line, then a line for each cause, with what to do and the names of a few of its VMs.
+  returned: success
+  type: list
+  elements: str
+  sample: ["3 VMs: 2 links active, 1 inactive, 0 FAIL, 1 WARN"]
 files:
   description: What became of each file, in check mode what would.
   returned: success
@@ -139,7 +145,7 @@ from ..module_utils.openngt import effects
 from ..module_utils.openngt.errors import OpenNGTError
 from ..module_utils.openngt.report.files import Planned, apply, differing, mode_of, plan, targets_of
 from ..module_utils.openngt.report.gather import gather
-from ..module_utils.openngt.report.model import report_of, statistics
+from ..module_utils.openngt.report.model import report_of, statistics, summary
 
 
 def define_module() -> AnsibleModule:
@@ -183,6 +189,7 @@ def run(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
         "changed": any(one.changed for one in planned),
         "diff": [diff_of(one) for one in planned if one.changed],
         "files": [told(one) for one in planned],
+        "summary": summary(report),
         **statistics(report),
     }
 

@@ -172,12 +172,15 @@ def test_all_that_is_wrong_with_the_variables_is_said_before_awx_is_asked(awx: A
         nightly_rrule="daily",
         notification={"notification_type": "email"},
         unasked=["openngt_threshold_days", "openngt_mispelt"],
+        answers={"openngt_mistyped": 1, "openngt_via": "canary-way", "openngt_max_in_flight": "canary-many"},
     )
     assert done.status != 0
     assert awx.server.calls == []
     for name in ("prefix", "project_url", "image", "endpoint", "slices", "nightly_rrule", "notification", "unasked"):
         assert re.search(rf"awx_setup_{name}\b", done.output), name
     assert "openngt_mispelt is asked for by no survey" in done.output
+    assert "openngt_mistyped is asked for by no survey" in done.output
+    assert re.search(r"awx_setup_answers: openngt_\w+, openngt_\w+ has no answer that its survey takes", done.output)
 
 
 def test_a_notification_reaches_the_templates_and_its_secret_nothing_else(awx: Awx) -> None:

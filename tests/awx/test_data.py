@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from tests.fakes.awx_rules import check_survey
 
 from ..conftest import program
 from .conftest import ROOT, data_of, environment, read
@@ -241,3 +242,36 @@ def test_a_variable_that_the_inventory_sets_is_asked_for_by_no_survey(collection
         assert not asked & set(unasked)
     by_name = templates(found)
     assert by_name["install"]["survey_enabled"] and not by_name["diagnose"]["survey_enabled"]
+
+
+def test_a_survey_fills_in_what_this_installation_wants(collection: Path, tmp_path: Path) -> None:
+    answers = {
+        "openngt_report_directory": "/srv/openngt",
+        "openngt_report_formats": ["html", "csv"],
+        "openngt_max_in_flight": "30",
+        "openngt_wait_seconds": 20,
+        "openngt_ca_force": True,
+        "guest_agent_capabilities": {"vss_snapshot": True},
+    }
+    found = templates(data_of(collection, tmp_path, ["controller_templates"], answers=answers))
+    assert (
+        defaults(found["report"]).items()
+        >= {
+            "openngt_report_directory": "/srv/openngt",
+            "openngt_report_formats": "html\ncsv",
+        }.items()
+    )
+    assert defaults(found["refresh"])["openngt_max_in_flight"] == 30
+    assert (defaults(found["prove"]), defaults(found["customize"])["openngt_wait_seconds"]) == (
+        {"openngt_wait_seconds": 20.0},
+        20,
+    )
+    assert defaults(found["ca_rollover"])["openngt_ca_force"] == "true"
+    assert defaults(found["install"])["guest_agent_capabilities"] == '{"vss_snapshot": true}'
+    for template in found.values():
+        if template["survey_enabled"]:
+            check_survey(template["survey_spec"])
+
+
+def defaults(template: Json) -> Json:
+    return {question["variable"]: question.get("default") for question in template["survey_spec"]["spec"]}

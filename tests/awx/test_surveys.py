@@ -99,6 +99,7 @@ def test_a_question_is_read_by_people(surveys: ModuleType) -> None:
 def test_what_is_left_out_is_still_a_variable_of_some_playbook(surveys: ModuleType) -> None:
     known = {name for playbook in surveys.playbooks().values() for name, _ in surveys.options_of(playbook)}
     assert set(surveys.LEFT_OUT) <= known
+    assert set(surveys.LABELS) <= known
 
 
 def test_what_belongs_in_the_inventory_is_asked_for_by_no_survey(surveys: ModuleType) -> None:

@@ -156,7 +156,7 @@ def run(collection: Path, tmp_path: Path) -> Run:
     """`run(playbook, *arguments, hosts={name: variables})`, before a service that nobody runs."""
 
     def start(
-        playbook: str, *arguments: str, hosts: Mapping[str, Json] | None = None
+        playbook: str, *arguments: str, hosts: Mapping[str, Json] | None = None, token: str = "none"
     ) -> "subprocess.CompletedProcess[str]":
         inventory = tmp_path / "inventory.json"
         inventory.write_text(json.dumps({"all": {"hosts": hosts or {"web1": {}}}}))
@@ -169,7 +169,7 @@ def run(collection: Path, tmp_path: Path) -> Run:
                 "ANSIBLE_SHOW_CUSTOM_STATS": "true",
                 "ANSIBLE_RETRIES": "0",
                 "OPENNGT_ENDPOINT": "https://127.0.0.1:9",
-                "OPENNGT_TOKEN": "none",
+                "OPENNGT_TOKEN": token,
             },
             capture_output=True,
             text=True,
@@ -206,6 +206,19 @@ def test_what_is_missing_is_said_in_words_and_a_slip_in_the_inventory_is_a_warni
     assert done.returncode == 2
     assert "openngt_backup_directory is missing: folder on the controller where backups go" in done.stdout
     assert "the inventory has openngt_backup_directry, which nothing reads" in done.stdout + done.stderr
+
+
+def test_a_playbook_without_a_token_for_its_service_says_so_once_and_asks_nobody(run: Run) -> None:
+    """As a job template is to which nobody has attached the credential."""
+    done = run("preflight", token="", hosts={"web1": {}, "db1": {}})
+    assert done.returncode == 2 and "Ask the service" not in done.stdout, done.stdout
+    assert "openngt_token is not given and OPENNGT_TOKEN is not set; in AWX the template lacks" in done.stdout
+    assert "openngt_endpoint is not given" not in done.stdout
+    assert re.search(r'"failures": \{\s*"INVALID_INPUT": 2\s*\}', done.stdout), done.stdout
+    done = run("preflight", token="", hosts={"web1": {}, "db1": {"openngt_token": "{{ 'canary' }}"}})
+    assert "OPENNGT_TOKEN is not set; in AWX the template lacks the service's credential (web1)" in done.stdout
+    done = run("refresh", "-e", "openngt_token=canary", token="")
+    assert "ENDPOINT_UNREACHABLE" in done.stdout and "canary" not in done.stdout, done.stdout
 
 
 def test_hosts_that_cannot_be_reached_leave_numbers_too(run: Run) -> None:

@@ -53,6 +53,9 @@ def test_it_writes_where_one_is_and_leaves_the_numbers(play: Play, fleet: Fleet,
     assert names == ["openngt-report.csv", "openngt-report.html", "openngt-report.json"]
     report = json.loads((tmp_path / "work/openngt-report.json").read_text())
     assert report["counts"]["vms"] == 1
+    assert f"{tmp_path}/work/openngt-report.html: to be written" in predicted.stdout
+    assert f"{tmp_path}/work/openngt-report.html: unchanged" in again.stdout and "end with this job" not in again.stdout
+    assert "1 VMs: 0 links active" in made.stdout
     for done in (predicted, again):
         told = stats(done)
         assert '"openngt_report"' in told and '"not_seen":1' in told and '"failures":{' in told

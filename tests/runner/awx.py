@@ -97,6 +97,8 @@ class Controller:
             "ANSIBLE_INVENTORY_UNPARSED_FAILED": "True",
             "ANSIBLE_LOCALHOST_WARNING": "False",
             "XDG_STATE_HOME": str(folder / "home/state"),
+            # The shell in the container has it so.
+            "PWD": str(folder / "project"),
             **self._injected(folder / "env", credentials),
         }
         # AWX hands extra variables over as a file.

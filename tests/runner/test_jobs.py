@@ -91,6 +91,24 @@ def test_prove_finds_each_link_on_both_sides_and_says_where_there_is_none(
     is_fit_to_be_stored(world, job)
 
 
+def test_a_report_is_read_in_the_jobs_output_and_says_that_its_files_end_with_the_job(
+    world: World, installed: dict[str, Job]
+) -> None:
+    job = world.controller.launch("report")
+    assert job.status == 0, job.text
+    said = job.hosts("runner_on_ok", "Say what is wrong, and where the report is")["localhost"]["msg"]
+    assert said[0].startswith("3 VMs: 3 links active")
+    assert "name a folder that AWX mounts into jobs" in said[-1]
+    left = job.artifacts["openngt_report"]
+    assert left["counts"]["vms"] == 3
+    assert left["files"] == [f"{job.folder}/project/openngt-report.{form}" for form in ("json", "csv", "html")]
+    assert (
+        "name a folder"
+        not in world.controller.launch("report", extra={"openngt_report_directory": "/tmp"}, arguments="--check").text
+    )
+    is_fit_to_be_stored(world, job)
+
+
 def test_fleet_install_takes_the_list_of_the_credential_for_the_hosts_of_the_job(
     world: World, installed: dict[str, Job]
 ) -> None:

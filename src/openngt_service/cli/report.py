@@ -11,7 +11,7 @@ from openngt import effects
 from openngt.errors import OpenNGTError
 from openngt.report.files import FORMATS, Form, apply, mode_of, plan, targets_of
 from openngt.report.gather import FAILURE_DAYS, gather
-from openngt.report.model import report_of
+from openngt.report.model import headline, report_of
 
 from .connect import connect
 from .output import Column, say, show_list
@@ -65,11 +65,6 @@ def report(
         summarize(found)
 
 
-def summarize(found: Json) -> None:
-    counts = found["counts"]
-    links, states = counts["links"], counts["states"]
-    say(
-        f"{counts['vms']} VMs: {links['serial'] + links['tls']} links active, {links['inactive']} inactive, "
-        f"{states['FAIL']} FAIL, {states['WARN']} WARN"
-    )
+def summarize(found: dict[str, Any]) -> None:
+    say(headline(found))
     show_list(found["failures"], COLUMNS, Shown.table)

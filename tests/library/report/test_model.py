@@ -12,7 +12,7 @@ import pytest
 from jsonschema import validate
 from tests.fakes.fleet_answers import NOW, answers, check, finding, task, vm, when
 
-from openngt.report.model import report_of, statistics
+from openngt.report.model import report_of, statistics, summary
 from openngt.report.plain import COLUMNS, csv_text, json_text
 
 Json = dict[str, Any]
@@ -167,6 +167,17 @@ def test_what_is_wrong_is_grouped_by_cause_the_worst_and_the_most_first() -> Non
     assert rows["web00000"] == ("FAIL", ["ngt_clock_skew_check", "ngt_link_check"])
     assert rows["web00002"] == ("WARN", ["ngt_link_check"])
     assert statistics(report)["failures"] == {"DRIVE_BUSY": 2, "ngt_clock_skew_check": 2, "ngt_link_check": 3}
+    first, busy, _, link, _ = summary(report)
+    assert first.startswith("5 VMs: ")
+    assert busy == "FAIL DRIVE_BUSY: Drive busy (web00003, web00004); remedy: take another disc out"
+    assert link == "WARN ngt_link_check: Link (web00000, web00001, web00002); remedy: look"
+
+
+def test_of_many_vms_with_one_cause_a_summary_names_a_few() -> None:
+    fleet = [vm(number) for number in range(7)]
+    checks = [check("ngt_link_check", "Link", [finding(one, "WARN", "no link") for one in fleet])]
+    [_, line] = summary(report_of(answers(vms=fleet, checks=checks), NOW))
+    assert line == "WARN ngt_link_check: Link (web00000, web00001, web00002, web00003, web00004 and 2 more)"
 
 
 def test_a_failure_that_was_made_good_since_is_none() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from .failures import failures_of, rank, states_of_vms
 from .gather import Answers
 
-__all__ = ["AGENTS", "EXPIRIES", "FORMAT", "LINKS", "report_of", "statistics"]
+__all__ = ["AGENTS", "EXPIRIES", "FORMAT", "LINKS", "headline", "report_of", "statistics", "summary"]
 
 Json = dict[str, Any]
 FORMAT = "openngt-report-1"
@@ -24,6 +24,8 @@ LINKS = ("serial", "tls", "inactive", "off")
 AGENTS = ("current", "supported", "too_old", "too_new", "unknown", "not_seen")
 """`supported`: another version than the service's, which works with it; `not_seen`: none has ever connected."""
 EXPIRIES = ("FAIL", "WARN", "INFO", "PASS", "none")
+NAMED = 5
+"""VMs that one line of the summary names."""
 
 
 def report_of(answers: Answers, now: datetime.datetime) -> Json:
@@ -56,6 +58,29 @@ def statistics(report: Json) -> Json:
     for one in report["failures"]:
         failures[one["cause"]] += one["count"]
     return {"counts": report["counts"], "failures": dict(sorted(failures.items()))}
+
+
+def headline(report: Json) -> str:
+    """The fleet in one line."""
+    counts = report["counts"]
+    links, states = counts["links"], counts["states"]
+    return (
+        f"{counts['vms']} VMs: {links['serial'] + links['tls']} links active, {links['inactive']} inactive, "
+        f"{states['FAIL']} FAIL, {states['WARN']} WARN"
+    )
+
+
+def summary(report: Json) -> list[str]:
+    """The headline, then a line for each cause with what to do and where; of many VMs a few are named."""
+    return [headline(report), *(line_of(one) for one in report["failures"])]
+
+
+def line_of(failure: Json) -> str:
+    names = [item["vm_name"] or item["name"] or item["vm_uuid"] or "the service" for item in failure["items"]]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    where = ", ".join(names[:NAMED]) + more
+    remedy = f"; remedy: {' '.join(failure['remedies'])}" if failure["remedies"] else ""
+    return f"{failure['state']} {failure['cause']}: {failure['title']} ({where}){remedy}"
 
 
 def row_of(vm: Json, state: str, causes: Sequence[str]) -> Json:
