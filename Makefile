@@ -34,14 +34,14 @@ test: venv system-packages kerberos collections ## every test but the nightly on
 	@echo "== 1/3 Tests that need no guest"
 	$(BIN)/pytest $(PARALLEL) -m 'not guest and not nightly'
 	@echo "== 2/3 Tests on real guests: two workers, two VMs each"
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -v -m 'guest and not nightly'
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -v -m 'guest and not nightly' tests/e2e
 	@echo "== 3/3 Molecule: the whole flow, and customization"
 	PATH=$(abspath $(BIN)):$$PATH scripts/molecule -s default -s customize
 
 # A test is nightly when what it promises is tested in `make test` as well, smaller or on another way, and it takes its time.
 nightly: venv system-packages kerberos collections ## what make test leaves out: great sizes, bundles, all Molecule scenarios
 	$(BIN)/pytest $(PARALLEL) -m 'nightly and not guest'
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -v -m 'nightly and guest'
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -v -m 'nightly and guest' tests/e2e
 	PATH=$(abspath $(BIN)):$$PATH scripts/molecule
 
 quick: venv collections ## the tests that need no guest

@@ -51,7 +51,7 @@ def test_the_page_is_followed_without_a_network(bundle: Path, tmp_path: Path) ->
                 session.run(example)
     finally:
         shell.close()
-    assert_context(page / "openngt-0.1.0-bundle/execution-environment/context", bundle)
+    assert_context(page / bundle.name.removesuffix(".tar.gz") / "execution-environment/context", bundle)
 
 
 def assert_context(context: Path, bundle: Path) -> None:

@@ -217,10 +217,10 @@ def test_every_page_works_without_script_and_on_a_small_screen(fleet: Fleet, bro
 
 
 def begin_slow_task(fleet: Fleet, vm: str) -> str:
-    """One that works for four seconds: a guest does not heed its power button."""
+    """One that works for ten seconds, time for a busy browser: a guest does not heed its power button."""
     fleet.service.hypervisor.guest(vm, ignores_acpi=True)
     with fleet.service.client() as client:
-        task = client.power(vm, "shutdown", wait_seconds=4)
+        task = client.power(vm, "shutdown", wait_seconds=10)
     return str(task["task_id"])
 
 

@@ -9,6 +9,7 @@ from openngt import effects
 from openngt_service.ports import SessionInfo
 from openngt_service.store.clocks import since_boot
 
+from .waiting import PATIENCE_SECONDS
 from .workshop import VM, Workshop
 
 __all__ = [
@@ -87,7 +88,7 @@ async def end_of_time(workshop: Workshop) -> None:
 
 
 async def until(workshop: Workshop, wanted: str, vm: str = VM) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await state(workshop, vm) != wanted:
             await asyncio.sleep(0.005)
 

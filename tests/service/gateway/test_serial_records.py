@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.guest_port import DATA, HELLO, frame_of
+from tests.fakes.waiting import PATIENCE_SECONDS
 
 from openngt_service.gateway.serial_records import MARK, MAXIMUM_RECORD, RecordScanner
 
@@ -66,7 +67,7 @@ def test_a_record_is_told_as_that_ports_vms_and_the_link_goes_on(
             await others_port.attached.wait()
             port.write(b"\x00garbage\n" + LINE)
             others_port.write(MARK + b'{"nonce":"other"}\n')
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while len(w.events.of("recorded")) < 2:
                     await asyncio.sleep(0.01)
             told: dict[str, Any] = dict(w.events.of("recorded"))

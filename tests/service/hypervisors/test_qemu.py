@@ -306,7 +306,7 @@ def stuck(request: pytest.FixtureRequest, directory: Path, sockets: Path) -> Ite
 def test_a_vm_that_does_not_answer_is_unknown_in_a_list_and_fails_an_operation(
     directory: Path, stuck: str, start: Start, iso: Path
 ) -> None:
-    adapter = QemuHypervisor(directory, answer_seconds=0.5)
+    adapter = QemuHypervisor(directory, answer_seconds=3)
     healthy = start("web1")
     assert [(vm.vm_name, vm.power_state) for vm in asyncio.run(adapter.list_vms())] == [
         ("stuck", "unknown"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.fakes.customized_workshop import apply, settle, state
 from tests.fakes.two_clocks import TwoClocks
+from tests.fakes.waiting import PATIENCE_SECONDS
 from tests.fakes.workshop import VM, Workshop, open_workshop
 
 from openngt_service.ports import SessionInfo
@@ -80,7 +81,7 @@ def test_a_guest_that_says_its_end_after_its_time_is_believed(
             session = SessionInfo(VM, VM, "session", 1, 1, "link", "peer", "serial", clocks.wall, "0.1.0", "b2")
             said = {"boot_id": "b2", "customization": {"instance_id": f"i-{VM}", "status": status}}
             await workshop.links.link_up(session, said)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while await settled_as(workshop) != ends:
                     await asyncio.sleep(0.005)
             row = workshop.store.customizations.get(VM)

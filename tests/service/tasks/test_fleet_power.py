@@ -99,7 +99,7 @@ def test_no_more_than_max_in_flight_at_a_time(tmp_path: Path) -> None:
     async def story(workshop: Workshop) -> None:
         for vm_uuid in NAMES.values():
             workshop.hypervisor.guest(vm_uuid, ignores_acpi=True)
-        asked = ask("shutdown", max_in_flight=3, fallback="off", wait_seconds=0.1)
+        asked = ask("shutdown", max_in_flight=3, fallback="off", wait_seconds=0.5)
         task = await workshop.operations.power_many(asked, actor="test")
         most = 0
         while (await workshop.operations.task(task["task_id"]))["state"] in ("queued", "running"):

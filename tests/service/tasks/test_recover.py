@@ -86,7 +86,7 @@ def scenario(tmp_path: Path, story: Callable[[Scene], Awaitable[None]], **settin
 
 async def rotate(scene: Scene) -> None:
     """A refresh over the link; the agent has the new identity, and the one before is retired."""
-    task = await scene.workshop.operations.refresh(Ask(vm=(VM,), wait_seconds=5.0), actor="test")
+    task = await scene.workshop.operations.refresh(Ask(vm=(VM,), wait_seconds=PATIENCE_SECONDS), actor="test")
     assert (await scene.workshop.operations.task(task["task_id"], wait=PATIENCE_SECONDS))["state"] == "succeeded"
 
 

@@ -256,7 +256,7 @@ def test_each_vm_that_cannot_be_refreshed_is_named_and_the_others_go_on(tmp_path
             "stranger": "NOT_ENROLLED",
             "empty": "AGENT_NOT_INSTALLED",
         }
-        task, rows = await refreshed(workshop, vm=tuple(expected), wait_seconds=1.0)
+        task, rows = await refreshed(workshop, vm=tuple(expected), wait_seconds=3.0)
         assert {row["vm_name"]: row["code"] for row in rows} == expected
         assert all(row["remedy"] and row["message"] for row in rows if row["code"])
         assert task["error"]["code"] == "TASK_FAILED" and task["error"]["details"]["refreshed"] == 2

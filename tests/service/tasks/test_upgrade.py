@@ -192,7 +192,7 @@ def test_it_is_cancelled_between_its_batches_too(tmp_path: Path) -> None:
     async def story(workshop: Workshop, agents: UpgradableAgents) -> None:
         for name, vm_uuid in fleet(6).items():
             await installed(agents, vm_uuid, name)
-        asked = UpgradeAsk(wait_seconds=2.0, rollback_seconds=5, batch=2, max_in_flight=1)
+        asked = UpgradeAsk(wait_seconds=PATIENCE_SECONDS, rollback_seconds=5, batch=2, max_in_flight=1)
         task_id = (await workshop.operations.upgrade(asked, actor="alice"))["task_id"]
         while (await workshop.operations.task(task_id))["progress"] == 0:
             await asyncio.sleep(0.005)
