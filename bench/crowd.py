@@ -7,6 +7,7 @@ to the last of its answer, and what the measuring end takes is inside it.
 
 import asyncio
 import contextlib
+import logging
 import random
 import resource
 import statistics
@@ -260,5 +261,6 @@ async def _flood(port: GuestPort) -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # each byte for a socket that was cut is a warning
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     asyncio.run(_be_slow(int(sys.argv[1])))
