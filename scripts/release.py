@@ -158,8 +158,9 @@ def build(out: Path) -> Path:
         for member in archive.getmembers():
             name = Path(member.name).name
             if re.fullmatch(r"openngt-(guest_tools-.+\.tar\.gz|.+\.whl)|sbom\.cdx\.json", name):
-                member.name = name
-                archive.extract(member, out, filter="data")
+                content = archive.extractfile(member)
+                assert content is not None, f"{member.name} is a file"
+                (out / name).write_bytes(content.read())
     return bundle
 
 

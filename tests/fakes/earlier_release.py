@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The sources of the release before this tree: the last tag, or where there is none this tree under a lower version."""
 
-import io
 import re
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 from openngt.version import __version__
@@ -24,9 +22,9 @@ def lay_earlier_release(folder: Path) -> str:
         if tag is None:
             shutil.copytree(ROOT / source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
+            (folder / name).mkdir(parents=True)
             packed = git("archive", f"{tag}:{source}")
-            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                archive.extractall(folder / name, filter="data")
+            subprocess.run(["tar", "-x", "-C", folder / name], input=packed, check=True)
     if tag is not None:
         return tag.removeprefix("v")
     for path in folder.rglob("version.py"):
