@@ -30,7 +30,7 @@ venv: $(VENV)/.stamp ## the Python environment of all other targets
 
 # Two workers with guests: each boots two of its own, and one guest at work keeps one core busy. A file stays on one worker,
 # as its tests share what is installed; the longest files come first (tests/e2e/conftest.py).
-test: venv system-packages kerberos collections ## every test but the nightly ones, real guests included (some 50 minutes on 2 cores without KVM)
+test: venv system-packages kerberos collections ## every test but the nightly ones, real guests included (some 35 minutes on 2 cores without KVM)
 	@echo "== 1/3 Tests that need no guest"
 	$(BIN)/pytest $(PARALLEL) -m 'not guest and not nightly'
 	@echo "== 2/3 Tests on real guests: two workers, two VMs each"
