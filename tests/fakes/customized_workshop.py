@@ -13,11 +13,12 @@ from .waiting import PATIENCE_SECONDS
 from .workshop import VM, Workshop
 
 __all__ = [
-    "OTHER", "OTHER_SPEC", "SECRET", "SPEC", "USERS", "add_vm", "apply", "clean", "discs", "end_of_time", "ended_as",
-    "nonce_on", "say", "settle", "state", "until", "withdraw",
+    "OTHER", "OTHER_SPEC", "SECRET", "SPEC", "USERS", "add_vm", "apply", "at_work", "clean", "discs", "end_of_time",
+    "ended_as", "nonce_on", "say", "settle", "state", "until", "withdraw",
 ]  # fmt: skip
 
 OTHER = "7f1c0c2e-9d3a-4d0e-8a55-0c6a1f0b7e22"
+NAMES = {VM: "web1", OTHER: "db1"}
 USERS = "/isos/debian.iso"
 SECRET = "correct-horse-battery"
 SPEC = {"scripts": [{"content": f"#!/bin/sh\necho {SECRET}\n"}]}
@@ -33,6 +34,16 @@ async def apply(workshop: Workshop, spec: dict[str, Any] = SPEC, vm: str = VM, *
     asked = {"power_on": False, "wait_seconds": None, "actor": "test", **options}
     record = await workshop.operations.customizations.apply(vm, spec, **asked)
     return await workshop.result({"task_id": record.task_id})
+
+
+async def at_work(workshop: Workshop, *vms: str) -> None:
+    """Have VMs that run, with guests at work on their first discs: VM, unless others are named."""
+    chosen = vms or (VM,)
+    for vm in chosen:
+        add_vm(workshop, "on", vm, NAMES[vm])
+    for vm in chosen:
+        await apply(workshop, vm=vm)
+    await settle(workshop)
 
 
 async def withdraw(workshop: Workshop, vm: str = VM) -> dict[str, Any]:

@@ -64,6 +64,13 @@ def test_plan(observed: Observed, wanted: Wanted, operation: str, reason: str) -
     assert (planned.before == planned.after) == (operation == "none")
 
 
+def test_a_diff_has_the_generation_where_it_is_what_is_wrong_alone() -> None:
+    older = plan(seen(), PRESENT._replace(generation=14))
+    assert (older.before["generation"], older.after["generation"]) == (13, "14 or later")
+    other = plan(seen(link={"active": False}), PRESENT)
+    assert "generation" not in {**other.before, **other.after}
+
+
 def test_only_a_missing_link_is_worth_waiting_for() -> None:
     assert only_the_link_is_missing(seen(link={"active": False}), PRESENT)
     assert not only_the_link_is_missing(seen(), PRESENT)

@@ -16,6 +16,7 @@ from tests.fakes.customized_workshop import (
     USERS,
     add_vm,
     apply,
+    at_work,
     clean,
     discs,
     end_of_time,
@@ -157,9 +158,7 @@ def test_a_second_application_changes_nothing_replaces_or_conflicts(tmp_path: Pa
 def test_a_failed_insert_leaves_nothing_and_keeps_what_was_known(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
-            add_vm(workshop, "on")
-            await apply(workshop)
-            await settle(workshop)
+            await at_work(workshop)
             await ended_as(workshop, "done")
             workshop.hypervisor.faults["insert"] = "refused"
             with pytest.raises(OpenNGTError, match="refused"):
@@ -173,11 +172,7 @@ def test_a_failed_insert_leaves_nothing_and_keeps_what_was_known(tmp_path: Path)
 def test_one_vm_that_does_not_answer_holds_up_no_other(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
-            add_vm(workshop, "on")
-            add_vm(workshop, "on", OTHER, "db1")
-            await apply(workshop)
-            await apply(workshop, vm=OTHER)
-            await settle(workshop)
+            await at_work(workshop, VM, OTHER)
             async with workshop.parts.engine.exclusive(VM):  # whoever works on it, and takes his time
                 workshop.links.recorded(VM, {"status": "done", "nonce": nonce_on(workshop)})
                 workshop.links.recorded(OTHER, {"status": "done", "nonce": nonce_on(workshop, OTHER)})
@@ -193,9 +188,7 @@ def test_a_vm_that_is_gone_for_good_is_forgotten_and_one_that_is_missed_once_is_
         async with open_workshop(tmp_path) as workshop:
             now = [0.0]
             workshop.background.customization_watch._clock = lambda: now[0]
-            add_vm(workshop, "on")
-            await apply(workshop)
-            await settle(workshop)
+            await at_work(workshop)
             workshop.hypervisor.remove(VM)
             await settle(workshop)
             now[0] = 30.0

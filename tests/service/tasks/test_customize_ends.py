@@ -12,6 +12,7 @@ from tests.fakes.customized_workshop import (
     USERS,
     add_vm,
     apply,
+    at_work,
     clean,
     discs,
     end_of_time,
@@ -46,9 +47,7 @@ def test_the_guests_report_ends_it_and_the_disc_is_taken_away(tmp_path: Path, by
 
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
-            add_vm(workshop, "on")
-            await apply(workshop)
-            await settle(workshop)
+            await at_work(workshop)
             if by == "serial":
                 workshop.links.recorded(VM, {**report, "nonce": nonce_on(workshop)})
             else:
@@ -83,9 +82,7 @@ def test_what_is_no_report_of_this_disc_ends_nothing(tmp_path: Path, record: dic
 
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
-            add_vm(workshop, "on")
-            await apply(workshop)
-            await settle(workshop)
+            await at_work(workshop)
             workshop.links.recorded(VM, {"nonce": nonce_on(workshop), **record})
             workshop.links.recorded(OTHER, {"status": "done", "nonce": nonce_on(workshop)})
             await asyncio.sleep(0.05)
@@ -100,11 +97,7 @@ def test_a_vm_speaks_for_itself_alone_even_with_anothers_nonce(tmp_path: Path) -
 
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
-            add_vm(workshop, "on")
-            add_vm(workshop, "on", OTHER, "db1")
-            await apply(workshop)
-            await apply(workshop, vm=OTHER)
-            await settle(workshop)
+            await at_work(workshop, VM, OTHER)
             mine, others = nonce_on(workshop), nonce_on(workshop, OTHER)
             workshop.links.recorded(VM, {"status": "done", "nonce": others})
             workshop.links.recorded(OTHER, {"status": "done", "nonce": mine})
@@ -146,9 +139,7 @@ def test_what_the_agent_says_of_another_instance_or_of_the_boot_before_is_not_th
 def test_a_disc_that_the_guest_ejects_is_the_end_too(tmp_path: Path, change: dict[str, Any]) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
-            add_vm(workshop, "on")
-            await apply(workshop)
-            await settle(workshop)
+            await at_work(workshop)
             workshop.hypervisor.change(VM, "ide1", **change)
             assert await settle(workshop) == {VM}
             assert await state(workshop) == "done"
@@ -230,9 +221,7 @@ def test_a_disc_waits_for_the_start_of_a_vm_that_is_off(tmp_path: Path, by: str)
 def test_a_drive_that_cannot_be_emptied_now_is_tried_again_and_the_end_is_known(tmp_path: Path) -> None:
     async def main() -> None:
         async with open_workshop(tmp_path) as workshop:
-            add_vm(workshop, "on")
-            await apply(workshop)
-            await settle(workshop)
+            await at_work(workshop)
             workshop.hypervisor.faults["eject"] = "refused"
             workshop.links.recorded(VM, {"status": "error", "message": "no", "nonce": nonce_on(workshop)})
             await asyncio.sleep(0.05)

@@ -54,7 +54,9 @@ def plan(observed: Observed, wanted: Wanted) -> Plan:
         after["link_active"] = True
     if wanted.ca_sha256:
         after["ca_sha256"] = wanted.ca_sha256
-    if wanted.generation > (before.get("generation") or 0):
+    held = _generation(observed)
+    if held < wanted.generation:  # otherwise it says nothing that a person could compare: each rotation raises it
+        before = dict(before, generation=held or None)
         after["generation"] = "{0} or later".format(wanted.generation)
     return Plan("install", "; ".join(reasons), before, after)
 
@@ -81,14 +83,19 @@ def _shortcomings(observed: Observed, wanted: Wanted) -> List[str]:
         reasons.append("it has no identity")
     elif wanted.linked and identity["kind"] == "bootstrap":
         reasons.append("it has no long-lived identity")
-    if identity.get("kind") and int(identity.get("generation") or 0) < wanted.generation:
+    if identity.get("kind") and _generation(observed) < wanted.generation:
         words = "its identity is of generation {0}, the disc's of {1}"
-        reasons.append(words.format(identity.get("generation"), wanted.generation))
+        reasons.append(words.format(_generation(observed), wanted.generation))
     if wanted.ca_sha256 and identity.get("ca_sha256") not in (None, wanted.ca_sha256):
         reasons.append("it trusts another CA")
     if wanted.linked and not (status.get("link") or {}).get("active"):
         reasons.append(NO_LINK)
     return reasons
+
+
+def _generation(observed: Observed) -> int:
+    """Of the stored identity; 0 without one."""
+    return int(((observed.status or {}).get("identity") or {}).get("generation") or 0)
 
 
 def _shown(observed: Observed) -> Dict[str, Any]:
@@ -103,6 +110,5 @@ def _shown(observed: Observed) -> Dict[str, Any]:
         "service": (status.get("service") or {}).get("active"),
         "identity": identity.get("kind"),
         "ca_sha256": identity.get("ca_sha256"),
-        "generation": identity.get("generation"),
         "link_active": bool((status.get("link") or {}).get("active")),
     }
